@@ -132,6 +132,28 @@ _ALLOW = click.option(
     multiple=True,
     help="Lift a guard. Repeatable.",
 )
+
+
+def _read_reason(_: click.Context, __: click.Parameter, text: str | None) -> str:
+    """The reason without blanks around it; raises click.BadParameter for an empty or long one."""
+    from reconciler.plans.guards import MOST_REASON
+
+    reason = (text or "").strip().encode("utf-8", "replace").decode()
+    if text is not None and not reason:
+        raise click.BadParameter("the reason is empty: say why the guard gate is lifted")
+    if len(reason) > MOST_REASON:
+        raise click.BadParameter(
+            f"the reason has {len(reason)} characters, more than {MOST_REASON}"
+        )
+    return reason
+
+
+_REASON = click.option(
+    "--reason",
+    metavar="TEXT",
+    callback=_read_reason,
+    help="Why the guard gate is lifted: the plan and the ledger keep it. --allow gate needs it.",
+)
 _ROTATE = click.option(
     "--rotate",
     "rotated",
@@ -276,7 +298,7 @@ def apply_options(command: _Command) -> _Command:
 
 
 def _shaping_options(command: _Command) -> _Command:
-    asked = (_TARGET, SELECTOR, _EXCLUDE, _REFRESH, _ALLOW, _ROTATE, _PRUNE, _DESTROY)
+    asked = (_TARGET, SELECTOR, _EXCLUDE, _REFRESH, _ALLOW, _REASON, _ROTATE, _PRUNE, _DESTROY)
     for option in (_MAX_CALLS, PARALLELISM, *reversed(asked)):
         command = option(command)
     return command

@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import cached_property
@@ -45,7 +45,7 @@ from reconciler.model import (
 from reconciler.model.values import dataclass
 from reconciler.observations import ObservationCache
 from reconciler.package_data import read_schema
-from reconciler.plans.guards import GUARDS, is_allowed, is_liftable
+from reconciler.plans.guards import GATE, GUARDS, is_allowed, is_liftable
 from reconciler.plans.plan_file import digest_of
 from reconciler.ports import Access, Emit, Kind, Lease, Ledger
 from reconciler.secrets.redaction import Redaction
@@ -70,6 +70,7 @@ class PlanFlags:
     rotated: Sequence[str] = ()
     prune: bool = False
     destroy: bool = False
+    reason: str = ""
     refresh: Literal["auto", "full", "none"] = "auto"
     parallelism: int = 10
     max_calls: int | None = None
@@ -126,6 +127,11 @@ class Assembly:
         folder = Path(self.project.root, self.project.ledger)
         return ObservationCache(folder, self.project.cloud.name, " ".join(schemas))
 
+    @cached_property
+    def redaction(self) -> Redaction:
+        """The secrets of this run; those of the manifests are known once `connect` was called."""
+        return Redaction(os.environ)
+
     def check_belongs(self, plan: Plan, name: str) -> None:
         """Raise PlanInvalid for a plan of another project, or of the services of another cloud."""
         made_for = plan.inputs.project
@@ -151,7 +157,7 @@ class Assembly:
         The client waits for an operation of the service for `step_timeout_s` seconds.
         """
         rate_limiter = CommandRateLimiter(self.emit, most=max_calls)
-        redaction = Redaction(os.environ)
+        redaction = self.redaction
         resolve = secret_resolver(Path(self.project.root), os.environ, redaction.know)
         resolve_known(resolve, self.loaded.secrets)
         cloud = self.project.cloud
@@ -209,10 +215,11 @@ class Assembly:
             inputs=self._inputs(flags, targets),
             targets=targets,
             excluded=parse_addresses("--exclude", flags.excluded),
-            allowed=_check_guards(flags.allowed, find_guards(self.kinds), self.project),
+            allowed=_check_guards(flags, find_guards(self.kinds), self.project),
             rotate=parse_addresses("--rotate", flags.rotated),
             refresh=flags.refresh,
             rollouts=self.loaded.rollouts,
+            retrainings=self.loaded.retrainings,
             unread=(*self.loaded.unread, *self._absent),
             notes=(
                 *list_notes(self.loaded),
@@ -248,6 +255,7 @@ class Assembly:
             targets=tuple(map(str, targets)),
             excluded=tuple(flags.excluded),
             allowed=tuple(sorted({*flags.allowed})),
+            reason=self.redaction.redact(flags.reason),
         )
 
 
@@ -316,9 +324,8 @@ def find_guards(kinds: Mapping[str, Kind]) -> Mapping[str, str]:
     return {**GUARDS, **dict(brought)}
 
 
-def _check_guards(
-    given: Collection[str], known: Collection[str], project: Project
-) -> Collection[str]:
+def _check_guards(flags: PlanFlags, known: Collection[str], project: Project) -> Collection[str]:
+    given = flags.allowed
     wrong = tuple(
         Finding(
             f'--allow "{text}": unknown guard',
@@ -335,9 +342,25 @@ def _check_guards(
         for text in given
         if not is_liftable(text.partition("=")[0], project.guards)
     )
-    if wrong or barred:
-        raise ManifestInvalid(wrong or barred)
+    found = wrong or barred or tuple(_check_reason(flags))
+    if found:
+        raise ManifestInvalid(found)
     return given
+
+
+def _check_reason(flags: PlanFlags) -> Iterator[Finding]:
+    """Yield a finding for a gate that is lifted without a reason, and for a reason without one."""
+    lifted = [one for one in flags.allowed if one.partition("=")[0] == GATE]
+    if lifted and not flags.reason:
+        yield Finding(
+            f'--allow "{lifted[0]}": the guard {GATE} is not lifted without a reason',
+            next_step=f'Say why: --allow {lifted[0]} --reason "WHY"',
+        )
+    if flags.reason and not lifted:
+        yield Finding(
+            f"--reason says why the guard {GATE} is lifted, and --allow does not lift it",
+            next_step=f"Add --allow {GATE}=ADDRESS, or leave out --reason.",
+        )
 
 
 def make_lock_owner(revision: Revision, why: str) -> LockOwner:

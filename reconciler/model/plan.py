@@ -54,8 +54,38 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgedRule:
+    """What one rule of a retraining's gate decides about a new model, and from which numbers.
+
+    `verdict` is pass, fail, inconclusive, no baseline or not evaluated. `rows` is how many rows
+    both models have scored, or 0. `run` trained the model, and `source` is the address of its
+    evaluation; both are empty if they are not recorded.
+    """
+
+    retraining: Address
+    rule: str
+    verdict: str
+    refuses: bool
+    reason: str
+    numbers: tuple[tuple[str, float], ...] = ()
+    rows: int = 0
+    run: str = ""
+    source: str = ""
+
+    @property
+    def summary(self) -> str:
+        """The verdict in one line, such as `fail: AUC min 0.85: AUC 0.81`."""
+        accepted = not self.refuses and self.verdict != "pass"
+        said = f"{self.verdict}: {self.rule}: {self.reason}"
+        return f"{said}; the rule accepts it" if accepted else said
+
+
+@dataclass(frozen=True, slots=True)
 class ModelChange:
-    """One trained model before and after, for people: the addresses and the digests."""
+    """One trained model before and after, for people: the addresses and the digests.
+
+    `gates` are the verdicts about the new model; empty if no gate judges it.
+    """
 
     name: str
     path: Path
@@ -64,6 +94,7 @@ class ModelChange:
     digest_before: str = ""
     digest_after: str = ""
     trust: str = ""
+    gates: tuple[JudgedRule, ...] = ()
 
 
 class Cause(enum.StrEnum):
@@ -201,8 +232,9 @@ class Inputs:
     """The inputs of a plan: the digests of files, and the commit of the work tree.
 
     `cloud` is the name of the cloud that was read; a plan is never applied to another cloud.
-    `allowed` are the values of `--allow`: the guards that were lifted. `dirty` says that the commit
-    is not proven to contain every file as it was read; `differing` are the files that differ.
+    `allowed` are the values of `--allow`: the guards that were lifted. `reason` says why the guard
+    `gate` was lifted. `dirty` says that the commit is not proven to contain every file as it was
+    read; `differing` are the files that differ.
     """
 
     project: str
@@ -215,6 +247,7 @@ class Inputs:
     excluded: tuple[str, ...] = ()
     allowed: tuple[str, ...] = ()
     differing: tuple[str, ...] = ()
+    reason: str = ""
 
 
 @dataclass(frozen=True)

@@ -31,12 +31,16 @@ LEAST_OF_CLASS: Final = 10
 
 
 class Outcome(enum.StrEnum):
-    """The verdict of one rule. `NO_BASELINE`: nothing is known about the model in service."""
+    """The verdict of one rule. `NO_BASELINE`: nothing is known about the model in service.
+
+    `NOT_EVALUATED`: nothing is known about the new model.
+    """
 
     PASS = "pass"  # noqa: S105 - not a password
     FAIL = "fail"
     INCONCLUSIVE = "inconclusive"
     NO_BASELINE = "no baseline"
+    NOT_EVALUATED = "not evaluated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +186,24 @@ def _judge_rows(rule: GateRule, margin: float, rows: ScoredRows | None) -> Verdi
         numbers = {"rows": float(len(rows.truth))}
         return Verdict(rule, Outcome.INCONCLUSIVE, few, numbers, rows.source)
     numbers, difference = _METHODS[fold_metric(rule.metric)](rows)
+    numbers |= {
+        "difference": difference.value,
+        "low": difference.low,
+        "high": difference.high,
+        "rows": float(difference.rows),
+    }
+    return judge_interval(rule, margin, numbers, rows.source)
+
+
+def judge_interval(
+    rule: GateRule, margin: float, numbers: Mapping[str, float], source: str = ""
+) -> Verdict:
+    """Returns the verdict of a rule with a margin from the numbers of a comparison on rows.
+
+    Raises KeyError if one of `candidate`, `live`, `difference`, `low`, `high` and `rows` is absent.
+    """
+    given = {name: one for name, one in numbers.items() if name != "rowsNeeded"}
+    difference = Difference(given["difference"], given["low"], given["high"], round(given["rows"]))
     better = difference if find_better(rule) == "higher" else _negate(difference)
     if better.low >= -margin:
         outcome = Outcome.PASS
@@ -189,15 +211,9 @@ def _judge_rows(rule: GateRule, margin: float, rows: ScoredRows | None) -> Verdi
         outcome = Outcome.FAIL
     else:
         outcome = Outcome.INCONCLUSIVE
-    numbers |= {
-        "difference": difference.value,
-        "low": difference.low,
-        "high": difference.high,
-        "rows": float(difference.rows),
-    }
     needed = better.needed(margin) if outcome is Outcome.INCONCLUSIVE else None
-    numbers |= {"rowsNeeded": float(needed)} if needed is not None else {}
-    return Verdict(rule, outcome, _format(rule, numbers), numbers, rows.source)
+    given |= {"rowsNeeded": float(needed)} if needed is not None else {}
+    return Verdict(rule, outcome, _format(rule, given), given, source)
 
 
 def _find_too_few(rule: GateRule, rows: ScoredRows) -> str:

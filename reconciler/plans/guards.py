@@ -24,6 +24,9 @@ from reconciler.model import (
 )
 from reconciler.text.counting import agree, count
 
+# The only guard that nobody lifts without a reason.
+GATE: Final = "gate"
+MOST_REASON: Final = 500
 # What each guard protects against. A kind can add its own guards.
 GUARDS: Final[Mapping[str, str]] = {
     "deletes": "more resources to destroy than spec.guards.maxDeletes",
@@ -33,6 +36,7 @@ GUARDS: Final[Mapping[str, str]] = {
     "adopt": "a resource that somebody else manages",
     "empty": "a folder without manifests",
     "unread": "a resource to destroy that a file which is not read may declare",
+    GATE: "a model that the gate of its retraining refuses",
     "blob": "a model that storage does not have, or that cannot be read",
 }
 _COUNTED_FROM: Final = 10
@@ -85,6 +89,11 @@ def allow(findings: Iterable[Finding], allowed: Collection[str]) -> tuple[Findin
         else one
         for one in findings
     )
+
+
+def require_reason(allowed: Iterable[str], reason: str) -> frozenset[str]:
+    """Return the values of `--allow` that count: those of the guard `gate` need a reason."""
+    return frozenset(one for one in allowed if reason or one.partition("=")[0] != GATE)
 
 
 def is_allowed(finding: Finding, allowed: Collection[str]) -> bool:

@@ -7,6 +7,7 @@ value may be shown. The history command, the evidence and the rollback call this
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, time
@@ -15,10 +16,23 @@ from typing import Final
 
 from reconciler.document.pointers import split_pointer
 from reconciler.document.schema import Field
-from reconciler.model import ABSENT, Absent, Action, Address, Entry, Intent, Json, Path, StepResult
+from reconciler.model import (
+    ABSENT,
+    Absent,
+    Action,
+    Address,
+    Entry,
+    Fact,
+    Intent,
+    Json,
+    Path,
+    StepResult,
+)
 from reconciler.model.values import dataclass
 from reconciler.text.times import format_utc, parse_utc
 
+# The topic of the facts that say why a guard was lifted; their subject is the digest of the plan.
+REASON: Final = "reason"
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _RUN_FROM: Final = 3
 _GONE = frozenset({Action.DELETE, Action.FORGET})
@@ -128,6 +142,17 @@ def gather_runs(entries: Iterable[Entry]) -> Iterator[Entry | Run]:
         for last in rest:
             names.append(last.address.name)
         yield Run(few[0], last, names)
+
+
+def insert(items: Iterable[Entry | Run], facts: Iterable[Fact]) -> Iterator[Entry | Run | Fact]:
+    """Yield entries and facts in the order of the ledger; both must be in their own order."""
+    waiting = deque(facts)
+    for item in items:
+        sequence = (item.first if isinstance(item, Run) else item).sequence
+        while waiting and waiting[0].sequence < sequence:
+            yield waiting.popleft()
+        yield item
+    yield from waiting
 
 
 def _find_run(entry: Entry) -> tuple[object, ...] | None:

@@ -27,6 +27,7 @@ from reconciler.model import (
     Finding,
     Inputs,
     Json,
+    JudgedRule,
     Member,
     ModelChange,
     Path,
@@ -120,7 +121,7 @@ def _head_of(plan: Plan) -> dict[str, Json]:
 
 
 def inputs_document(inputs: Inputs) -> Json:
-    """Return the inputs; `allowed` and `differing` are left out if they are empty."""
+    """Return the inputs; `allowed`, `differing` and `reason` are left out if they are empty."""
     said = asdict(inputs)
     return {name: said[name] for name in said if said[name] or name not in _OPTIONAL}
 
@@ -175,7 +176,7 @@ def _step_document(step: Step) -> Json:
         "inverse": list(step.inverse),
         "preconditions": [{"absent": pointer} for pointer in step.absences],
         "secrets": {pointer: asdict(reference) for pointer, reference in step.secrets},
-        "model": [_get_fields(model, _MODEL_FIELDS) for model in step.models],
+        "model": [_model_document(model) for model in step.models],
         "not_observable": list(step.not_observable),
         "unchanged_attributes": step.unchanged,
         "extent": step.body,
@@ -259,7 +260,34 @@ def _get_fields(value: object, names: Iterable[str]) -> dict[str, Json]:
 
 # `sealed_by` is left out: the patch has it.
 _CHANGE_FIELDS: Final = tuple(one.name for one in fields(Change) if one.name != "sealed_by")
-_MODEL_FIELDS: Final = tuple(one.name for one in fields(ModelChange))
+_MODEL_FIELDS: Final = tuple(one.name for one in fields(ModelChange) if one.name != "gates")
+_GATE_FIELDS: Final = ("rule", "verdict", "refuses", "reason", "run", "source")
+
+
+def _model_document(model: ModelChange) -> Json:
+    """Return a model; the verdicts are written only if it has some."""
+    gates = {"gates": [_gate_document(one) for one in model.gates]} if model.gates else {}
+    return {**_get_fields(model, _MODEL_FIELDS), **gates}
+
+
+def _gate_document(judged: JudgedRule) -> Json:
+    return {
+        "retraining": str(judged.retraining),
+        **_get_fields(judged, _GATE_FIELDS),
+        "numbers": dict(judged.numbers),
+        **({"rows": judged.rows} if judged.rows else {}),
+    }
+
+
+def _model_of(said: Json) -> ModelChange:
+    gates = tuple(map(_gate_of, said.get("gates", ())))
+    return ModelChange(**{**said, "path": tuple(said["path"]), "gates": gates})
+
+
+def _gate_of(said: Json) -> JudgedRule:
+    retraining = Address.parse(said["retraining"])
+    numbers = tuple(sorted(said["numbers"].items()))
+    return JudgedRule(**{**said, "retraining": retraining, "numbers": numbers})
 
 
 def _finding_document(finding: Finding) -> Json:
@@ -348,7 +376,8 @@ _STEPS: Final = "resource_changes"
 # The attribute of a plan that holds its digests when they are known.
 _DIGESTS: Final = "_digests"
 _UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError)
-_OPTIONAL: Final = ("allowed", "differing")
+_OPTIONAL_LISTS: Final = ("allowed", "differing")
+_OPTIONAL: Final = (*_OPTIONAL_LISTS, "reason")
 _AGAIN: Final = "Make a new plan: reconciler plan --out FILE"
 
 
@@ -359,8 +388,8 @@ def _reason_of(said: Json) -> Reason:
 
 
 def _plan_of(body: Json, steps: tuple[Step, ...]) -> Plan:
-    lists = {**dict.fromkeys(_OPTIONAL, ()), **body["inputs"]}
-    named = {name: tuple(lists[name]) for name in ("targets", "excluded", *_OPTIONAL)}
+    lists = {**dict.fromkeys(_OPTIONAL_LISTS, ()), **body["inputs"]}
+    named = {name: tuple(lists[name]) for name in ("targets", "excluded", *_OPTIONAL_LISTS)}
     inputs = {**body["inputs"], **named}
     return Plan(
         steps=steps,
@@ -402,7 +431,7 @@ def _step_of(said: Json) -> Step:
         absences=tuple(one["absent"] for one in said["preconditions"]),
         secrets=tuple((at, SecretReference(**ref)) for at, ref in sorted(said["secrets"].items())),
         replace_paths=tuple(format_pointer(tuple(path)) for path in change["replace_paths"]),
-        models=tuple(ModelChange(**{**one, "path": tuple(one["path"])}) for one in said["model"]),
+        models=tuple(map(_model_of, said["model"])),
         not_observable=tuple(said["not_observable"]),
         unchanged=said["unchanged_attributes"],
         reason=said["action_reason"],

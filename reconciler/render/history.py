@@ -10,7 +10,18 @@ from typing import Final
 
 from reconciler.document.pointers import split_pointer
 from reconciler.document.schema import Field
-from reconciler.model import ABSENT, Absent, Action, Address, Entry, Intent, Json, StepResult
+from reconciler.model import (
+    ABSENT,
+    Absent,
+    Action,
+    Address,
+    Entry,
+    Fact,
+    Intent,
+    Json,
+    StepResult,
+)
+from reconciler.plans.guards import MOST_REASON
 from reconciler.plans.history import Authorship, Moment, Run, Touch, is_hidden, list_touches
 from reconciler.render.plan.rows import HIDDEN
 from reconciler.render.words.colour import Paint
@@ -57,6 +68,40 @@ def render_entry(entry: Entry | Intent, field: Field | None, paint: Paint) -> st
     return "\n      ".join(lines)
 
 
+def render_reason(fact: Fact, paint: Paint) -> str:
+    """Returns the line of a guard that was lifted: its time, resources and author, and why."""
+    digest = fact.subject.partition(":")[2]
+    named = list_names(_read_texts(fact, "addresses"), _MOST_NAMED)
+    guard = f"the guard {escape(cut(str(fact.data.get('guard', ''))))} was lifted"
+    author = f"by {describe_author(fact)} (plan {escape(digest[:8])}…)"
+    parts = [f"#{fact.sequence}", escape(fact.at), paint("yellow", guard), named, author]
+    return f"{'  '.join(parts)}\n      Reason: {escape(cut(_read_reason(fact), MOST_REASON))}"
+
+
+def _read_texts(fact: Fact, name: str) -> list[str]:
+    listed = fact.data.get(name)
+    return [str(one) for one in listed] if isinstance(listed, list) else []
+
+
+def _read_reason(fact: Fact) -> str:
+    return str(fact.data.get("reason", ""))
+
+
+def reason_document(fact: Fact) -> Json:
+    """Returns the reason for which a guard was lifted as JSON."""
+    return {
+        "sequence": fact.sequence,
+        "at": fact.at,
+        "guard": str(fact.data.get("guard", "")),
+        "addresses": _read_texts(fact, "addresses"),
+        "reason": _read_reason(fact),
+        "by": fact.by,
+        "host": fact.host,
+        "commit": fact.commit,
+        "plan_digest": fact.subject,
+    }
+
+
 def render_run(run: Run, paint: Paint) -> str:
     """Returns one entry for the same action on many members of a fleet, with their names."""
     first = run.first
@@ -82,7 +127,7 @@ def _result(entry: Entry | Intent) -> str:
     return entry.result.value if isinstance(entry, Entry) else OPEN
 
 
-def describe_author(entry: Entry | Intent) -> str:
+def describe_author(entry: Entry | Intent | Fact) -> str:
     """Returns the author and the commit: `ci@4f1c2aa`."""
     return escape(cut(entry.by) + (f"@{shorten_commit(entry.commit)}" if entry.commit else ""))
 

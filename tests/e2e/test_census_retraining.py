@@ -1,11 +1,13 @@
 """The example of a retraining: from the first model to a better one, and a worse one refused."""
 
+import copy
 import hashlib
 import json
 import random
 import re
 import shutil
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +22,7 @@ from tests.contract.faulty import on
 from tests.contract.signatures import sign
 from tests.contract.test_jobs import CONNECTION, Batch
 from tests.contract.world import PREVIEW
+from tests.e2e.resealed import seal
 from tests.e2e.world import ROOT, SUBSCRIPTION, Done, Emulator, pass_time, run, run_emulator
 
 pytestmark = pytest.mark.e2e
@@ -59,6 +62,19 @@ class Story:
     def apply(self) -> None:
         done = self.run("apply", "--auto-approve")
         assert done.code == 0, done.said
+
+    def read_plan(self) -> Any:
+        document = json.loads(self.run("plan", "--json").out)
+        jsonschema.validate(document, read_schema("output/plan"))
+        return document
+
+    def serve(self, model: Any) -> None:
+        """Write a model into the manifest of the service by hand."""
+        manifest = self.folder / "manifests/census.yaml"
+        sha256 = model["digest"].removeprefix("sha256:")
+        pinned = f"uri: {model['uri']}\n      sha256: {sha256}\n"
+        text = re.sub(r" +sha256: .*\n", "", manifest.read_text())
+        manifest.write_text(re.sub(r"uri: .*\n", pinned, text))
 
     def retrain(self) -> Any:
         done = self.run("retrain", "census", "--json")
@@ -148,6 +164,188 @@ def test_the_example_trains_judges_and_serves_a_better_model(story: Story) -> No
     assert after["20"] < 0.5 < after["70"]
     assert after["20"] < after["45"] < after["70"]
     assert story.run("plan", "--detailed-exitcode").code == 0
+
+
+def spoil(story: Story) -> Any:
+    """Serve a good model, train a worse one, and write that into the manifest by hand."""
+    story.apply()
+    assert story.retrain()["outcome"] == "proposed"
+    story.apply()
+    header, *rows = (story.folder / "manifests/census.csv").read_text().splitlines()
+    chance = random.Random(4)
+    spoiled = [f"{row.rpartition(',')[0]},{chance.choice(['<=50K', '>50K'])}" for row in rows]
+    (story.folder / "manifests/census.csv").write_text("\n".join([header, *spoiled]) + "\n")
+    refused = story.retrain()
+    assert refused["outcome"] == "refused"
+    story.serve(refused)
+    return refused
+
+
+def test_a_plan_shows_the_verdicts_about_a_new_model(story: Story) -> None:
+    story.apply()
+    result = story.retrain()
+    auc = result["metrics"]["AUC"]
+    plan = story.run("plan")
+    assert f"gate pass: AUC min 0.8: AUC {auc:.6g}" in plan.out
+    assert "; the rule accepts it" in plan.out
+    assert f"judged by Retraining/census, run {result['run']}" in plan.out
+    (model,) = story.read_plan()["resource_changes"][0]["model"]
+    first, second, third = model["gates"]
+    assert first["numbers"] == {"candidate": auc}
+    assert first["source"].endswith(f"/{result['run']}/evaluation.csv")
+    assert (second["verdict"], second["refuses"]) == ("no baseline", False)
+    assert (third["verdict"], third["rows"]) == ("pass", 120)
+    # The rules are those of the manifest now.
+    story.change("manifests/census-retraining.yaml", "min: 0.8", "min: 0.999")
+    done = story.run("plan", "--detailed-exitcode")
+    assert done.code == 3, done.said
+    assert f"fail: AUC min 0.999: AUC {auc:.6g}" in done.out
+
+
+LIFT = ("--allow", "gate=WebService/census")
+WHY = "The campaign starts today; see \x1b[31m`@all` <b>| 4711"
+SHOWN = "Reason: The campaign starts today; see \\x1b[31m`@all` <b>| 4711"
+
+
+def test_a_worse_model_is_refused_with_numbers_and_lifted_with_a_reason(story: Story) -> None:
+    refused = spoil(story)
+    done = story.run("plan", "--detailed-exitcode")
+    assert done.code == 3, done.said
+    assert "WebService/census: the gate refuses its new model" in done.out
+    assert f"fail: AUC min 0.8: AUC {refused['metrics']['AUC']:.6g}" in done.out
+    assert '--allow gate=WebService/census --reason "WHY"' in done.out
+    done = story.run("plan", *LIFT)
+    assert done.code == 1
+    assert "is not lifted without a reason" in done.err
+    assert '--allow gate=WebService/census --reason "WHY"' in done.err
+    assert "the reason is empty" in story.run("plan", *LIFT, "--reason", " ").err
+    assert "more than 500" in story.run("plan", *LIFT, "--reason", "x" * 501).err
+    assert "--allow does not lift it" in story.run("plan", "--reason", "why").err
+    done = story.run("plan", *LIFT, "--reason", WHY, "--out", "lifted.plan", "--detailed-exitcode")
+    assert done.code == 2, done.said
+    assert SHOWN in done.out
+    saved = json.loads((story.folder / "lifted.plan").read_text())
+    jsonschema.validate(saved, read_schema("output/plan"))
+    assert saved["inputs"]["reason"] == WHY
+    comment = story.run("show", "lifted.plan", "--format", "markdown").out
+    assert "> ⚠ `WebService/census`: `gate fail: AUC min 0.8: AUC " in comment
+    escaped = SHOWN.replace("|", "\\|")
+    assert f"> ⚠ ``{escaped}``" in comment
+    page = story.run("show", "lifted.plan", "--format", "html").out
+    assert SHOWN.replace("<b>", "&lt;b&gt;") in page
+    assert "gate fail: AUC min 0.8: AUC " in page
+
+
+@pytest.mark.parametrize("place", ["file", "container"])
+def test_the_ledger_keeps_the_reason(story: Story, place: str) -> None:
+    if place == "container":
+        where = f"ledger: {{container: {story.emulator.blob}/devstoreaccount1/{uuid.uuid4()}}}"
+        story.change("reconciler.yaml", "  guards:", f"  {where}\n  guards:")
+    spoil(story)
+    secret = {"CENSUS_TOKEN": "the-token-of-somebody"}
+    story.change(
+        "manifests/census.yaml",
+        "  secrets:\n",
+        "  secrets:\n    /properties/keys/primary: {env: CENSUS_TOKEN}\n",
+    )
+    why = "Asked for with the-token-of-somebody"
+    lifted = ("apply", "--auto-approve", *LIFT, "--reason", why)
+    done = run(story.folder, *lifted, env=secret)
+    assert done.code == 0, done.said
+    kept = "Asked for with (sensitive value)"
+    assert f"Reason: {kept}" in done.out
+    history = story.run("history", "WebService/census").out
+    assert "the guard gate was lifted  WebService/census  by " in history
+    assert f"Reason: {kept}" in history
+    assert "was lifted" not in story.run("history", "WebService/census-training").out
+    document = json.loads(story.run("history", "--json").out)
+    jsonschema.validate(document, read_schema("output/history"))
+    (reason,) = document["reasons"]
+    assert (reason["reason"], reason["addresses"]) == (kept, ["WebService/census"])
+    assert reason["plan_digest"] == document["entries"][0]["plan_digest"]
+    assert story.run("ledger", "verify").code == 0
+    assert story.run("ledger", "compact").code == 0
+    assert f"Reason: {kept}" in story.run("history").out
+    rebuilt = run(story.folder, "ledger", "rebuild", "--auto-approve", env=secret)
+    assert rebuilt.code == 0, rebuilt.said
+    assert json.loads(story.run("history", "--json").out)["reasons"][0]["reason"] == kept
+    # The model is in service now: it is not new.
+    assert run(story.folder, "plan", "--detailed-exitcode", env=secret).code == 0
+
+
+def test_a_model_that_was_not_evaluated_is_refused(story: Story) -> None:
+    story.apply()
+    assert story.retrain()["outcome"] == "proposed"
+    story.apply()
+    upload_model(f"{story.emulator.blob}/devstoreaccount1/models/other", b"another", {})
+    digest = f"sha256:{hashlib.sha256(b'another').hexdigest()}"
+    story.serve({"uri": f"{story.emulator.blob}/devstoreaccount1/models/other", "digest": digest})
+    done = story.run("plan", "--detailed-exitcode")
+    assert done.code == 3
+    assert "not evaluated: AUC min 0.8: no evaluation of the model is recorded" in done.out
+    # A rollback restores what was in service, and is not judged.
+    back = story.run("rollback", "WebService/census", "--out", "back.plan")
+    assert back.code == 0, back.said
+    assert "gate" not in back.out
+    assert story.run("apply", "back.plan").code == 0
+
+
+def test_the_gate_is_judged_again_where_a_saved_plan_is_applied(story: Story) -> None:
+    story.apply()
+    assert story.retrain()["outcome"] == "proposed"
+    assert story.run("plan", "--out", "saved.plan").code == 0
+    story.change("manifests/census-retraining.yaml", "min: 0.8", "min: 1.5")
+    done = story.run("apply", "saved.plan", "--detailed-exitcode")
+    assert done.code == 3, done.said
+    assert "fail: AUC min 1.5" in done.err
+    story.change("manifests/census-retraining.yaml", "min: 1.5", "min: 0.7")
+    done = story.run("apply", "saved.plan", "--detailed-exitcode")
+    assert done.code == 4, done.said
+    assert "the gate decides otherwise about its new model now" in done.err
+    story.change("manifests/census-retraining.yaml", "min: 0.7", "min: 0.8")
+    assert story.run("apply", "saved.plan").code == 0
+
+
+def test_a_plan_that_claims_other_verdicts_or_no_reason_is_refused(story: Story) -> None:
+    spoil(story)
+    lift = ("--allow", "gate=WebService/census", "--reason", "why")
+    assert story.run("plan", *lift, "--out", "saved.plan").code == 0
+    made = json.loads((story.folder / "saved.plan").read_text())
+
+    def apply(change: Callable[[Any], None]) -> Done:
+        plan = copy.deepcopy(made)
+        change(plan)
+        (story.folder / "edited.plan").write_text(json.dumps(seal(plan)))
+        return story.run("apply", "edited.plan", "--detailed-exitcode")
+
+    def find_model(plan: Any) -> Any:
+        return plan["resource_changes"][0]["model"][0]
+
+    def say_pass(plan: Any) -> None:
+        for one in find_model(plan)["gates"]:
+            one |= {"verdict": "pass", "refuses": False}
+
+    def say_better(plan: Any) -> None:
+        find_model(plan)["gates"][0]["numbers"]["candidate"] = 0.99
+
+    assert apply(say_pass).code == 4
+    assert apply(say_better).code == 4
+    assert apply(lambda plan: find_model(plan).pop("gates")).code == 4
+    assert apply(lambda plan: find_model(plan).update(digest_before="")).code == 4
+    assert apply(lambda plan: find_model(plan).update(digest_after="")).code != 0
+    assert apply(lambda plan: plan["inputs"].pop("reason")).code == 3
+    assert apply(lambda plan: plan["inputs"].update(reason="x" * 501)).code == 1
+    assert apply(lambda plan: plan["inputs"].pop("allowed")).code == 3
+
+    def say_rollback(plan: Any) -> None:
+        plan["inputs"].pop("allowed")
+        plan["inputs"].pop("reason")
+        for one in plan["resource_changes"][0]["because"]:
+            one["cause"] = "rollback"
+        find_model(plan).pop("gates")
+
+    assert apply(say_rollback).code == 3
+    assert apply(lambda plan: None).code == 0
 
 
 def test_the_example_refuses_a_worse_model_with_numbers(story: Story) -> None:

@@ -72,7 +72,7 @@ def tell(
         moved or {},
         {"WebService": KIND.field},
         as_json=as_json,
-        open_intents=ledger.load().open,
+        snapshot=ledger.load(),
     )
 
 

@@ -172,7 +172,10 @@ def _apply_saved(
     resolve_known(runtime.resolve, (one for step in saved[0].steps for _, one in step.secrets))
 
     def judge(runtime: Runtime) -> tuple[Plan, str]:
-        return judge_saved_plan(runtime, *saved, assembly.request(PlanFlags())), saved[1]
+        plan = judge_saved_plan(runtime, *saved, assembly.request(PlanFlags()))
+        # Anyone can write a reason into a plan file, and the ledger will keep it.
+        inputs = replace(plan.inputs, reason=assembly.redaction.redact(plan.inputs.reason))
+        return replace(plan, inputs=inputs), saved[1]
 
     return Session(invocation, assembly, runtime, apply_flags, commit=commit).run(judge)
 
@@ -222,6 +225,7 @@ def _refuse_shaping(name: str, flags: PlanFlags) -> None:
         "-l": flags.selectors,
         "--exclude": flags.excluded,
         "--allow": flags.allowed,
+        "--reason": flags.reason,
         "--rotate": flags.rotated,
         "--prune": flags.prune,
         "--destroy": flags.destroy,

@@ -21,7 +21,7 @@ _IN_MEMORY = 1 << 20
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
     from reconciler.document.schema import Field
-    from reconciler.model import Address, Entry, Intent
+    from reconciler.model import Address, Entry, Fact, Intent, Snapshot
     from reconciler.plans.history import Moment, Run
     from reconciler.ports import Ledger
 
@@ -79,7 +79,7 @@ def history(
         assembly.project.moved,
         {name: kind.field for name, kind in assembly.kinds.items()},
         as_json=form == "json",
-        open_intents=assembly.load_snapshot().open,
+        snapshot=assembly.load_snapshot(),
     )
     if moment is not None:
         moment = printer.settle(moment)
@@ -113,11 +113,12 @@ class HistoryPrinter:
         fields: Mapping[str, Field],
         *,
         as_json: bool,
-        open_intents: Sequence[Intent] = (),
+        snapshot: Snapshot | None = None,
     ) -> None:
         self._paint = invocation.paint()
         self._ledger = ledger
-        self._open = open_intents
+        self._open = snapshot.open if snapshot is not None else ()
+        self._facts = snapshot.facts if snapshot is not None else {}
         self._moved = moved
         self._fields = fields
         self._as_json = as_json
@@ -160,18 +161,32 @@ class HistoryPrinter:
         Intents with an unknown result come before them.
         In text, the entries of one apply on many members of a fleet are one item.
         """
-        from reconciler.plans.history import gather_runs
+        from reconciler.plans.history import gather_runs, insert
 
         undecided = [one for one in self._open if self._is_of(one, named)]
+        reasons = list(self._find_reasons(named))
         entries = self._entries(named)
         with ReversedSpool() as texts:
-            for entry in entries if self._as_json else gather_runs(entries):
+            for entry in entries if self._as_json else insert(gather_runs(entries), reasons):
                 texts.add(self._show(entry))
             for intent in undecided:
                 texts.add(self._show(intent))
             if not texts and named:
                 raise self._unknown(named)
-            self._print(texts, empty="The ledger is empty.")
+            self._print(texts, reasons=reasons, empty="The ledger is empty.")
+
+    def _find_reasons(self, named: Collection[Address]) -> Iterator[Fact]:
+        """Why the gate was lifted for named resources, or for all, oldest first."""
+        from reconciler.plans.history import REASON
+
+        # Few ledgers have a reason, and all lines of a ledger take long to read.
+        if not any(topic == REASON for topic, _ in self._facts):
+            return
+        wanted = set(map(str, named))
+        for fact in self._ledger.facts(REASON):
+            of = {*fact.data.get("addresses", ()), *fact.data.get("fleets", ())}
+            if not wanted or wanted & of:
+                yield fact
 
     def print_recalled(self, named: Sequence[Address], moment: Moment) -> None:
         """Print what the ledger remembered at a moment, of the named resources or of all."""
@@ -242,10 +257,18 @@ class HistoryPrinter:
         names = (name for one in self._ledger.entries() for name in (one.address, one.fleet))
         return not_in_ledger(named[0], names)
 
-    def _show(self, entry: Entry | Intent | Run) -> str:
+    def _show(self, entry: Entry | Intent | Run | Fact) -> str:
+        from reconciler.model import Fact
         from reconciler.plans.history import Run
-        from reconciler.render.history import entry_document, render_entry, render_run
+        from reconciler.render.history import (
+            entry_document,
+            render_entry,
+            render_reason,
+            render_run,
+        )
 
+        if isinstance(entry, Fact):
+            return render_reason(entry, self._paint)
         if isinstance(entry, Run):
             return render_run(entry, self._paint)
         field = self._fields.get(entry.address.kind)
@@ -253,14 +276,15 @@ class HistoryPrinter:
             return json.dumps(entry_document(entry, field))
         return render_entry(entry, field, self._paint)
 
-    def _print(self, texts: Iterable[str], *, empty: str) -> None:
-        from reconciler.render.history import FORMAT_VERSION
+    def _print(self, texts: Iterable[str], *, reasons: Sequence[Fact], empty: str) -> None:
+        from reconciler.render.history import FORMAT_VERSION, reason_document
 
         if self._as_json:
             click.echo(f'{{"format_version": "{FORMAT_VERSION}", "entries": [', nl=False)
             for number, text in enumerate(texts):
                 click.echo(f"{',' if number else ''}\n  {text}", nl=False)
-            click.echo("\n]}")
+            said = json.dumps([reason_document(one) for one in reasons], indent=2)
+            click.echo(f'\n], "reasons": {said}}}' if reasons else "\n]}")
             return
         printed = False
         for text in texts:

@@ -68,6 +68,8 @@ def rollback(
         raise click.UsageError(
             f"a plan in {form} needs --out: without it, rollback applies and prints text"
         )
+    if any(one.partition("=")[0] == "gate" for one in allowed):
+        raise click.UsageError("a rollback is not judged by a gate: leave out --allow gate")
     (named,) = parse_addresses("rollback", [address])
     # An error in one manifest must not prevent the rollback of another resource.
     assembly = assemble_leniently(invocation)

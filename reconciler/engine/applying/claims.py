@@ -178,9 +178,10 @@ class Claim:
                 yield self._differ("the secret", f"{pointer} from {reference}")
 
     def _check_models(self) -> Iterator[Finding]:
-        """Yield a finding for an old address that is not shown and that the ledger does not have.
+        """Yield a finding for an old model that the ledger does not have.
 
-        An earlier run of the plan has recorded the new address.
+        Its address is compared if the service does not show it, and its digest always. An earlier
+        run of the plan has recorded the new model.
         """
         field, step, last_applied = self.kind.field, self.step, self.last_applied
         if last_applied is not None and last_applied.plan_digest == self.plan_digest:
@@ -189,6 +190,14 @@ class Claim:
             hidden = self.before is not ABSENT and is_omitted(field, model.path, self.before)
             if hidden and (self._recall(model.path) or "") != model.before:
                 yield self._differ("the old address of the model", model.before)
+            if model.digest_before != self._recall_digest(model.path, model.before):
+                yield self._differ("the old digest of the model", model.digest_before)
+
+    def _recall_digest(self, path: Path, address: str) -> str:
+        """Return the recorded digest of a model; empty if another client has set the address."""
+        if self.last_applied is None or self._recall(path) != address:
+            return ""
+        return self.last_applied.digests.get(format_pointer(path), "")
 
     def _recall(self, path: Path) -> Json:
         """Return the recorded value of a place; None without one."""

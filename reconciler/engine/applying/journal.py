@@ -6,7 +6,7 @@ checks live first. Steps and the recovery call this module.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -27,12 +27,16 @@ from reconciler.model import (
     Json,
     LastApplied,
     Live,
+    ModelChange,
+    Plan,
     SecretReference,
     Step,
     StepResult,
     Verb,
 )
 from reconciler.model.values import dataclass
+from reconciler.plans.guards import GATE
+from reconciler.plans.history import REASON
 from reconciler.plans.plan_file import digest_of_step
 from reconciler.ports import Lease
 from reconciler.text.times import format_utc
@@ -124,6 +128,35 @@ class Journal:
         """Record that an intent is not done or its result is unknown; recorded values stay."""
         self._record(replace(self._close(intent), result=result, note=note))
 
+    def note_reason(
+        self, plan: Plan, steps: Sequence[Step], facts: Mapping[tuple[str, str], Fact]
+    ) -> None:
+        """Record why the gate was lifted for the steps of a plan whose models it refuses.
+
+        An earlier run of the plan has recorded it already.
+        """
+        refused = [step for step in steps if any(map(_is_refused, step.models))]
+        if not refused or (REASON, self._author.plan_digest) in facts:
+            return
+        self._lease.check()
+        self._runtime.ledger.record(
+            Fact(
+                topic=REASON,
+                subject=self._author.plan_digest,
+                data={
+                    "guard": GATE,
+                    "addresses": sorted(str(step.resource.address) for step in refused),
+                    "fleets": sorted({str(step.fleet) for step in refused if step.fleet}),
+                    "reason": plan.inputs.reason,
+                },
+                at=self._now(),
+                by=self._author.by,
+                commit=self._author.commit,
+                host=self._author.host,
+                fence=self._lease.lock_owner.fence,
+            )
+        )
+
     def note_gone(self, step: Step) -> None:
         """Record that a resource to destroy is already gone, so that the ledger forgets it."""
         self._lease.check()
@@ -204,6 +237,10 @@ class Journal:
 
     def _now(self) -> str:
         return format_utc(self._runtime.clock())
+
+
+def _is_refused(model: ModelChange) -> bool:
+    return any(one.refuses for one in model.gates)
 
 
 def _write_down(step: Step) -> Iterator[tuple[Json, Json]]:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from reconciler.engine.applying.admission import expand_fleets
 from reconciler.engine.applying.claims import Claim
 from reconciler.engine.blob_checks import check_planned_models
+from reconciler.engine.gate_checks import compare_verdicts, find_settled, judge_models
 from reconciler.engine.planning.plan import estimate_steps
 from reconciler.engine.planning.selection import PlanRequest, find_meant
 from reconciler.engine.planning.step_checks import check_conflicts
@@ -51,15 +52,21 @@ def judge_saved_plan(runtime: Runtime, plan: Plan, digest: str, request: PlanReq
     remembered = _load_last_applied(runtime, plan.steps, request)
     steps, models = _confirm_steps(runtime, plan, digest, request, remembered)
     permitted = guards.permit(plan.inputs.allowed, request.limits)
-    allowed = expand_fleets(permitted, steps)
+    allowed = expand_fleets(guards.require_reason(permitted, plan.inputs.reason), steps)
     declared = {one.address for one in request.manifests}
     found = [*_judge(runtime, steps, request, declared, remembered)]
     steps, looked = check_planned_models(runtime, steps, models, request.limits.blobs)
-    found += looked
+    facts = runtime.ledger.load().facts
+    settled = find_settled(runtime, steps, digest, remembered)
+    steps, refusals = judge_models(steps, request.retrainings, facts, remembered, models, settled)
+    found += [*looked, *refusals]
     obstacles = tuple(one for one in found if one.severity == "error" and not one.guard)
     if obstacles:
         raise Unplannable(obstacles)
-    refused = (one for one in guards.allow(found, allowed) if one.severity == "error")
+    refused = [one for one in guards.allow(found, allowed) if one.severity == "error"]
+    differing = () if refused else tuple(compare_verdicts(plan.steps, steps))
+    if differing:
+        raise StalePlan(differing)
     return replace(
         plan,
         steps=steps,

@@ -12,6 +12,7 @@ from dataclasses import field, replace
 
 from reconciler.document.identity import is_same_creation
 from reconciler.engine.blob_checks import check_models
+from reconciler.engine.gate_checks import judge_models
 from reconciler.engine.observe import Observation, ObservedResources, observe
 from reconciler.engine.planning.selection import (
     PlanRequest,
@@ -127,18 +128,26 @@ def make_plan(runtime: Runtime, request: PlanRequest) -> Plan:
         raise Unplannable(tuple(name_items((*builder.obstacles, *missing), chosen)))
     refresh = replace(seen.refresh, calls=runtime.calls - calls)
     staged, rollouts = stage_members(copied, request.rollouts)
-    steps, found = check_models(runtime, staged, builder.comparisons, request.limits.blobs)
+    checked, found = check_models(runtime, staged, builder.comparisons, request.limits.blobs)
+    steps, refused = judge_models(
+        checked,
+        request.retrainings,
+        snapshot.facts,
+        {one.resource.address: one.last_applied for one in builder.comparisons if one.last_applied},
+        {one.resource: one.declared.models for one in builder.comparisons},
+    )
     noticed = (snapshot.lost,) if snapshot.lost is not None else ()
     managed = guards.count_managed(
         (one.address for one in request.manifests),
         (one.address for one in resources if seen[one].document is ABSENT),
         snapshot.last_applied_by_address,
     )
-    refusals = guards.check_guards(steps, request.limits, managed, request.allowed, builder.owners)
+    allowed = guards.require_reason(request.allowed, request.inputs.reason)
+    refusals = guards.check_guards(steps, request.limits, managed, allowed, builder.owners)
     unread = [] if request.destroy else guards.check_unread(leaving, request.unread)
-    warnings = guards.allow((*builder.warnings, *found, *unread), request.allowed)
+    warnings = guards.allow((*builder.warnings, *found, *refused, *unread), allowed)
     return Plan(
-        steps=tuple(steps),
+        steps=steps,
         unchanged=tuple(builder.unchanged),
         findings=tuple(
             name_items(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from reconciler.engine.observe import Mode
 from reconciler.engine.runtime import Runtime
@@ -31,6 +31,9 @@ from reconciler.plans.waves import group_members, name_items
 from reconciler.ports import Kind
 from reconciler.text.suggestions import ask, suggest
 
+if TYPE_CHECKING:  # start-up: few projects have a retraining
+    from reconciler.model.training import Retraining
+
 Identify: TypeAlias = Callable[[Manifest, Mapping[str, Json]], Resource]
 
 
@@ -43,10 +46,10 @@ class PlanRequest:
     written again. The address of a fleet means all its members. `whole` is True if all manifests
     of the project are present. Only then is a resource without a manifest an orphan, which
     `prune` destroys. `destroy` deletes all resources. `rollouts` has one entry for each fleet
-    with members among the manifests. `unread` are files that may declare resources and were not
-    read: `prune` destroys none of these. `notes` are warnings about what was read; they become a
-    part of the plan. `moved_places` has the place of each entry of `spec.moved`, by the old
-    address.
+    with members among the manifests. `retrainings` have the gates of new models. `unread` are files
+    that may declare resources and were not read: `prune` destroys none of these. `notes` are
+    warnings about what was read; they become a part of the plan. `moved_places` has the place of
+    each entry of `spec.moved`, by the old address.
     """
 
     manifests: Sequence[Manifest]
@@ -62,6 +65,7 @@ class PlanRequest:
     destroy: bool = False
     refresh: Mode = "auto"
     rollouts: Sequence[Rollout] = ()
+    retrainings: Sequence[Retraining] = ()
     unread: Sequence[UnreadFile] = ()
     notes: Sequence[Finding] = ()
     moved_places: Mapping[Address, SourceLocation] = field(default_factory=dict)

@@ -6,7 +6,7 @@ metric is a number that the evaluation holds. Nothing is recorded unless all of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -25,11 +25,11 @@ from reconciler.model.training import (
     TrainingBlob,
 )
 from reconciler.plans.evaluations import Evaluation, parse_evaluation, select_row
-from reconciler.plans.gates import Candidate, ScoredRows, describe_verdict, judge
+from reconciler.plans.gates import Candidate, ScoredRows, Verdict, describe_verdict, judge
 from reconciler.plans.proof import Answers
+from reconciler.plans.recorded_gates import EVALUATION, recall_baseline
 from reconciler.text.times import format_utc
 
-TOPIC: Final = "evaluation"
 _MOST_EVALUATION: Final = 1 << 20
 _MOST_SCORED: Final = 64 << 20
 _Read = TypeVar("_Read")
@@ -61,7 +61,7 @@ def judge_run(
     snapshot = ports.ledger.load()
     parent = find_live_digest(snapshot, retraining.promote, manifests)
     digest = results.use(retraining.model, ports.storage.digest)
-    remembered = find_metrics(snapshot, parent)
+    before = snapshot.facts.get((EVALUATION, parent)) if parent else None
     scored: ScoredRows | None = None
     if retraining.comparison is not None:
         answers = results.use(
@@ -72,7 +72,7 @@ def judge_run(
             raise _refuse(retraining, [found])
         scored = found
     verdicts = tuple(
-        judge(rule, value, remembered, scored, evaluation.uri)
+        judge(rule, value, recall_baseline(before, rule), scored, evaluation.uri)
         for rule, value in zip(retraining.gate, values, strict=True)
     )
     candidate = Candidate(
@@ -87,7 +87,7 @@ def judge_run(
     )
     # The same bytes again prove nothing new, and what is recorded of the model before them stays.
     if digest != parent:
-        _record(ports, retraining, candidate, scored)
+        _record(ports, retraining, candidate, scored, evaluation.uri)
     return candidate
 
 
@@ -198,22 +198,18 @@ def find_live_digest(
             if value == uri and pointer in last_applied.digests:
                 return last_applied.digests[pointer]
         for (topic, _), fact in snapshot.facts.items():
-            if topic == TOPIC and fact.data.get("uri") == uri:
+            if topic == EVALUATION and fact.data.get("uri") == uri:
                 parent = fact.data.get("parent", "")
                 return parent if parent in last_applied.digests.values() else ""
     return ""
 
 
-def find_metrics(snapshot: Snapshot, digest: str) -> Mapping[str, float]:
-    """Returns the recorded metrics of the model with a digest; empty if none are recorded."""
-    fact = snapshot.facts.get((TOPIC, digest)) if digest else None
-    metrics = fact.data.get("metrics") if fact is not None else None
-    found = metrics.items() if isinstance(metrics, dict) else ()
-    return {name: float(value) for name, value in found if type(value) in {int, float}}
-
-
 def _record(
-    ports: TrainingPorts, retraining: Retraining, candidate: Candidate, scored: ScoredRows | None
+    ports: TrainingPorts,
+    retraining: Retraining,
+    candidate: Candidate,
+    scored: ScoredRows | None,
+    evaluation: str,
 ) -> None:
     data: dict[str, Json] = {
         "retraining": str(retraining.address),
@@ -221,7 +217,8 @@ def _record(
         "job": candidate.job,
         "uri": candidate.uri,
         "metrics": {**candidate.metrics},
-        "gates": [describe_verdict(one) for one in candidate.verdicts],
+        "evaluation": evaluation,
+        "gates": [_describe(one) for one in candidate.verdicts],
         "inputs": {**(candidate.data or {})},
     }
     if candidate.parent:
@@ -230,14 +227,14 @@ def _record(
         data["answers"] = Answers(scored.digest, tuple(scored.candidate)).write()
         if scored.live:
             data["parentAnswers"] = Answers(scored.digest, tuple(scored.live)).write()
-    known = ports.ledger.load().facts.get((TOPIC, candidate.digest))
+    known = ports.ledger.load().facts.get((EVALUATION, candidate.digest))
     if known is not None and known.data == data:
         return
     with ports.lock() as lease:
         lease.check()
         ports.ledger.record(
             Fact(
-                topic=TOPIC,
+                topic=EVALUATION,
                 subject=candidate.digest,
                 data=data,
                 at=format_utc(ports.clock()),
@@ -247,3 +244,10 @@ def _record(
                 fence=lease.lock_owner.fence,
             )
         )
+
+
+def _describe(verdict: Verdict) -> Json:
+    """Returns a verdict with the row that its rule names: the metrics are those of one row only."""
+    row = verdict.rule.row
+    named = {"row": row if isinstance(row, int) else {**row}} if row is not None else {}
+    return {**describe_verdict(verdict), **named}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
-from reconciler.model import Action, Address, Plan, Step
+from reconciler.model import Action, Address, ModelChange, Plan, Step
 from reconciler.model.values import dataclass
 from reconciler.plans.guards import is_final
 from reconciler.render.plan.facts import get_folder, has_own_name
@@ -130,12 +130,17 @@ def _shape(step: Step) -> object:
         step.action,
         step.body,
         tuple((one.path, one.verb, one.after == {}, is_final(one)) for one in step.changes),
-        tuple((one.name, one.path, not one.before) for one in step.models),
+        tuple((one.name, one.path, not one.before, _verdicts(one)) for one in step.models),
         tuple((one.pointer, one.cause) for one in step.reasons),
         step.replace_paths,
         tuple(pointer for pointer, _ in step.secrets),
         step.owned_paths,
     )
+
+
+def _verdicts(model: ModelChange) -> tuple[tuple[str, str, bool], ...]:
+    """The key of what a gate decides: a refused model is never shown as one that passes."""
+    return tuple((one.rule, one.verdict, one.refuses) for one in model.gates)
 
 
 def _notes(step: Step) -> tuple[tuple[str, str], ...]:

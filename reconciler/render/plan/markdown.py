@@ -15,12 +15,14 @@ from reconciler.plans.guards import is_final
 from reconciler.render.findings import gather_findings
 from reconciler.render.plan.groups import Group, group_steps
 from reconciler.render.plan.rollout import describe_rollouts
+from reconciler.render.plan.rows import list_refused
 from reconciler.render.plan.text import (
     count_actions,
     describe_coverage,
     describe_digests,
     describe_hidden,
     describe_lifted,
+    describe_reason,
     describe_unproven,
     list_lines,
     render_group,
@@ -84,10 +86,14 @@ def _must_see(plan: Plan, groups: Sequence[Group]) -> Iterator[str]:
         yield f"\n{_finding(finding, names)}"
     if plan.inputs.allowed:
         yield f"\n> ⚠ {code(describe_lifted(plan))}"
+    if plan.inputs.reason:
+        yield f"\n> ⚠ {code(describe_reason(plan), _ALL)}"
     for group in groups:
         who = _who(group, _MOST_NAMED)
         if group.step.action in {Action.DELETE, Action.REPLACE}:
             yield f"\n> ⚠ {who}: {_SAID[group.step.action]}"
+        for line in list_refused(group.step, group.steps):
+            yield f"\n> ⚠ {who}: {code(line)}"
         for change in group.step.changes:
             if is_final(change):
                 yield f"\n> ⚠ {who}: cannot be undone: {code(show_path(change.path))}"

@@ -15,6 +15,7 @@ from reconciler.model import (
     Action,
     Change,
     Json,
+    JudgedRule,
     ModelChange,
     Path,
     SecretReference,
@@ -36,6 +37,7 @@ from reconciler.render.words.escape import (
 from reconciler.text.counting import count
 
 HIDDEN: Final = "(sensitive value)"
+_MOST_GATE: Final = 300
 _WHOLE: Final = (
     "sent as the whole definition: it is not known whether an update removes omitted fields"
 )
@@ -95,7 +97,10 @@ def make_rows(step: Step, bounds: Bounds, like: Sequence[Step] = ()) -> tuple[li
     changes = _to_show(step)
     # No secret may be among the changes that are only counted.
     most = max(bounds.rows, sum(isinstance(one.after, SecretReference) for one in changes))
-    rows = [_model_row(model, step) for model in step.models]
+    rows = [
+        _model_row(model, step, [one.models[at] for one in like])
+        for at, model in enumerate(step.models)
+    ]
     rows += [_change_row(change, step, bounds) for change in changes[:most]]
     if len(like) > 1:
         rows = list(_compare(rows, step, like))
@@ -184,7 +189,7 @@ def _to_show(step: Step) -> list[Change]:
     return sorted(shown, key=lambda one: not isinstance(one.after, SecretReference))
 
 
-def _model_row(model: ModelChange, step: Step) -> Row:
+def _model_row(model: ModelChange, step: Step, alike: Sequence[ModelChange] = ()) -> Row:
     before, after = model.before, model.after
     if before == after:
         before = ""  # it is written once more
@@ -196,8 +201,44 @@ def _model_row(model: ModelChange, step: Step) -> Row:
         before=f'"{escape(before)}"' if before else "",
         after=f'"{escape(after)}"',
         notes=_notes(model.path, step),
-        about=(show_pointer(model.path), *_digest(model)),
+        about=(show_pointer(model.path), *_digest(model), *describe_gates(model, alike)),
     )
+
+
+def describe_gates(model: ModelChange, alike: Sequence[ModelChange] = ()) -> Iterator[str]:
+    """Yields a line for each rule of a gate: the verdict, the rule and its numbers.
+
+    `alike` are the models of all steps that are shown as one: their verdicts are equal, and their
+    numbers may differ. The last line names the retraining.
+    """
+    for number, judged in enumerate(model.gates):
+        yield f"gate {_sum_up_rule(judged, [one.gates[number] for one in alike or (model,)])}"
+    judges = {(one.retraining, one.run) for each in alike or (model,) for one in each.gates}
+    if len(judges) == 1:
+        ((retraining, run),) = judges
+        yield f"judged by {escape(str(retraining))}{f', run {escape(cut(run))}' if run else ''}"
+
+
+def list_refused(step: Step, like: Sequence[Step] = ()) -> Iterator[str]:
+    """Yields the lines of the rules that refuse a model of a step, or of the steps `like` it."""
+    for at, model in enumerate(step.models):
+        refusing = any(one.refuses for one in model.gates)
+        lines = describe_gates(model, [one.models[at] for one in like]) if refusing else ()
+        yield from (line for line, one in zip(lines, model.gates, strict=False) if one.refuses)
+
+
+def _sum_up_rule(judged: JudgedRule, alike: Sequence[JudgedRule]) -> str:
+    """One line for a rule; for several models with different numbers, their range."""
+    if len({one.reason for one in alike}) == 1:
+        return escape(cut(judged.summary, _MOST_GATE))
+    values = [dict(one.numbers).get("candidate") for one in alike]
+    known = [value for value in values if value is not None]
+    numbers = (
+        f"{min(known):.6g} to {max(known):.6g}"
+        if len(known) == len(values)
+        else "differing numbers"
+    )
+    return escape(cut(replace(judged, reason=numbers).summary, _MOST_GATE))
 
 
 def _digest(model: ModelChange) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Final
 
 from reconciler.document.pointers import format_pointer
 from reconciler.model import Action, Cause, Finding, Plan, Step, Verb
-from reconciler.plans.guards import is_final
+from reconciler.plans.guards import MOST_REASON, is_final
 from reconciler.plans.plan_file import encode_plan, find_digests
 from reconciler.plans.waves import arrange
 from reconciler.render.findings import render_findings
@@ -288,6 +288,8 @@ def _closing(plan: Plan, paint: Paint) -> Iterator[str]:
         yield f"{paint('red', word)} {why}"
     if plan.inputs.allowed:
         yield describe_lifted(plan)
+    if plan.inputs.reason:
+        yield describe_reason(plan)
     yield from describe_rollouts(plan)
     yield describe_coverage(plan)
     if plan.inputs.commit and plan.inputs.dirty:
@@ -307,6 +309,11 @@ def describe_digests(plan: Plan) -> Iterator[str]:
 def describe_lifted(plan: Plan) -> str:
     """Returns the guards that the plan lifts: `Lifted by --allow: deletes.`."""
     return f"Lifted by --allow: {', '.join(escape(cut(one)) for one in plan.inputs.allowed)}."
+
+
+def describe_reason(plan: Plan) -> str:
+    """Returns why the guard `gate` is lifted: `Reason: the campaign starts today`."""
+    return f"Reason: {escape(cut(plan.inputs.reason, MOST_REASON))}"
 
 
 def describe_unproven(plan: Plan) -> str:
