@@ -137,13 +137,14 @@ _ALLOW = click.option(
 def _read_reason(_: click.Context, __: click.Parameter, text: str | None) -> str:
     """The reason without blanks around it; raises click.BadParameter for an empty or long one."""
     from reconciler.plans.guards import MOST_REASON
+    from reconciler.text.counting import count
 
     reason = (text or "").strip().encode("utf-8", "replace").decode()
     if text is not None and not reason:
         raise click.BadParameter("the reason is empty: say why the guard gate is lifted")
     if len(reason) > MOST_REASON:
         raise click.BadParameter(
-            f"the reason has {len(reason)} characters, more than {MOST_REASON}"
+            f"it has {count(len(reason), 'character')}; the most is {MOST_REASON}"
         )
     return reason
 

@@ -2,7 +2,9 @@
 
 The digest of a plan holds its time, its commit and what was read. This one holds only the
 operations, their preconditions and their targets, so it is equal when the same changes are planned
-again. `apply --expect` compares it. Everything that prints or saves a plan calls this module.
+again. The verdicts of a gate, and the reason for lifting it, are not part of it: they decide
+whether an apply may make the changes, and each apply judges that itself. `apply --expect` compares
+it. Everything that prints or saves a plan calls this module.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from reconciler.model import (
 )
 from reconciler.text.counting import agree, count
 
-# The only guard that nobody lifts without a reason.
+# This guard is lifted only with a reason.
 GATE: Final = "gate"
 MOST_REASON: Final = 500
 # What each guard protects against. A kind can add its own guards.

@@ -17,12 +17,15 @@ from unittest import mock
 
 from reconciler.document.pointers import find
 from reconciler.kinds.endpoint import provider
+from reconciler.ledgers.file import FileLedger
 from reconciler.plans.plan_file import digest_of
+from tests.contract.homes import lock_owner
 from tests.e2e.classic_stage import MODEL as CLASSIC_MODEL
 from tests.e2e.classic_stage import OTHER as CLASSIC_OTHER
 from tests.e2e.classic_stage import ClassicTelltale
 from tests.e2e.telltale import Telltale
 from tests.e2e.world import MODEL, Done, definition, run
+from tests.ledgers import make_fact
 from tests.scripted import Answer, Call, Scripted, run_scripted
 
 Json = Any
@@ -411,6 +414,56 @@ def open_rollback(root: Path) -> Iterator[Rig]:
 
 
 @contextmanager
+def open_gated(root: Path) -> Iterator[Rig]:
+    """Two web services with new models: one that a gate refuses and a reason lets through."""
+    with _open_new(root) as rig:
+        for number, name in enumerate(("worse", "better")):
+            rig.service.services[name] = _define(rig, "old")
+            rig.declare(name, _name_model(rig, "old", f"{number}0"))
+            rig.write(f"manifests/{name}-retraining.yaml", _declare_retraining(rig, name))
+            rig.write(f"manifests/{name}.csv", "a\n")
+        rig.apply_all()
+        for number, name in enumerate(("worse", "better")):
+            rig.declare(name, _name_model(rig, "new", f"{number}1"))
+            _record_evaluation(rig, name, f"{number}1", 0.7 + number / 5)
+        rig.save("plan", "--allow=gate=WebService/worse", "--reason=it must be")
+        yield rig
+
+
+def _name_model(rig: Rig, model: str, digest: str) -> str:
+    at = f"uri: '{rig.storage}/{model}.ilearner', sha256: '{digest * 32}'"
+    return f"  trainedModels: {{'{MODEL}': {{{at}}}}}"
+
+
+def _declare_retraining(rig: Rig, name: str) -> str:
+    run = f"{rig.storage}/${{run}}"
+    return (
+        f"apiVersion: reconciler/v1\nkind: Retraining\nmetadata: {{name: {name}}}\nspec:\n"
+        f"  service: {{url: '{rig.server.url}/jobs', apiKey: {{env: PRIMARY}}}}\n"
+        f"  outputs:\n    model: {{port: a, uri: '{run}.ilearner'}}\n"
+        f"    evaluation: {{port: b, uri: '{run}.csv'}}\n"
+        "  gate: [{metric: AUC, min: 0.8}, {metric: AUC, margin: 0.02}]\n"
+        f"  compare: {{rows: {name}.csv, label: a, scoredOutput: {{port: c, uri: '{run}-c.csv'}}}}\n"
+        f"  promote: [{{resource: WebService/{name}, trainedModel: '{MODEL}'}}]\n"
+    )
+
+
+def _record_evaluation(rig: Rig, name: str, digest: str, auc: float) -> None:
+    data = {"retraining": f"Retraining/{name}", "run": "r1", "metrics": {"AUC": auc}}
+    data |= {"evaluation": f"{rig.storage}/r1.csv", "gates": [_compare(auc)]}
+    fact = make_fact("evaluation", f"sha256:{digest * 32}", data=data)
+    ledger = FileLedger(rig.folder / ".reconciler")
+    with ledger.lock(lock_owner(), 0, lambda _: None) as lease:
+        ledger.record(replace(fact, fence=lease.lock_owner.fence))
+
+
+def _compare(auc: float) -> Json:
+    numbers = {"candidate": auc, "live": 0.8, "difference": auc - 0.8}
+    numbers |= {"low": auc - 0.81, "high": auc - 0.79, "rows": 100.0}
+    return {"rule": "AUC margin 0.02", "verdict": "pass", "reason": "", "numbers": numbers}
+
+
+@contextmanager
 def _open_new(root: Path) -> Iterator[Rig]:
     service = NewService([])
     with run_scripted(service) as server:
@@ -469,6 +522,7 @@ RIGS: Final[Mapping[str, Callable[[Path], AbstractContextManager[Rig]]]] = {
     "updates": open_updates,
     "wholes": open_wholes,
     "fleet": open_fleet,
+    "gated": open_gated,
     "classic": open_classic,
     "rollback": open_rollback,
 }

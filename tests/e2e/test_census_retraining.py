@@ -219,7 +219,10 @@ def test_a_worse_model_is_refused_with_numbers_and_lifted_with_a_reason(story: S
     assert "is not lifted without a reason" in done.err
     assert '--allow gate=WebService/census --reason "WHY"' in done.err
     assert "the reason is empty" in story.run("plan", *LIFT, "--reason", " ").err
-    assert "more than 500" in story.run("plan", *LIFT, "--reason", "x" * 501).err
+    assert (
+        "it has 501 characters; the most is 500"
+        in story.run("plan", *LIFT, "--reason", "x" * 501).err
+    )
     assert "--allow does not lift it" in story.run("plan", "--reason", "why").err
     done = story.run("plan", *LIFT, "--reason", WHY, "--out", "lifted.plan", "--detailed-exitcode")
     assert done.code == 2, done.said

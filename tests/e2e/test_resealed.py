@@ -54,7 +54,13 @@ COMPARED = """
     /resource_changes/*/secrets/*/version
     /resource_changes/*/model/*/path /resource_changes/*/model/*/path/*
     /resource_changes/*/model/*/before /resource_changes/*/model/*/after
-    /resource_changes/*/model/*/digest_after
+    /resource_changes/*/model/*/digest_before /resource_changes/*/model/*/digest_after
+    /resource_changes/*/model/*/gates /resource_changes/*/model/*/gates/*
+    /resource_changes/*/model/*/gates/*/retraining /resource_changes/*/model/*/gates/*/rule
+    /resource_changes/*/model/*/gates/*/verdict /resource_changes/*/model/*/gates/*/refuses
+    /resource_changes/*/model/*/gates/*/reason /resource_changes/*/model/*/gates/*/run
+    /resource_changes/*/model/*/gates/*/source /resource_changes/*/model/*/gates/*/rows
+    /resource_changes/*/model/*/gates/*/numbers /resource_changes/*/model/*/gates/*/numbers/*
     /resource_changes/*/extent
     /resource_changes/*/source/id
     /resource_changes/*/because/*/pointer
@@ -93,7 +99,7 @@ SHOWN = """
     /resource_changes/*/source /resource_changes/*/member /resource_changes/*/member/place
     /inputs /refresh
     /timestamp
-    /resource_changes/*/model/*/name /resource_changes/*/model/*/digest_before
+    /resource_changes/*/model/*/name
     /resource_changes/*/not_observable /resource_changes/*/not_observable/*
     /resource_changes/*/unchanged_attributes
     /resource_changes/*/source/name /resource_changes/*/source/region
@@ -116,7 +122,7 @@ SHOWN = """
     /findings/*/guard
     /inputs/differing /inputs/differing/* /inputs/schemas /inputs/schemas/*
     /inputs/targets /inputs/targets/* /inputs/excluded /inputs/excluded/*
-    /inputs/allowed /inputs/allowed/*
+    /inputs/allowed /inputs/allowed/* /inputs/reason
     /refresh/mode /refresh/read /refresh/total /refresh/calls /refresh/oldest
     /baseline
 """

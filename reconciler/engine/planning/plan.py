@@ -136,7 +136,8 @@ def make_plan(runtime: Runtime, request: PlanRequest) -> Plan:
         {one.resource.address: one.last_applied for one in builder.comparisons if one.last_applied},
         {one.resource: one.declared.models for one in builder.comparisons},
     )
-    noticed = (snapshot.lost,) if snapshot.lost is not None else ()
+    lost = () if snapshot.lost is None else (snapshot.lost,)
+    noticed = (*lost, *_report_open_intents(snapshot, seen))
     managed = guards.count_managed(
         (one.address for one in request.manifests),
         (one.address for one in resources if seen[one].document is ABSENT),
@@ -149,18 +150,7 @@ def make_plan(runtime: Runtime, request: PlanRequest) -> Plan:
     return Plan(
         steps=steps,
         unchanged=tuple(builder.unchanged),
-        findings=tuple(
-            name_items(
-                (
-                    *refusals,
-                    *warnings,
-                    *request.notes,
-                    *noticed,
-                    *_report_open_intents(snapshot, seen),
-                ),
-                chosen,
-            )
-        ),
+        findings=tuple(name_items((*refusals, *warnings, *request.notes, *noticed), chosen)),
         inputs=request.inputs,
         refresh=refresh,
         made_at=format_utc(runtime.clock()),
