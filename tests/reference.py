@@ -13,7 +13,7 @@ import click
 
 from reconciler.cli import reconciler
 from reconciler.cli.exit_codes import list_exit_codes
-from reconciler.cli.wiring import find_guards
+from reconciler.cli.guards import find_guards
 from reconciler.kinds import find_kinds
 from reconciler.manifests.schema import bundle_schema, extend_project, list_schemas
 from reconciler.package_data import read_schema

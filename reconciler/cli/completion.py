@@ -49,7 +49,7 @@ def complete_retrainings(ctx: click.Context, _: click.Parameter, incomplete: str
 def complete_guards(ctx: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
     """The names of the guards of every kind; the addresses after `GUARD=`."""
     with contextlib.suppress(Exception):
-        from reconciler.cli.wiring import find_guards
+        from reconciler.cli.guards import find_guards
         from reconciler.kinds import find_kinds
 
         guard, is_limited, _ = incomplete.partition("=")

@@ -116,7 +116,7 @@ class _AllowOption(click.Option):
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         """The flag and its help."""
-        from reconciler.cli.wiring import find_guards
+        from reconciler.cli.guards import find_guards
         from reconciler.kinds import find_kinds
 
         self.help = f"Lift a guard: {', '.join(find_guards(find_kinds()))}. Repeatable."

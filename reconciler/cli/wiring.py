@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import cached_property
@@ -19,6 +19,7 @@ from typing import Final, Literal
 
 from reconciler.blobs import BlobStorage
 from reconciler.cli.context import Invocation
+from reconciler.cli.guards import check_allowed
 from reconciler.cli.loading import list_notes, load_all
 from reconciler.cli.local_emulator import use_emulator
 from reconciler.engine.planning.selection import PlanRequest
@@ -38,14 +39,13 @@ from reconciler.model import (
     LockOwner,
     Manifest,
     Plan,
-    Project,
     Snapshot,
     UnreadFile,
 )
 from reconciler.model.values import dataclass
 from reconciler.observations import ObservationCache
 from reconciler.package_data import read_schema
-from reconciler.plans.guards import GATE, GUARDS, is_allowed, is_liftable
+from reconciler.plans.guards import is_allowed
 from reconciler.plans.plan_file import digest_of
 from reconciler.ports import Access, Emit, Kind, Lease, Ledger
 from reconciler.secrets.redaction import Redaction
@@ -215,7 +215,7 @@ class Assembly:
             inputs=self._inputs(flags, targets),
             targets=targets,
             excluded=parse_addresses("--exclude", flags.excluded),
-            allowed=_check_guards(flags, find_guards(self.kinds), self.project),
+            allowed=check_allowed(flags.allowed, flags.reason, self.kinds, self.project),
             rotate=parse_addresses("--rotate", flags.rotated),
             refresh=flags.refresh,
             rollouts=self.loaded.rollouts,
@@ -316,51 +316,6 @@ def select_addresses(
     if given:
         raise ReconcilerError(f"{name} and -l both select resources", next_step="Give one of them.")
     return select_by_labels(manifests, selectors)
-
-
-def find_guards(kinds: Mapping[str, Kind]) -> Mapping[str, str]:
-    """What each guard protects against, by the name of the guard; those of the kinds come last."""
-    brought = (guard for kind in kinds.values() for guard in kind.guards.items())
-    return {**GUARDS, **dict(brought)}
-
-
-def _check_guards(flags: PlanFlags, known: Collection[str], project: Project) -> Collection[str]:
-    given = flags.allowed
-    wrong = tuple(
-        Finding(
-            f'--allow "{text}": unknown guard',
-            next_step=f"The guards are {', '.join(known)}.",
-        )
-        for text in given
-        if text.partition("=")[0] not in known
-    )
-    barred = tuple(
-        Finding(
-            f'--allow "{text}": the project does not let this guard be lifted',
-            next_step=f"Change the plan, or spec.guards.allow in {project.file}.",
-        )
-        for text in given
-        if not is_liftable(text.partition("=")[0], project.guards)
-    )
-    found = wrong or barred or tuple(_check_reason(flags))
-    if found:
-        raise ManifestInvalid(found)
-    return given
-
-
-def _check_reason(flags: PlanFlags) -> Iterator[Finding]:
-    """Yield a finding for a gate that is lifted without a reason, and for a reason without one."""
-    lifted = [one for one in flags.allowed if one.partition("=")[0] == GATE]
-    if lifted and not flags.reason:
-        yield Finding(
-            f'--allow "{lifted[0]}": the guard {GATE} is not lifted without a reason',
-            next_step=f'Say why: --allow {lifted[0]} --reason "WHY"',
-        )
-    if flags.reason and not lifted:
-        yield Finding(
-            f"--reason says why the guard {GATE} is lifted, and --allow does not lift it",
-            next_step=f"Add --allow {GATE}=ADDRESS, or leave out --reason.",
-        )
 
 
 def make_lock_owner(revision: Revision, why: str) -> LockOwner:
