@@ -99,6 +99,7 @@ def _rebuild_entry(
         host=author.host,
         commit=author.commit,
         plan_digest="",
+        differing=author.differing,
         patch=(),
         inverse=(),
         owned=owned,

@@ -20,7 +20,7 @@ _TYPES: Final[Mapping[str, type]] = {
         ("step_digest", "fleet", "token", "created", "stamp", "extent", "fate", "note"), str
     ),
     **dict.fromkeys(("attempt", "fence", "wave", "intent", "sequence"), int),
-    **dict.fromkeys(("patch", "inverse", "owns", "absences"), list),
+    **dict.fromkeys(("patch", "inverse", "owns", "absences", "differing"), list),
     **dict.fromkeys(("owned", "secrets", "digests", "baseline"), dict),
     **dict.fromkeys(("archive", "sha256"), str),
     **dict.fromkeys(("memories", "open", "facts"), list),
@@ -39,10 +39,11 @@ JOINED: Final[Mapping[str, Json]] = {
     "wave": 0,
     "fleet": "",
     "token": "",
+    "differing": [],
 }
-_RARE: Final = ("token", "created")
+_RARE: Final = ("token", "created", "differing")
 # The values that a record may omit.
-_OMITTED: Final[Mapping[str, Json]] = {"fleet": "", "token": "", "created": ""}
+_OMITTED: Final[Mapping[str, Json]] = {"fleet": "", "token": "", "created": "", "differing": []}
 _OMITTED_OF_ENTRY: Final[Mapping[str, Json]] = {
     **_OMITTED,
     **dict.fromkeys(("intent", "fence", "wave"), 0),
@@ -205,7 +206,7 @@ def _read_checkpoint(document: Mapping[str, Json], sequence: int) -> Checkpoint:
 
 
 def _write(step: Entry | Intent | LastApplied | Fact) -> dict[str, Json]:
-    """Returns all fields; omits an empty token or creation time, because few have them."""
+    """Returns all fields; omits those of `_RARE` that are empty, because few records have them."""
     said = {spelling: getattr(step, name) for spelling, name in _FIELDS[type(step)].items()}
     said |= {name: write(said[name]) for name, write in _WRITERS.items() if name in said}
     return {name: value for name, value in said.items() if value or name not in _RARE}
@@ -256,8 +257,12 @@ def _are_places(values: Iterable[Json]) -> bool:
     return all(type(one) is str and one[:1] == "/" for one in values)
 
 
+def _are_texts(values: Iterable[Json]) -> bool:
+    return all(type(one) is str for one in values)
+
+
 def _name_texts(values: Mapping[str, Json]) -> bool:
-    return _are_places(values) and all(type(one) is str for one in values.values())
+    return _are_places(values) and _are_texts(values.values())
 
 
 _VERBS: Final = ("test", "add", "replace")
@@ -265,6 +270,7 @@ _DEMANDS: Final[Mapping[str, Callable[[Any], bool]]] = {
     "at": _is_time,
     **dict.fromkeys(("patch", "inverse"), _are_operations),
     **dict.fromkeys(("owned", "baseline", "owns", "absences"), _are_places),
+    "differing": _are_texts,
     **dict.fromkeys(("secrets", "digests"), _name_texts),
 }
 
@@ -289,7 +295,7 @@ _WRITERS: Final[Mapping[str, Callable[[Any], Json]]] = {
     "fleet": _write_fleet,
 }
 _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
-    **dict.fromkeys(("patch", "inverse", "owns", "absences"), tuple),
+    **dict.fromkeys(("patch", "inverse", "owns", "absences", "differing"), tuple),
     "address": Address.parse,
     "action": Action,
     "fate": StepResult,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.manifests.folder import is_manifest_name
+from reconciler.model.ledger import MOST_DIFFERING
 from reconciler.model.values import dataclass
 from reconciler.text.commits import name_commit
 
@@ -55,6 +56,11 @@ class Revision:
     def name_for(self, changed: Collection[str]) -> str:
         """The name for a plan that was made from these files; `changed` have changed since."""
         return name_commit(self.commit, dirty=self.dirty or bool(changed))
+
+    def list_differing(self, changed: Collection[str] = ()) -> tuple[str, ...]:
+        """The files that a line of the ledger names for the commit; empty without a commit."""
+        files = sorted({*self.differing, *changed}) if self.commit else ()
+        return tuple(files[:MOST_DIFFERING])
 
 
 def read_revision(

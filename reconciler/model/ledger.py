@@ -82,13 +82,18 @@ class StepResult(enum.StrEnum):
     UNKNOWN = "unknown"
 
 
+# A line of the ledger must stay short, and a commit may lack ten thousand files.
+MOST_DIFFERING: Final = 21
+
+
 @dataclass(frozen=True)
 class LoggedStep(StepRecord):
     """The fields that an intent and an entry have in common.
 
     `patch` holds the operations of the step and the values that it writes beside them; `inverse`
     undoes both. `fence` is the fencing token of the lock under which the line was written; it only
-    grows.
+    grows. `differing` are the files that the commit does not contain as they were read: the first
+    `MOST_DIFFERING` of them.
     """
 
     address: Address
@@ -97,6 +102,7 @@ class LoggedStep(StepRecord):
     patch: tuple[Json, ...]
     inverse: tuple[Json, ...]
     fence: int = field(default=0, kw_only=True)
+    differing: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
     def resource(self) -> Resource:

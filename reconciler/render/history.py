@@ -21,6 +21,7 @@ from reconciler.model import (
     Json,
     StepResult,
 )
+from reconciler.model.ledger import MOST_DIFFERING
 from reconciler.plans.guards import MOST_REASON
 from reconciler.plans.history import Authorship, Moment, Run, Touch, is_hidden, list_touches
 from reconciler.render.plan.rows import HIDDEN
@@ -28,7 +29,7 @@ from reconciler.render.words.colour import Paint
 from reconciler.render.words.escape import cut, escape, shorten_uris, show_path, show_value
 from reconciler.render.words.names import list_names
 from reconciler.secrets.signatures import strip_credentials
-from reconciler.text.commits import shorten_commit
+from reconciler.text.commits import DIFFERING, shorten_commit
 from reconciler.text.counting import count
 
 FORMAT_VERSION: Final = "1.0"
@@ -115,7 +116,7 @@ def render_run(run: Run, paint: Paint) -> str:
         paint("yellow", said) if said else "",
     ]
     head = "  ".join(part for part in parts if part)
-    return f"{head}\n      {list_names(run.names, _MOST_NAMED)}"
+    return "\n      ".join((head, *_list_differing(first), list_names(run.names, _MOST_NAMED)))
 
 
 def _is_container(touch: Touch) -> bool:
@@ -138,8 +139,17 @@ def _plan(entry: Entry | Intent) -> str:
 
 
 def _details(entry: Entry | Intent) -> Iterator[str]:
+    yield from _list_differing(entry)
     if isinstance(entry, Entry) and entry.note:
         yield escape(cut(entry.note, 300))
+
+
+def _list_differing(entry: Entry | Intent) -> Iterator[str]:
+    """Yields the files that were not as in the commit; the ledger keeps only the first ones."""
+    if entry.differing:
+        shown = list_names(entry.differing[: MOST_DIFFERING - 1], MOST_DIFFERING)
+        more = " and more" if len(entry.differing) >= MOST_DIFFERING else ""
+        yield f"{DIFFERING}: {shown}{more}"
 
 
 def _touch(touch: Touch, paint: Paint) -> str:
@@ -208,6 +218,7 @@ def entry_document(entry: Entry | Intent, field: Field | None) -> Json:
         "by": entry.by,
         "host": entry.host,
         "commit": entry.commit,
+        **_differing(entry),
         "plan_digest": entry.plan_digest,
         "fate": _result(entry),
         "note": entry.note if isinstance(entry, Entry) else "",
@@ -252,7 +263,12 @@ def _writer(entry: Entry) -> dict[str, Json]:
         "at": entry.at,
         "by": entry.by,
         "commit": entry.commit,
+        **_differing(entry),
     }
+
+
+def _differing(entry: Entry | Intent) -> dict[str, Json]:
+    return {"differing": list(entry.differing)} if entry.differing else {}
 
 
 def _value_document(pointer: str, value: Json | Absent, field: Field | None) -> dict[str, Json]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+DIFFERING: Final = "These files differ from the commit"
 _DIRTY: Final = "-dirty"
 
 

@@ -286,16 +286,54 @@ def test_an_apply_of_files_that_the_commit_does_not_contain_is_marked(project: P
     head = commit.stdout.decode().strip()
     project.manifest("a", world.model_uri("new"))
 
-    said = f"{head[:7]}-dirty, which is not proven to contain every file as it was read: manifests"
-    assert f"Created from {said}/a.yaml." in project.run("plan", "--out", "p.plan").out
+    differ = "These files differ from the commit: manifests/a.yaml"
+    planned = project.run("plan", "--out", "p.plan").out
+    assert f"Created from {head[:7]}-dirty. {differ}.\n" in planned
     assert json.loads((project.folder / "p.plan").read_text())["inputs"]["differing"] == [
         "manifests/a.yaml"
     ]
     assert project.run("apply", "p.plan").code == 0
 
-    assert f"@{head[:7]}-dirty" in project.run("history").out
+    shown = project.run("history").out
+    assert f"@{head[:7]}-dirty" in shown
+    assert f"\n      {differ}\n" in shown
     assert f"@{head[:7]}-dirty" in project.run("list").out
     entries = json.loads(project.run("history", "--json").out)["entries"]
     assert [one["commit"] for one in entries] == [f"{head}-dirty"]
+    assert [one["differing"] for one in entries] == [["manifests/a.yaml"]]
+    (recalled,) = json.loads(project.run("history", "--json", "--at", "#2").out)["resources"]
+    blame = json.loads(project.run("history", "WebService/a", "--blame", "--json").out)
+    for one in (recalled, *blame["fields"]):
+        assert one["differing"] == ["manifests/a.yaml"]
     subprocess.run([*git, "commit", "-q", "-a", "-m", "second"], check=True)
     assert "-dirty" not in project.run("plan").out.partition("Created from")[2]
+
+
+@pytest.mark.parametrize("changed", ["manifests/new.yaml", "reconciler.yaml", "many"])
+def test_the_history_names_the_files_that_differ_from_the_commit(
+    project: Project, changed: str
+) -> None:
+    world = project.emulator
+    world.deploy("a", world.model_uri("old"))
+    project.manifest("a", world.model_uri("new"))
+    git = ["git", "-C", str(project.folder), "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
+        subprocess.run([*git, *arguments], check=True)
+    names = [f"manifests/{n:02}{c}.txt.yaml" for n in range(20) for c in "ab"]
+    for name in names if changed == "many" else [changed]:
+        with (project.folder / name).open("a") as file:
+            file.write("# edited\n")
+    assert project.run("apply", "--auto-approve").code == 0
+    done = json.loads(project.run("history", "--json").out)
+    jsonschema.validate(done, read_schema("output/history"))
+    (entry,) = done["entries"]
+    assert entry["differing"] == (names[:21] if changed == "many" else [changed])
+    (line,) = [one for one in project.run("history").out.splitlines() if "differ from" in one]
+    assert names[0] in line if changed == "many" else line.endswith(f"commit: {changed}")
+    assert line.endswith(" and more") is (changed == "many")
+    assert project.run("ledger", "verify").code == 0
+    assert project.run("ledger", "compact").code == 0
+    assert project.run("forget", "WebService/a").code == 0
+    last = json.loads(project.run("history", "--json").out)["entries"][0]
+    # forget reads the project file and no manifest.
+    assert ("differing" in last) is (changed == "reconciler.yaml")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -177,7 +177,7 @@ def _apply_saved(
         inputs = replace(plan.inputs, reason=assembly.redaction.redact(plan.inputs.reason))
         return replace(plan, inputs=inputs), saved[1]
 
-    return Session(invocation, assembly, runtime, apply_flags, commit=commit).run(judge)
+    return Session(invocation, assembly, runtime, apply_flags, changed=changed).run(judge)
 
 
 def _check_expected(plan: Plan, expected: str, digest: str = "") -> None:
@@ -280,7 +280,7 @@ def _refuse_asking(why: str) -> Exception:
 class Session:
     """One apply, from the lock to the printed result.
 
-    `commit` is the name of the commit to record; empty for that of the checkout.
+    `changed` are the files of a saved plan that have changed since it was made.
     """
 
     invocation: Invocation
@@ -288,7 +288,7 @@ class Session:
     runtime: Runtime
     apply_flags: ApplyFlags
     why: str = "apply"
-    commit: str = ""
+    changed: Collection[str] = ()
 
     def run(self, make: Callable[[Runtime], tuple[Plan, str]]) -> int:
         """Recover open intents, then make a plan and apply it, all under one lock."""
@@ -301,11 +301,12 @@ class Session:
             plan, digest = make(runtime)
             return self._carry_out(plan, digest, lease)
 
-    def _author(self, digest: str, commit: str = "") -> Any:
+    def _author(self, digest: str, changed: Collection[str] = ()) -> Any:
         from reconciler.engine.applying.journal import Author
 
         revision = self.assembly.revision
-        return Author(revision.author, revision.host, commit or revision.name, digest)
+        commit, differing = revision.name_for(changed), revision.list_differing(changed)
+        return Author(revision.author, revision.host, commit, digest, differing)
 
     def _carry_out(self, plan: Plan, digest: str, lease: Lease) -> int:
         from reconciler.cli.outcome import FINISHED, report_outcome
@@ -321,7 +322,7 @@ class Session:
             halted=invocation.interruption.halted,
         )
         policy = Policy(apply_flags.fail_fast, apply_flags.on_failure, apply_flags.patience)
-        author = self._author(digest, self.commit)
+        author = self._author(digest, self.changed)
         declared = Declarations(self.assembly.project.root, self.assembly.loaded.manifests)
         try:
             outcome = apply_plan(runtime, plan, author, lease, policy, declared)

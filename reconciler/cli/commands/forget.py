@@ -100,6 +100,7 @@ def _make_entry(assembly: Assembly, address: Address, state: LastApplied) -> Ent
         host=revision.host,
         commit=revision.name,
         plan_digest="",
+        differing=revision.list_differing(),
         patch=(),
         inverse=(),
         owned={},

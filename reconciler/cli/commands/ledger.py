@@ -163,7 +163,7 @@ def rebuild(invocation: Invocation, *, auto_approve: bool, lock_timeout: float) 
     assembly = assemble(invocation, [])
     runtime = assembly.runtime(PlanFlags().parallelism)
     revision = assembly.revision
-    author = Author(revision.author, revision.host, revision.name, "")
+    author = Author(revision.author, revision.host, revision.name, "", revision.list_differing())
     with ExitStack() as held:
         lease = _lock_if_readable(held, assembly, lock_timeout)
         old = _read_old(assembly.ledger)

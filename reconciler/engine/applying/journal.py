@@ -47,12 +47,16 @@ PROOFS: Final = "verification"
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Who applies, on which host, from which commit, with which plan."""
+    """Who applies, on which host, from which commit, with which plan.
+
+    `differing` are the files that the commit does not contain as they were read.
+    """
 
     by: str
     host: str
     commit: str
     plan_digest: str
+    differing: tuple[str, ...] = ()
 
 
 class Journal:
@@ -92,6 +96,7 @@ class Journal:
             host=self._author.host,
             commit=self._author.commit,
             plan_digest=self._author.plan_digest,
+            differing=self._author.differing,
             step_digest=digest_of_step(step),
             attempt=attempt,
             fence=self._lease.lock_owner.fence,
@@ -170,6 +175,7 @@ class Journal:
                 host=self._author.host,
                 commit=self._author.commit,
                 plan_digest=self._author.plan_digest,
+                differing=self._author.differing,
                 patch=(),
                 inverse=(),
                 owned={},

@@ -23,7 +23,7 @@ from reconciler.render.plan.rollout import describe_rollouts
 from reconciler.render.words.colour import Paint
 from reconciler.render.words.escape import cut, escape, show_path
 from reconciler.render.words.names import list_names
-from reconciler.text.commits import name_commit, shorten_commit
+from reconciler.text.commits import DIFFERING, name_commit, shorten_commit
 from reconciler.text.counting import agree, count
 from reconciler.text.durations import show_duration
 from reconciler.text.json_text import escape_json
@@ -317,12 +317,13 @@ def describe_reason(plan: Plan) -> str:
 
 
 def describe_unproven(plan: Plan) -> str:
-    """Returns the end of a sentence about a dirty commit, with the files; empty if it is clean."""
+    """Returns what follows the name of a dirty commit, with the files; empty if it is clean."""
     if not plan.inputs.dirty:
         return ""
     them = list_names(plan.inputs.differing, _MOST_DIFFERING)
-    said = ", which is not proven to contain every file as it was read"
-    return f"{said}: {them}" if them else said
+    if not them:
+        return ". The files could not be compared with the commit"
+    return f". {DIFFERING}: {them}"
 
 
 def describe_refusal(plan: Plan) -> str:
