@@ -30,6 +30,7 @@ from reconciler.model import (
 from reconciler.plans.reasons import format_last_applied
 from reconciler.plans.step import (
     Comparison,
+    find_due_secrets,
     find_moved_epochs,
     get_last_applied,
     make_desired_document,
@@ -187,15 +188,11 @@ def _join(*notes: str) -> str:
 
 def _compare_secrets(comparison: Comparison) -> Iterator[Drift]:
     """Compare version labels: the service never returns a secret, and the ledger has its label."""
+    due = find_due_secrets(comparison)
     for pointer in comparison.not_observable:
         reference = comparison.secrets.get(pointer)
-        known = (
-            comparison.last_applied.secrets.get(pointer)
-            if comparison.last_applied is not None
-            else None
-        )
-        if reference is not None and known is not None and known != reference.version:
-            note = f'the label is "{reference.version}" and "{known}" was last written'
+        if pointer in due:
+            note = _explain_due(comparison, pointer, due[pointer].version)
             yield Drift(
                 comparison.resource, Verdict.PENDING, pointer, hidden=True, note=note,
                 commands=(_apply(comparison),),
@@ -203,6 +200,14 @@ def _compare_secrets(comparison: Comparison) -> Iterator[Drift]:
         else:
             pending = None if reference is not None else _find_unwritten(comparison, pointer)
             yield pending or _not_observable(comparison, pointer, reference is not None)
+
+
+def _explain_due(comparison: Comparison, pointer: str, version: str) -> str:
+    """Return why an apply writes a secret."""
+    last_applied = comparison.last_applied
+    if last_applied is None or pointer not in last_applied.secrets:
+        return "the ledger does not record that it was written"
+    return f'the label is "{version}" and "{last_applied.secrets[pointer]}" was last written'
 
 
 def _find_unwritten(comparison: Comparison, pointer: str) -> Drift | None:

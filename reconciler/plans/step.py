@@ -231,6 +231,11 @@ def choose_body(action: Action, changes: Collection[Change]) -> _Body:
     return "whole" if any(all(type(one) is str for one in path) for path in removes) else "parts"
 
 
+def find_due_secrets(comparison: Comparison) -> Mapping[str, SecretReference]:
+    """Return the secrets that cause a write by themselves, by their pointers."""
+    return _due_secrets(comparison, (), "parts")
+
+
 def _due_secrets(
     comparison: Comparison, changes: Collection[Change], body: _Body
 ) -> Mapping[str, SecretReference]:

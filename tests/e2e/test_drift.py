@@ -154,3 +154,21 @@ def test_a_refusal_of_an_apply_is_printed_once(applied: Project) -> None:
     assert "spec.guards.maxDeletes is 0" in done.err
     assert "Refused by the guard deletes: apply will not run this plan." in done.out
     assert "spec.guards.maxDeletes is 0" in applied.run("plan", "--destroy").out
+
+
+def test_a_secret_of_a_service_that_was_forgotten_is_pending(applied: Project) -> None:
+    secrets = "  secrets: {/properties/storageAccount/key: {env: STORAGE_KEY}}"
+    file = applied.folder / "manifests" / "a.yaml"
+    file.write_text(f"{file.read_text()}{secrets}\n")
+    env = {"STORAGE_KEY": "a-storage-key"}
+    assert applied.run("apply", "--auto-approve", env=env).code == 0
+    assert drift(applied)[0] == 0
+    assert applied.run("forget", "WebService/a").code == 0
+    planned = applied.run("plan", "--detailed-exitcode", env=env)
+    assert (planned.code, "Plan: 0 to add, 1 to change, 0 to destroy." in planned.out) == (2, True)
+    code, out = drift(applied)
+    assert code == 2, out
+    assert "pending: properties.storageAccount.key (the ledger does not record that it was" in out
+    assert "resolve: reconciler apply --target WebService/a" in out
+    assert applied.run("apply", "--auto-approve", env=env).code == 0
+    assert drift(applied)[0] == 0

@@ -9,6 +9,7 @@ import pytest
 
 from reconciler.document.baseline import list_moves, make_baseline
 from reconciler.engine.drift import report_drift
+from reconciler.engine.planning.plan import make_plan
 from reconciler.errors import BlobExpired, BlobForbidden, Unavailable
 from reconciler.kinds.web_service import KIND
 from reconciler.model import (
@@ -25,7 +26,7 @@ from reconciler.plans.drift_file import drift_document
 from reconciler.render.drift.markdown import render_drift_markdown
 from reconciler.render.drift.text import render_drift
 from reconciler.render.words.colour import Paint
-from tests.unit.test_engine import MODEL, NEW, OLD, World, make_request, run, world_of
+from tests.unit.test_engine import MODEL, NEW, OLD, Ledger, World, make_request, run, world_of
 
 URI = "/properties/assets/asset3/locationInfo/uri"
 
@@ -253,6 +254,32 @@ def test_a_secret_is_not_observable_and_says_when_it_was_set(applied: World) -> 
     assert "Not observable: 1 declared value of 1 service (set 2026-11-20 by ci@4f1c2aa)." in (
         render_drift(reported, paint=Paint())
     )
+
+
+@pytest.mark.parametrize("recorded", [{}, {"q3"}, {"q4"}, None], ids=str)
+@pytest.mark.parametrize("secret", [True, False])
+@pytest.mark.parametrize("others", [True, False])
+def test_drift_is_pending_where_a_plan_has_a_step(
+    applied: World, recorded: set[str] | None, *, secret: bool, others: bool
+) -> None:
+    """`recorded` is the label of the secret in the ledger; None where the ledger has no entry."""
+    key, at = "/properties/keys/primary", Address("WebService", "a")
+    entry = applied.ledger.more.pop(at)
+    if recorded is not None:
+        labels = dict.fromkeys([key], next(iter(recorded), "")) if recorded else {}
+        applied.ledger.more[at] = replace(entry, secrets=labels)
+    else:
+        applied.ledger = Ledger(more=dict(applied.ledger.more))
+    if not others:
+        applied.ledger.more.pop(Address("WebService", "b"))
+    asked = make_request("a", uri=NEW)
+    if secret:
+        asked.manifests[0].spec["secrets"] = {key: {"env": "K", "version": "q3"}}
+    planned = make_plan(applied.runtime(), asked).steps
+    (status,) = report_drift(applied.runtime(), asked).statuses
+    assert bool(planned) is (status.verdict is Verdict.PENDING)
+    forgotten = recorded is None and others
+    assert bool(planned) is (secret and (forgotten or recorded in ({}, {"q4"})))
 
 
 def test_names_from_outside_move_no_terminal_and_no_comment(applied: World) -> None:
