@@ -179,7 +179,7 @@ def _unreached(model: ModelReference, where: Where, error: Exception) -> Unavail
     from reconciler.transport.azure_core import explain_azure  # noqa: PLC0415 - see inspect
 
     failed = explain_azure(error)
-    return _unavailable(model, f"storage at {where.host}: {failed.said}", failed.next_step)
+    return _unavailable(model, f"storage at {where.shown}: {failed.said}", failed.next_step)
 
 
 def _unavailable(model: ModelReference, said: str, next_step: str = "") -> Unavailable:

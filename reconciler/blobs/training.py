@@ -152,7 +152,7 @@ class TrainingBlobs:
         except (AzureError, TransportError) as error:
             failed = explain_azure(error)
             raise Unavailable(
-                f"storage at {where.host}: {failed.said}",
+                f"storage at {where.shown}: {failed.said}",
                 subject=reference.uri,
                 next_step=failed.next_step,
             ) from None

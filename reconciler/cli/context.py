@@ -10,8 +10,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:  # start-up: most commands need it, `version` does not
+    from collections.abc import Sequence
+
     from reconciler.cli.progress import ConsoleSink, Emitter, JsonLinesSink
     from reconciler.cli.signals import Interruption
+    from reconciler.model import Finding
     from reconciler.render.words.colour import Paint
 
 
@@ -96,6 +99,13 @@ class Invocation:
         with contextlib.suppress(OSError):
             sys.stderr.write(f"{text}\n")
             sys.stderr.flush()
+
+    def print_findings(self, findings: Sequence[Finding]) -> None:
+        """Print findings on stderr, with an empty line after them; nothing without any."""
+        if findings:
+            from reconciler.render.findings import render_findings
+
+            self.print_error(render_findings(findings, paint=self.paint(sys.stderr)) + "\n")
 
     def paint(self, stream: TextIO | None = None) -> Paint:
         """The colours of a stream: only on a terminal, and only when they are not switched off."""

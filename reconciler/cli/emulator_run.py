@@ -10,18 +10,21 @@ import contextlib
 import errno
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import click
 
 from reconciler.cli.local_emulator import record_emulator
+from reconciler.cli.local_storage import check_named_storage, find_named_storage_of
 from reconciler.emulator import Settings
 from reconciler.emulator.azurite import AzuriteUnavailable, is_installed, run_azurite
-from reconciler.emulator.tcp_ports import pick_blob_port
+from reconciler.emulator.tcp_ports import DEFAULT_BLOB_PORT, is_free, pick_blob_port
 from reconciler.errors import ReconcilerError
+from reconciler.model import Finding
 from reconciler.transport import is_loopback
 
 PUBLISHED_TOKEN: Final = "emulator"  # noqa: S105 - it protects nothing
@@ -42,12 +45,12 @@ def check_token(settings: Settings) -> None:
 
 @contextlib.contextmanager
 def run_blob_storage(
-    settings: Settings, report: Callable[[str], None], *, wanted: bool
+    settings: Settings, report: Callable[[str], None], *, wanted: bool, named: int = 0
 ) -> Iterator[str]:
     """Run Azurite when `wanted`, and yield its address; yield "" otherwise.
 
-    Its port follows from the port of the emulator. If it must be fetched first, the address is
-    yielded at once, and `report` gets a line when it answers.
+    Its port is `named`, which the manifests name, or follows from the port of the emulator. If it
+    must be fetched first, the address is yielded at once, and `report` gets a line when it answers.
     """
     if settings.data is not None:
         settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -55,17 +58,34 @@ def run_blob_storage(
         yield ""
         return
     folder = settings.data / "blobs" if settings.data is not None else None
-    port = pick_blob_port(settings.port, folder)
     with contextlib.ExitStack() as stack:
         try:
-            running = run_azurite if is_installed() else _run_later
-            url = stack.enter_context(running(port, folder, report))
+            url = _enter_storage(stack, settings, folder, named, report)
         except AzuriteUnavailable as error:
             raise ReconcilerError(
                 f"blob storage cannot be started: {error}",
                 next_step="Start without it: --no-blob. To use running storage: --blob-url URL",
             ) from error
         yield url
+
+
+def _enter_storage(
+    stack: contextlib.ExitStack,
+    settings: Settings,
+    folder: Path | None,
+    named: int,
+    report: Callable[[str], None],
+) -> str:
+    """Start storage on the port of its choice; on another one if a process took it meanwhile."""
+    running = run_azurite if is_installed() else _run_later
+    port = pick_blob_port(settings.port, folder, named)
+    try:
+        return stack.enter_context(running(port, folder, report))
+    except AzuriteUnavailable:
+        if is_free(port):
+            raise
+        port = pick_blob_port(settings.port, folder, named)
+        return stack.enter_context(running(port, folder, report))
 
 
 @contextlib.contextmanager
@@ -91,8 +111,16 @@ def _run_later(port: int, folder: Path | None, report: Callable[[str], None]) ->
         thread.join(_END_WITHIN_S if is_installed() else 0)
 
 
-def serve_emulator(settings: Settings, blob_url: str, project: Path | None) -> None:
-    """Serve until a signal; `project` is the folder of the project in which it was started."""
+def serve_emulator(
+    settings: Settings,
+    blob_url: str,
+    project: Path | None,
+    report: Callable[[Sequence[Finding]], None],
+) -> None:
+    """Serve until a signal; `project` is the folder of the project in which it was started.
+
+    `report` gets a warning for each address of another storage that its manifests name.
+    """
     from reconciler.emulator.server import serve
 
     def announce(planes: dict[str, str]) -> None:
@@ -100,6 +128,8 @@ def serve_emulator(settings: Settings, blob_url: str, project: Path | None) -> N
         if project is not None:
             record_emulator(project, settings.id, settings.token, urls)
         click.echo(json.dumps({"ready": True, **urls, "blob": blob_url or None}))
+        if project is not None and blob_url:
+            report(check_named_storage(find_named_storage_of(project), blob_url))
 
     try:
         serve(replace(settings, blob_url=blob_url), announce)
@@ -107,11 +137,23 @@ def serve_emulator(settings: Settings, blob_url: str, project: Path | None) -> N
         if error.errno == errno.EADDRINUSE:
             raise ReconcilerError(
                 f"port {settings.port} is already in use",
-                next_step="Choose another port with --port, or a free one with --port 0.",
+                next_step="Choose another port with --port, or a free one with --port 0."
+                + _explain_blob_port(blob_url),
             ) from error
         raise _refuse_host(settings.host, error.strerror or "it has no address") from error
     except UnicodeError as error:  # a name that DNS cannot have
         raise _refuse_host(settings.host, "it is not the name of a host") from error
+
+
+def _explain_blob_port(blob_url: str) -> str:
+    """What an emulator on another port means for the manifests: nothing if port 10000 is ours."""
+    if not blob_url or urlsplit(blob_url).port == DEFAULT_BLOB_PORT:
+        return ""
+    return (
+        f" Its blob storage is then not at port {DEFAULT_BLOB_PORT}, which is in use too: the"
+        " addresses of models in the manifests must change. The emulator prints how, when it starts"
+        " in the project."
+    )
 
 
 def _refuse_host(host: str, why: str) -> ReconcilerError:

@@ -45,7 +45,7 @@ _VERBS_BY_ANSWER: Final = {
     "The services run in the cloud. 'reconciler list' and 'reconciler drift' show"
     " them.": "attach cluster-info console cordon cp debug drain exec port-forward proxy run top"
     " uncordon",
-    "Use 'pip install --upgrade reconciler'.": "upgrade",
+    "Install the new version from where you installed this one.": "upgrade",
     "Use 'reconciler apply --destroy --target ADDRESS', or 'reconciler forget ADDRESS' to keep the"
     " service.": "delete down remove uninstall",
     "Use 'reconciler apply --destroy'.": "destroy",
@@ -120,7 +120,7 @@ _FLAGS_BY_ANSWER: Final = {
     "Use '--step-timeout' for one operation, or '--lock-timeout' for the lock.": "timeout",
     "Use '--summary'.": "compact-warnings concise q quiet",
     "Use '--target ADDRESS'.": "only resource source",
-    "Use 'pip install --upgrade reconciler'.": "upgrade",
+    "Install the new version from where you installed this one.": "upgrade",
     "Use 'reconciler apply': it asks before it changes anything.": "doit",
     "Use 'reconciler drift', and 'reconciler drift --accept ADDRESS' to keep what"
     " moved.": "refresh-only",

@@ -11,13 +11,15 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from reconciler.cli.local_storage import check_named_storage, find_named_storage
 from reconciler.files import make_folder, replace_file
 from reconciler.ledgers.process import describe_process, find_start, name_machine
+from reconciler.manifests.folder import is_manifest_name
 from reconciler.model import Cloud, Finding, Project
 from reconciler.model.values import dataclass
 from reconciler.transport.connections import TransportError
@@ -103,18 +105,26 @@ def remove_record(root: Path, id_: str) -> None:
             (root / RECORD).unlink()
 
 
-def use_emulator(project: Project) -> tuple[Project, tuple[Finding, ...]]:
+def use_emulator(
+    project: Project, files: Iterable[str]
+) -> tuple[Project, tuple[Finding, ...], tuple[Finding, ...]]:
     """The project with the address and the token of its own emulator, and what a plan must say.
 
     `cloud: emulator` means the emulator that was started in the project, else the shared address.
-    Addresses that the project gives itself are kept.
+    Addresses that the project gives itself are kept. The second tuple reports each blob storage
+    that `files` name and that is not the storage of the project's emulator.
     """
     local = any(is_loopback(url) for url in project.cloud.planes.values())
     found = _find_started(Path(project.root)) if local else None
     why = found.why_gone() if found is not None else "no emulator was started in this project"
-    if found is not None and not why:
-        return replace(project, cloud=_connect(project.cloud, found)), ()
-    return project, (_note_shared(project.cloud, why),) if project.cloud.emulated else ()
+    if found is None or why:
+        return project, (_note_shared(project.cloud, why),) if project.cloud.emulated else (), ()
+    elsewhere: tuple[Finding, ...] = ()
+    if project.cloud.emulated:
+        manifests = [name for name in files if is_manifest_name(Path(name).name)]
+        named = find_named_storage(Path(project.root), manifests)
+        elsewhere = check_named_storage(named, found.urls.get("blob", ""))
+    return replace(project, cloud=_connect(project.cloud, found)), (), elsewhere
 
 
 def _find_started(root: Path) -> LocalEmulator | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 import click
@@ -10,7 +9,6 @@ import click
 from reconciler.cli.context import Invocation, is_automated
 from reconciler.cli.streams import print_json
 from reconciler.model import Finding, Plan
-from reconciler.render.findings import render_findings
 from reconciler.render.plan.text import render_plan, render_plan_json
 from reconciler.text.commits import name_commit, shorten_commit
 from reconciler.text.counting import count
@@ -89,7 +87,7 @@ def _warn(finding: Finding, invocation: Invocation) -> None:
 
         invocation.lines.write(describe_finding(finding))
         return
-    invocation.print_error(render_findings([finding], paint=invocation.paint(sys.stderr)) + "\n")
+    invocation.print_findings([finding])
 
 
 def advise(plan: Plan, out: str) -> None:

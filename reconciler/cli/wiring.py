@@ -12,6 +12,7 @@ import sys
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -86,7 +87,7 @@ class Assembly:
         self._invocation = invocation
         self.kinds = kinds
         self.loaded = loaded
-        self.project, self._of_emulator = use_emulator(loaded.project)
+        self.project, self._shared, self._elsewhere = use_emulator(loaded.project, loaded.files)
 
     @cached_property
     def revision(self) -> Revision:
@@ -193,6 +194,18 @@ class Assembly:
             parallelism=parallelism,
         )
 
+    def check_storage(self) -> tuple[Finding, ...]:
+        """The warnings for a command that writes to storage.
+
+        Raises ManifestInvalid if the manifests name a blob storage that is not that of the
+        project's own emulator: it belongs to another project.
+        """
+        if self._elsewhere:
+            raise ManifestInvalid(
+                tuple(replace(finding, severity="error") for finding in self._elsewhere)
+            )
+        return self._shared
+
     def lock_owner(self, why: str) -> LockOwner:
         """This process as the owner of the ledger's lock; `why` is the command."""
         return make_lock_owner(self.revision, why)
@@ -224,7 +237,8 @@ class Assembly:
             notes=(
                 *list_notes(self.loaded),
                 *map(describe_unread, self._absent),
-                *self._of_emulator,
+                *self._shared,
+                *self._elsewhere,
             ),
             moved_places=self.project.moved_places,
         )

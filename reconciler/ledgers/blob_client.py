@@ -300,7 +300,7 @@ class Container:
         from reconciler.transport.azure_core import explain_azure  # noqa: PLC0415 - a slow import
 
         failed = explain_azure(error)
-        said = f"storage at {self._where.host}: {failed.said}"
+        said = f"storage at {self._where.shown}: {failed.said}"
         if failed.lasting:
             return self._invalid(said, failed.next_step)
         return self._unreachable(said, failed.next_step or _NETWORK)

@@ -241,7 +241,7 @@ class Client:
         if reply.status < 400:
             permit.learn(reply.status, reply.headers, "", within)
             return reply
-        failed = make_error(reply)
+        failed = make_error(reply, local=is_loopback(request.url))
         pause = permit.learn(reply.status, reply.headers, failed.message, within)
         if isinstance(failed, Throttled):
             return _FailedAttempt(failed, pause, refused=True)

@@ -120,8 +120,11 @@ def check_complete(reply: Reply) -> None:
         )
 
 
-def make_error(reply: Reply) -> ServiceError:
-    """The error of a refusal, with the service's innermost code and its request id."""
+def make_error(reply: Reply, *, local: bool = False) -> ServiceError:
+    """The error of a refusal, with the service's innermost code and its request id.
+
+    `local` says that the service is on this machine, so that it is an emulator.
+    """
     code, message = _innermost(reply.document)
     foreign = reply.document is None and "html" in _content_type(reply.headers)
     said = clean(message) or f"the service answers with status {reply.status}"
@@ -129,7 +132,7 @@ def make_error(reply: Reply) -> ServiceError:
     kind: type[ServiceError] = Rejected
     next_step = _PROXY if foreign else ""
     if reply.status == 401:
-        kind, next_step = Unauthorized, _LOG_IN
+        kind, next_step = Unauthorized, _OTHER_EMULATOR if local else _LOG_IN
     elif reply.status == 403:
         kind, next_step = Unauthorized, "The role Contributor on the service is needed."
     elif reply.status in {429, 503}:
@@ -148,9 +151,12 @@ def make_error(reply: Reply) -> ServiceError:
     )
 
 
-_LOG_IN: Final = (
-    "For Azure: az login, or the AZURE_… variables of a service principal. For an emulator:"
-    " RECONCILER_EMULATOR_TOKEN must be the token of the emulator."
+_LOG_IN: Final = "Log in with az login, or set the AZURE_… variables of a service principal."
+# An emulator that was started in a project has a token of its own.
+_OTHER_EMULATOR: Final = (
+    "The emulator at this address has another token: it may belong to another project. Start one in"
+    " this project: reconciler emulator --port 0. Or set RECONCILER_EMULATOR_TOKEN to the token of"
+    " that emulator."
 )
 
 

@@ -35,7 +35,8 @@ SAS_VARIABLE: Final = "AZURE_STORAGE_SAS_TOKEN"
 class Where:
     """A parsed address of blob storage; `name` is empty for the address of a container.
 
-    On loopback the account is the first segment of the path.
+    On loopback the account is the first segment of the path. `shown` is the host with the port that
+    the address names, for messages.
     """
 
     account_url: str
@@ -44,6 +45,7 @@ class Where:
     container: str
     name: str
     loopback: bool
+    shown: str
 
 
 def split_address(address: str) -> Where:
@@ -59,7 +61,8 @@ def split_address(address: str) -> Where:
         raise ValueError("https")
     base = f"{parts.scheme}://{parts.netloc}" + (f"/{account}" if loopback else "")
     name = unquote("/".join(segments[1:]))
-    return Where(base, host, account, unquote(segments[0]), name, loopback)
+    shown = f"{host}:{parts.port}" if parts.port else host
+    return Where(base, host, account, unquote(segments[0]), name, loopback, shown)
 
 
 def storage_credential(where: Where, environment: Mapping[str, str]) -> Any:

@@ -90,6 +90,6 @@ def test_a_container_that_cannot_be_reached_ends_before_anything_is_written(
     )
     done = one.run("apply", "--auto-approve")
     assert done.code == 1
-    assert "the ledger cannot be used: storage at 127.0.0.1: cannot be reached" in done.err
+    assert "the ledger cannot be used: storage at 127.0.0.1:9: cannot be reached" in done.err
     assert "Traceback" not in done.said
     assert one.emulator.model("a") == one.emulator.model_uri("old")

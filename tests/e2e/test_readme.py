@@ -29,6 +29,8 @@ PAGES = sorted(
     )
 )
 LEFT_OUT = "…"
+# init gives a project the first free port for blob storage.
+STORAGE = re.compile(r"http://127\.0\.0\.1:\d+(?=/devstoreaccount1/)")
 
 
 def read_commands(page: str) -> list[tuple[str, list[str]]]:
@@ -56,23 +58,19 @@ class Addresses:
     found: dict[str, str] = field(default_factory=dict)
 
     def take(self, ready: str, project: Path) -> None:
-        """Learn the addresses from the line that says so, and lead the project there."""
+        """Learn the addresses from the line that says so; the project uses them by itself."""
         planes = json.loads(ready)
         usual = {"resourceManager": "http://127.0.0.1:8470", "blob": "http://127.0.0.1:10000"}
         self.found = {planes[name]: address for name, address in usual.items()}
-        file = project / "reconciler.yaml"
-        text = file.read_text()
-        assert "cloud: emulator" in text
-        cloud = f"{{resourceManager: '{planes['resourceManager']}', blob: '{planes['blob']}'}}"
-        file.write_text(text.replace("cloud: emulator", f"cloud: {cloud}"))
+        # Another process may have taken the port of the manifests meanwhile.
         for manifest in (project / "manifests").glob("*.yaml"):
-            manifest.write_text(manifest.read_text().replace(usual["blob"], planes["blob"]))
+            manifest.write_text(STORAGE.sub(planes["blob"], manifest.read_text()))
 
     def mask(self, text: str) -> str:
         """A text as README has it."""
         for address, usual in self.found.items():
             text = text.replace(address, usual)
-        return text
+        return STORAGE.sub("http://127.0.0.1:10000", text)
 
 
 def test_every_command_prints_what_stands_there(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 from unittest import mock
 
 import jsonschema
@@ -250,7 +250,10 @@ def definition(model: str) -> Any:
 
 @contextmanager
 def spawn_emulator(
-    *options: str, env: Mapping[str, str] | None = None, folder: Path | None = None
+    *options: str,
+    env: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    stderr: IO[bytes] | None = None,
 ) -> Iterator[Emulator]:
     """An emulator as a process of its own while the block runs; it must end cleanly on SIGTERM."""
     if not _brings_storage(options):
@@ -259,6 +262,7 @@ def spawn_emulator(
         [sys.executable, "-m", "reconciler", "emulator", "--port", "0", *options],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
+        stderr=stderr,
         env=clean_environment(env),
         cwd=folder,
     )

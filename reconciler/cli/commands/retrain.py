@@ -87,6 +87,7 @@ def retrain(
         raise click.UsageError("NAME and --fleet both select retrainings: give one of them")
     assembly = assemble(invocation, [])
     retrainings = select_retrainings(assembly, name, fleet)
+    invocation.print_findings(assembly.check_storage())
     trainer = Trainer(invocation, assembly, lock_timeout, parallelism)
     if cancel:
         _cancel(invocation, trainer, retrainings, whole_fleet=bool(fleet))
