@@ -282,7 +282,7 @@ HTML = b"<html><body>Sign in to the network</body></html>"
 @pytest.mark.parametrize(
     ("script", "texts"),
     [
-        (answers(Answer(401, problem("InvalidAuthenticationToken"))), ("az login", "status 401")),
+        (answers(Answer(401, problem("InvalidAuthenticationToken"))), ("another token", "status 401")),
         (
             answers(Answer(403, problem("AuthorizationFailed"), {"x-ms-request-id": "req-7"})),
             ("The role Contributor on the service is needed.", "code AuthorizationFailed", "req-7"),
@@ -333,7 +333,7 @@ def test_a_service_that_does_not_answer(ready: Callable[[str], Project]) -> None
 def test_a_wrong_token(project: Project) -> None:
     project.manifest("census", project.emulator.model_uri("new"))
     done = refuse(project.folder, "plan", RECONCILER_EMULATOR_TOKEN="wrong-token-planted")
-    says(done, "status 401", "RECONCILER_EMULATOR_TOKEN must be the token")
+    says(done, "status 401", "RECONCILER_EMULATOR_TOKEN")
     assert "wrong-token-planted" not in done.said
 
 

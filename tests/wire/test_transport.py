@@ -23,6 +23,7 @@ from reconciler.errors import (
 )
 from reconciler.model import Event, Retrying, Throttling
 from reconciler.transport import Client, CommandRateLimiter
+from reconciler.transport.replies import Reply, make_error
 from reconciler.transport.timeouts import Timeouts, read_timeouts
 from tests.clocks import FakeClock
 from tests.scripted import Answer, Call, Script, answers, run_scripted
@@ -318,6 +319,13 @@ def test_a_detail_of_one_word_leaves_the_sentence_around_it() -> None:
     with Recorder(answers(Answer(401, body))) as recorder:
         error = failing(recorder)
     assert (error.code, error.message) == ("ManagementRequestUnauthorized", sentence)
+
+
+def test_a_login_is_the_cure_only_where_no_emulator_answers() -> None:
+    reply = Reply(401, {}, {"error": {"code": "Unauthorized", "message": "no"}})
+    assert "az login" in make_error(reply).next_step
+    assert "emulator" not in make_error(reply).next_step
+    assert "az login" not in make_error(reply, local=True).next_step
 
 
 @pytest.mark.parametrize(
