@@ -282,7 +282,10 @@ HTML = b"<html><body>Sign in to the network</body></html>"
 @pytest.mark.parametrize(
     ("script", "texts"),
     [
-        (answers(Answer(401, problem("InvalidAuthenticationToken"))), ("another token", "status 401")),
+        (
+            answers(Answer(401, problem("InvalidAuthenticationToken"))),
+            ("another token", "status 401"),
+        ),
         (
             answers(Answer(403, problem("AuthorizationFailed"), {"x-ms-request-id": "req-7"})),
             ("The role Contributor on the service is needed.", "code AuthorizationFailed", "req-7"),
