@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.emulator.classic import world_file
 from reconciler.emulator.classic.world_file import DEFAULT_WORLD
 from tests.contract.classic import Classic, run_classic
 from tests.e2e.world import run
@@ -133,3 +134,12 @@ def test_the_default_world_is_told_by_the_command() -> None:
         assert workspace.id in said
         for service in workspace.web_services:
             assert f"web service {service.id}: {service.name}" in said
+
+
+def test_each_field_of_the_file_is_named_by_the_command() -> None:
+    said = run(Path.cwd(), "emulator", "--help", env={"COLUMNS": "200"}).out
+    fields = (*world_file._WORKSPACE_FIELDS, *world_file._SERVICE_FIELDS)
+    for field in (*fields, *world_file._TRAINING_FIELDS):
+        assert re.search(rf"^ +(- )?{field}:( |$)", said, re.MULTILINE), field
+    (roles,) = re.findall(r"outputs: \{PORT: model\} +# (.*)", said)
+    assert all(role in roles for role in world_file._ROLES)

@@ -42,6 +42,15 @@ The file of --world is YAML:
       name: TEXT
       kind: predictive          # or training, which has no resources
       resources: ["Bike Rental [trained model]"]
+    - id: 32 hexadecimal digits
+      name: TEXT
+      kind: training
+      training:                 # without it, the service runs no batch jobs
+        label: COLUMN           # what a model predicts
+        data: PORT              # without it, from the address in the parameter URI
+        rows: PORT              # without it, a fifth of the data is evaluated
+        outputs: {PORT: model}  # each port with its role: model, evaluation or scored
+        parameters: [NAME]
 Each service has an endpoint "default". A workspace or a service that is
 already in the folder of --data is not changed. The default of --world is:
 """
@@ -51,8 +60,10 @@ Classic has no call that publishes a service from Studio. The emulator adds a PU
 service publishes it again: its Version and its endpoint "default" change at once, its other
 endpoints when they are refreshed.
 
-A scoring call (POST …/execute) returns a probability, made from SHA-256 over the model's bytes
-and the row, and a label, which is "1" from 0.5 on. A Classic endpoint reads the bytes when the
+A batch job (POST …/jobs) of a training service trains a logistic or a ridge regression on the
+data. A scoring call (POST …/execute) returns what such a model predicts. For other bytes it
+returns a probability, made from SHA-256 over the bytes and the row, and a label, which is "1"
+from 0.5 on. A Classic endpoint reads the bytes when the
 PATCH is accepted, a New service at the first scoring call after a write. For a model outside
 this blob storage, the address is used instead of the bytes.
 """
