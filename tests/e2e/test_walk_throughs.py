@@ -6,6 +6,7 @@ Those on New web services are in `test_census_retraining`, `test_retrain` and `t
 import json
 import random
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ class Rentals:
             },
         )
         (folder / "manifests").mkdir()
+        (folder / "manifests" / "golden.csv").write_bytes(rentals(LOCATIONS["001"], seed=9))
         codes = "\n".join(["code", *LOCATIONS])
         (folder / "manifests" / "locations.csv").write_text(f"{codes}\n")
         self.declare("served", "Endpoint", "rentalloc${code}", self.serve())
@@ -73,10 +75,19 @@ class Rentals:
             "service": {"url": url, "apiKey": {"env": "TRAINING_KEY"}},
             "parameters": {"URI": self.uri("${code}/data.csv")},
             "outputs": {
-                name: {"port": port, "uri": self.uri(f"${{code}}/$${{run}}.{ending}")}
+                name: {"port": port, "uri": self.uri(f"$${{run}}/${{code}}-{name}.{ending}")}
                 for name, (port, ending) in ports.items()
             },
-            "gate": [{"metric": "Coefficient of Determination", "min": 0.5}],
+            "inputs": {"golden": {"file": "golden.csv", "uri": self.uri("$${run}/${code}.csv")}},
+            "gate": [
+                {"metric": "Mean Absolute Error", "max": 200},
+                {"metric": "Mean Absolute Error", "margin": 2, "firstModel": "accept"},
+            ],
+            "compare": {
+                "rows": "golden.csv",
+                "label": "rentals",
+                "scoredOutput": {"port": "output3", "uri": self.uri("$${run}/${code}-scored.csv")},
+            },
             "promote": [{"resource": "Endpoint/rentalloc${code}", "trainedModel": MODEL}],
         }
 
@@ -99,6 +110,11 @@ class Rentals:
     def run(self, *arguments: str) -> Done:
         return run(self.folder, *arguments, env=self.env)
 
+    def retrain(self, name: str) -> Json:
+        done = self.run("retrain", name, "--json")
+        assert '"results"' in done.out, done.said
+        return json.loads(done.out)["results"]
+
     def read(self, service: str, endpoint: str) -> Json:
         path = f"/workspaces/{WORKSPACE}/webservices/{service}/endpoints/{endpoint}"
         status, shown, _ = self.emulator.send("GET", f"{self.emulator.url}{path}")
@@ -114,43 +130,55 @@ class Rentals:
         return float(answer["Results"]["output1"]["value"]["Values"][0][-1])
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[Rentals]:
+@contextmanager
+def open_rentals(folder: Path, *options: str) -> Iterator[Rentals]:
     trains = {
         "label": "rentals",
-        "outputs": {"output1": "evaluation", "output2": "model"},
+        "rows": "golden",
+        "outputs": {"output1": "evaluation", "output2": "model", "output3": "scored"},
         "parameters": ["URI"],
     }
     published = [
         {"id": TRAINING, "name": "Bikes [Training]", "kind": "training", "training": trains},
         {"id": PREDICTIVE, "name": "Bikes [Predictive]", "resources": [MODEL]},
     ]
-    file = write_world(tmp_path, {"id": WORKSPACE, "webServices": published})
-    options = (f"--world={file}", "--operation-seconds=0", "--job-seconds=0")
-    with run_emulator(*options) as emulator:
-        folder = tmp_path / "project"
-        folder.mkdir()
-        yield Rentals(folder, emulator)
+    file = write_world(folder, {"id": WORKSPACE, "webServices": published})
+    world = (f"--world={file}", "--operation-seconds=0", "--job-seconds=0")
+    with run_emulator(*world, *options) as emulator:
+        project = folder / "project"
+        project.mkdir()
+        yield Rentals(project, emulator)
 
 
-def test_one_experiment_makes_a_model_for_each_endpoint(world: Rentals) -> None:
-    world.upload(seed=1)
-    done = world.run("retrain", "--fleet", "trained", "--json")
-    assert done.code == 0, done.said
-    results = json.loads(done.out)["results"]
-    assert [one["outcome"] for one in results] == ["proposed"] * len(LOCATIONS)
-    assert len({one["job"] for one in results}) == len(LOCATIONS)
-    done = world.run("apply", "--auto-approve")
-    assert "Resources: 3 added, 0 changed, 0 destroyed." in done.out, done.said
-    for code, slope in LOCATIONS.items():
-        warmer = world.score(f"rentalloc{code}", 30) - world.score(f"rentalloc{code}", 0)
-        assert warmer == pytest.approx(30 * slope, abs=6)
-    assert world.run("plan", "--detailed-exitcode").code == 0
-    # A newer model replaces the first one, at the same endpoint.
-    world.upload(seed=2)
-    before = world.score("rentalloc001", 10)
-    done = world.run("retrain", "train001", "--json")
-    assert json.loads(done.out)["results"][0]["outcome"] == "proposed", done.said
-    done = world.run("apply", "--auto-approve")
-    assert "Resources: 0 added, 1 changed, 0 destroyed." in done.out, done.said
-    assert world.score("rentalloc001", 10) != before
+def test_one_experiment_makes_a_model_for_each_endpoint(tmp_path: Path) -> None:
+    with open_rentals(tmp_path) as world:
+        world.upload(seed=1)
+        done = world.run("retrain", "--fleet", "trained", "--json")
+        assert done.code == 0, done.said
+        results = json.loads(done.out)["results"]
+        assert [one["outcome"] for one in results] == ["proposed"] * len(LOCATIONS)
+        assert len({one["job"] for one in results}) == len(LOCATIONS)
+        done = world.run("apply", "--auto-approve")
+        assert "Resources: 3 added, 0 changed, 0 destroyed." in done.out, done.said
+        for code, slope in LOCATIONS.items():
+            warmer = world.score(f"rentalloc{code}", 30) - world.score(f"rentalloc{code}", 0)
+            assert warmer == pytest.approx(30 * slope, abs=6)
+        assert world.run("plan", "--detailed-exitcode").code == 0
+        # A newer model replaces the first one, at the same endpoint.
+        world.upload(seed=2)
+        before = world.score("rentalloc001", 10)
+        (result,) = world.retrain("train001")
+        assert result["outcome"] == "proposed", result
+        assert [one["verdict"] for one in result["gates"]] == ["pass", "pass"]
+        done = world.run("apply", "--auto-approve")
+        assert "Resources: 0 added, 1 changed, 0 destroyed." in done.out, done.said
+        assert world.score("rentalloc001", 10) != before
+
+
+@pytest.mark.parametrize("status", ["404", "204"])
+def test_the_first_model_of_an_endpoint_has_no_baseline(tmp_path: Path, status: str) -> None:
+    with open_rentals(tmp_path, f"--switch=classic-missing-endpoint={status}") as world:
+        world.upload(seed=1)
+        (result,) = world.retrain("train001")
+        assert [one["verdict"] for one in result["gates"]] == ["pass", "no baseline"]
+        assert result["outcome"] == "proposed"
