@@ -157,8 +157,16 @@ def test_the_story_of_retraining_serves_a_better_model_and_refuses_a_worse_one(
         "--detailed-exitcode",
         "fail: AUC margin 0.02: AUC 0.",
         "Refused: 3 rules of the gate refuse the model. Nothing was edited.",
-        "No changes.",
-        "$ reconciler history",
+        "$ git diff",
+        "$ reconciler plan --detailed-exitcode",
+        "gate fail: AUC min 0.8: AUC 0.",
+        "Refused by the guard gate: apply will not run this plan.",
+        "$ reconciler plan --allow gate=WebService/census --reason 'the data of the old model",
+        "Reason: the data of the old model must be deleted",
+        "Apply complete! Resources: 0 added, 1 changed, 0 destroyed.",
+        "$ reconciler history WebService/census",
+        "the guard gate was lifted  WebService/census",
+        "Reason: the data of the old model must be deleted",
     ]
     places: list[int] = []
     for sentence in story:

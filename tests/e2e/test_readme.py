@@ -77,6 +77,7 @@ def test_every_command_prints_what_stands_there(tmp_path: Path) -> None:
     run_commands(tmp_path, README + GUIDE, 12)
 
 
+@pytest.mark.slow
 def test_every_command_of_the_example_prints_what_stands_there(tmp_path: Path) -> None:
     copy_example("census-retraining", tmp_path / "manifests" / "census-retraining")
     run_commands(tmp_path, EXAMPLE, 10)

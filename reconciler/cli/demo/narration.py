@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import click
 
 from reconciler.cli.demo.stage import Stage
@@ -31,4 +33,4 @@ def run(stage: Stage, *arguments: str, expected: int = 0) -> None:
 
 def announce(*arguments: str) -> None:
     """Print a command as a user types it."""
-    click.secho(f"$ reconciler {' '.join(arguments)}", fg="cyan")
+    click.secho(f"$ reconciler {shlex.join(arguments)}", fg="cyan")

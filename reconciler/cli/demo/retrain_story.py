@@ -1,10 +1,13 @@
-"""The story of retraining: the data shifts, a better model is proposed, a worse one is refused."""
+"""The story of retraining: a better model is proposed, a worse one is refused and then lifted."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -31,6 +34,7 @@ _BRANCH: Final = "retrain/census"
 _WORK: Final = ("Private", "Self-emp", "State-gov")
 _SCHOOL: Final = ("HS-grad", "Some-college", "Bachelors", "Masters")
 _HEADER: Final = "age,workclass,education,hours-per-week,income"
+_REASON: Final = "the data of the old model must be deleted"
 _ASKED: Final = (("21", "Private", "Some-college", "60"), ("69", "Private", "Masters", "25"))
 # Variables that point git at another repository, as they are set while a hook runs.
 _PLACES: Final = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"})
@@ -45,7 +49,7 @@ def set_stage(folder: Path) -> Iterator[Stage]:
     port, state = pick_port(), folder / "emulator"
     try:
         with run_storage(port, state) as blob:
-            options = ["--blob-url", blob, "--job-seconds", "1"]
+            options = ["--blob-url", blob, "--job-seconds", "0.5"]
             with run_emulator(port, state, options) as url:
                 stage = Stage(folder, url, port, f"{blob}/devstoreaccount1", "")
                 _copy_example(stage, blob)
@@ -81,6 +85,7 @@ def run_story(stage: Stage) -> None:
     _propose(stage)
     _serve(stage)
     _refuse(stage)
+    _lift(stage)
     print_text(
         "That is all: a model is trained by one command, judged with numbers, reviewed as a commit,"
         "\napplied, and proven by its answers."
@@ -143,8 +148,35 @@ def _refuse(stage: Stage) -> None:
     _commit(stage, "Use the data of this week")
     run(stage, "retrain", "census", "--branch", _BRANCH, "--detailed-exitcode", expected=3)
     print_text("The gate refuses the model with numbers. Nothing is proposed, and nothing changes.")
-    run(stage, "plan", "--detailed-exitcode")
-    run(stage, "history")
+
+
+def _lift(stage: Stage) -> None:
+    print_text(
+        "Now the data of the model in service must be deleted, so somebody declares the refused"
+        " model:"
+    )
+    _declare_refused(stage)
+    _show_git(stage, "diff", "--unified=0")
+    _show_git(stage, "commit", "--quiet", "--all", "--message", "Serve the newest model")
+    print_text("plan judges it again, by the evaluation that the ledger holds, and refuses it too.")
+    run(stage, "plan", "--detailed-exitcode", expected=3)
+    print_text("Who lifts the guard gives a reason. The plan and the ledger keep it.")
+    gate = ("--allow", "gate=WebService/census", "--reason", _REASON)
+    run(stage, "plan", *gate, "--out", "lifted.plan")
+    run(stage, "apply", "lifted.plan")
+    run(stage, "history", "WebService/census")
+
+
+def _declare_refused(stage: Stage) -> None:
+    """Write the model that was judged last into the manifest, as a person does."""
+    ledger = stage.folder / ".reconciler" / "ledger.jsonl"
+    lines = map(json.loads, ledger.read_text(encoding="utf-8").splitlines())
+    *_, last = (one for one in lines if one.get("topic") == "evaluation")
+    file = stage.folder / "manifests" / "census.yaml"
+    text = file.read_text(encoding="utf-8")
+    text = re.sub(r"uri: .*", f"uri: {last['data']['uri']}", text)
+    digest = last["subject"].removeprefix("sha256:")
+    file.write_text(re.sub(r"sha256: .*", f"sha256: {digest}", text), encoding="utf-8")
 
 
 def _ask(stage: Stage) -> None:
@@ -192,7 +224,7 @@ def _commit(stage: Stage, message: str) -> None:
 
 
 def _show_git(stage: Stage, *arguments: str) -> None:
-    click.secho(f"$ git {' '.join(arguments)}", fg="cyan")
+    click.secho(f"$ git {shlex.join(arguments)}", fg="cyan")
     _git(stage, *arguments)
 
 
