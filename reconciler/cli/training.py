@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import threading
 import time
@@ -13,9 +14,9 @@ from pathlib import Path
 
 from reconciler.blobs.training import TrainingBlobs
 from reconciler.cli.context import Invocation
+from reconciler.cli.promotion import describe_places, find_fleets, list_edits, sort_edits
 from reconciler.cli.rewrite import rewrite
 from reconciler.cli.wiring import Assembly, lock_ledger
-from reconciler.document.pointers import format_pointer
 from reconciler.engine.pool import ResumableTask
 from reconciler.engine.runtime import Runtime
 from reconciler.engine.training.comparing import Rows
@@ -39,8 +40,7 @@ from reconciler.engine.training.verifying import (
 )
 from reconciler.errors import ReconcilerError, ServiceMissing
 from reconciler.kinds.data_plane import open_address
-from reconciler.manifests.editing import Edit
-from reconciler.manifests.editing.accept import Acceptance, edit_files
+from reconciler.manifests.editing.accept import PlacedEdit, apply_edits, place_in_items
 from reconciler.manifests.proposal import Committed, Repository
 from reconciler.manifests.secrets import resolve_known
 from reconciler.model import Address, Manifest, Resource
@@ -249,33 +249,42 @@ class Trainer:
         """Write the models that pass into the manifests, or into one commit."""
         judged = [one for one in retrainings if one.address in candidates]
         good = [one for one in judged if not candidates[one.address].refused]
-        edits = {one.address: list(self._list_edits(one, candidates[one.address])) for one in good}
-        texts = self._find_texts([edit for each in edits.values() for edit in each])
+        root = Path(self._assembly.project.root)
+        manifests = {one.address: one for one in self._assembly.loaded.manifests}
+        accepted = {
+            one.address: list(
+                list_edits(one, candidates[one.address], manifests, self._assembly.kinds)
+            )
+            for one in good
+        }
+        fleets = find_fleets(self._assembly.loaded)
+        placed = place_in_items(root, itertools.chain(*accepted.values()), fleets)
+        edits = sort_edits(placed, accepted)
+        texts = self._find_texts(placed)
         made = Committed("")
         if texts and not branch:
-            self._write(texts, {edit.manifest.address for each in edits.values() for edit in each})
+            self._write(texts, {one.manifest.address for one in placed})
         if texts and commit:
             proposed = [(one, candidates[one]) for one in edits if edits[one]]
             trailer = write_trailer([one.address for one in retrainings])
-            repository = Repository(Path(self._assembly.project.root))
+            repository = Repository(root)
             made = repository.commit(texts, write_message(proposed, trailer), branch, trailer)
-        root = Path(self._assembly.project.root)
-        names = tuple(str(path.relative_to(root)) for path in texts)
         return [
             TrainingResult(
                 one.address,
                 candidates[one.address],
-                files=names if edits.get(one.address) else (),
+                files=tuple(dict.fromkeys(edit.file for edit in edits.get(one.address, ()))),
                 branch=branch if edits.get(one.address) else "",
                 commit=made.commit if edits.get(one.address) else "",
                 declared=bool(one in good and one.promote and not edits[one.address]),
+                places=describe_places(edits.get(one.address, ())),
             )
             for one in judged
         ]
 
-    def _find_texts(self, accepted: Sequence[Acceptance]) -> Mapping[Path, str]:
+    def _find_texts(self, placed: Sequence[PlacedEdit]) -> Mapping[Path, str]:
         """The new text of each file that changes."""
-        texts = edit_files(Path(self._assembly.project.root), accepted)
+        texts = apply_edits(Path(self._assembly.project.root), placed)
         return {path: text for path, text in texts.items() if text.encode() != path.read_bytes()}
 
     def check_commit(self, retrainings: Sequence[Retraining], branch: str) -> None:
@@ -311,22 +320,6 @@ class Trainer:
         )
         due = next(CronSim(retraining.schedule, parse_utc(begun)), None)
         return due is not None and due <= self.ports.clock()
-
-    def _list_edits(self, retraining: Retraining, candidate: Candidate) -> Iterator[Acceptance]:
-        for one in retraining.promote:
-            manifest = self._find_manifest(one.resource)
-            at = ("spec", "trainedModels", one.trained_model)
-            sha256 = candidate.digest.removeprefix("sha256:")
-            model = manifest.spec.get("trainedModels", {}).get(one.trained_model, {})
-            if model.get("sha256", "").lower() == sha256:
-                continue
-            yield Acceptance(
-                manifest,
-                (
-                    Edit(format_pointer((*at, "uri")), candidate.uri),
-                    Edit(format_pointer((*at, "sha256")), sha256),
-                ),
-            )
 
 
 def select_retrainings(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, Literal
 
 from reconciler.model import Address, Json
 from reconciler.model.values import dataclass
@@ -19,9 +19,33 @@ _MOST_NAMED: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingResult:
-    """The result of one retraining. `files` are the names of the manifests that were edited.
+class EditedPlace:
+    """Where an edit is: in a manifest, or for a member of a fleet in its item or its override.
 
+    `column` is that of a cell of a CSV file. `line` is that of the item, 0 for a manifest.
+    """
+
+    file: str
+    kind: Literal["manifest", "override", "item", "cell"]
+    resource: Address
+    column: str = ""
+    line: int = 0
+
+    def __str__(self) -> str:
+        """The place for people."""
+        if self.kind == "manifest":
+            return self.file
+        if self.kind == "override":
+            return f"{self.file}: override of {self.resource}"
+        column = f", column {self.column}" if self.column else ""
+        return f"{self.file}: {self.kind} of {self.resource} (line {self.line}{column})"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """The result of one retraining. `files` are the names of the files that were edited.
+
+    `places` are the places in them.
     `commit` is the commit with the edits, and `branch` its branch; both are empty without one.
     `declared` says that the manifests named this model before.
     """
@@ -32,6 +56,7 @@ class TrainingResult:
     branch: str = ""
     commit: str = ""
     declared: bool = False
+    places: tuple[EditedPlace, ...] = ()
 
     @property
     def word(self) -> str:
@@ -53,16 +78,17 @@ def _list_lines(result: TrainingResult, paint: Paint) -> Iterator[str]:
     yield f"{paint('bold', escape(str(result.retraining)) + ':')} run {escape(candidate.run)}"
     yield f"  model   {escape(cut(candidate.uri))}"
     yield f"          {escape(candidate.digest)}"
-    metrics = ", ".join(_format_metrics(candidate))
+    metrics = ", ".join(format_metrics(candidate))
     yield f"  metrics {metrics or 'no numbers'}"
     for number, verdict in enumerate(candidate.verdicts):
         yield f"  {'gate   ' if not number else '       '} {_format_verdict(verdict, paint)}"
     yield ""
     yield _sum_up(result, paint)
-    yield from (f"  {escape(name)}" for name in result.files)
+    yield from (f"  {escape(str(place))}" for place in result.places)
 
 
-def _format_metrics(candidate: Candidate) -> Iterator[str]:
+def format_metrics(candidate: Candidate) -> Iterator[str]:
+    """Yields the name and the value of each metric, the first 20."""
     for name, value in [*candidate.metrics.items()][:_MOST_METRICS]:
         yield f"{escape(cut(name))} {value:.6g}"
 
@@ -106,9 +132,16 @@ def result_document(result: TrainingResult) -> Json:
         "inputs": {**(candidate.data or {})},
         "gates": [describe_verdict(one) for one in candidate.verdicts],
         "files": [*result.files],
+        "places": [_describe_place(one) for one in result.places],
         "branch": result.branch or None,
         "commit": result.commit or None,
     }
+
+
+def _describe_place(place: EditedPlace) -> Json:
+    said = {"file": place.file, "kind": place.kind, "resource": str(place.resource)}
+    said |= {"column": place.column} if place.column else {}
+    return {**said, "line": place.line} if place.line else said
 
 
 def results_document(results: Sequence[TrainingResult]) -> Json:

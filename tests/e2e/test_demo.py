@@ -176,7 +176,10 @@ def test_the_story_of_retraining_serves_a_better_model_and_refuses_a_worse_one(
     assert [label for label, _ in after] == [">50K", "<=50K"]
     shown = done.out.partition("$ git show")[2].partition("$ git merge")[0]
     changed = re.findall(r"^[-+] .*", shown, re.MULTILINE)
+    lineage = [f"lineage/{name}:" for name in ("run", "job", "data", "metrics")]
     assert [line.split()[0:2] for line in changed] == [
+        *(["-", name] for name in lineage),
+        *(["+", name] for name in [*lineage, "lineage/parent:"]),
         ["-", "uri:"],
         ["-", "sha256:"],
         ["+", "uri:"],

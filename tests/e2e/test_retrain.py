@@ -1,5 +1,6 @@
 """Retrain a model, judge it, propose it: over real jobs, real blobs and real repositories."""
 
+import hashlib
 import json
 import random
 import signal
@@ -14,6 +15,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+import yaml
 
 from reconciler.blobs import upload_model
 from reconciler.package_data import read_schema
@@ -153,7 +155,9 @@ def test_a_better_model_arrives_as_a_changed_line(training: Training) -> None:
     sha256 = result["digest"].removeprefix("sha256:")
     old = before.splitlines()[7]
     changed = [line for line in file.read_text().splitlines() if line not in before.splitlines()]
-    assert changed == [f"      uri: {result['uri']} # the model", f"      sha256: {sha256}"]
+    assert changed[1:] == [f"      uri: {result['uri']} # the model", f"      sha256: {sha256}"]
+    name = f"metadata: {{name: {training.name}-live, annotations: {{lineage/retraining: "
+    assert changed[0].startswith(name)
     assert old not in file.read_text()
     plan = training.run("plan", "--json")
     change = json.loads(plan.out)["resource_changes"][0]["change"]
@@ -164,6 +168,53 @@ def test_a_better_model_arrives_as_a_changed_line(training: Training) -> None:
     again = training.retrain()
     assert [one["verdict"] for one in again["gates"]] == ["pass", "pass"]
     assert again["parent"] == result["digest"]
+
+
+def read_annotations(training: Training) -> Any:
+    """The annotations of the service's manifest."""
+    text = (training.folder / "manifests/live.yaml").read_text()
+    return yaml.safe_load(text)["metadata"]["annotations"]
+
+
+def test_the_manifest_says_where_its_model_comes_from(training: Training) -> None:
+    first = training.retrain()
+    said = read_annotations(training)
+    metrics = said.pop("lineage/metrics")
+    assert metrics.startswith("Accuracy 0.")
+    assert f"AUC {first['metrics']['AUC']:.6g}" in metrics
+    assert said == {
+        "lineage/retraining": "Retraining/census",
+        "lineage/run": first["run"],
+        "lineage/job": first["job"],
+        "lineage/data": first["inputs"]["input1"],
+    }
+    # Nothing of it is sent, and it is no difference for a plan.
+    done = training.run("apply", "--auto-approve")
+    assert done.code == 0, done.said
+    assert "lineage" not in json.dumps(training.emulator.get(f"{training.name}-live"))
+    assert training.run("plan", "--detailed-exitcode").code == 0
+    # A newer model replaces all of it, and now there is a model before.
+    (training.folder / "manifests/census.csv").write_bytes(people(seed=5))
+    second = training.retrain()
+    said = read_annotations(training)
+    assert said["lineage/parent"] == first["digest"]
+    assert (said["lineage/run"], said["lineage/job"]) == (second["run"], second["job"])
+    assert said["lineage/data"] == second["inputs"]["input1"] != first["inputs"]["input1"]
+
+
+def test_an_unknown_parent_leaves_no_annotation_of_another_model(training: Training) -> None:
+    file = training.folder / "manifests/live.yaml"
+    text = file.read_text().replace(
+        f"metadata: {{name: {training.name}-live}}",
+        f"metadata:\n  name: {training.name}-live # its name\n  annotations:\n"
+        "    owner: 'growth'  # kept\n    lineage/parent: sha256:old\n    lineage/job: old",
+    )
+    file.write_text(text)
+    result = training.retrain()
+    lines = file.read_text().splitlines()
+    kept = ["  annotations:", "    owner: 'growth'  # kept", f"    lineage/job: {result['job']}"]
+    assert [line for line in lines if line in kept] == kept
+    assert not [line for line in lines if "parent" in line or "old" in line]
 
 
 def test_the_same_model_again_changes_nothing(training: Training) -> None:
@@ -476,6 +527,150 @@ def write_fleet(training: Training, count: int, wrong: int = 0) -> None:
         f"    metadata: {{name: '{training.name}-f${{code}}'}}\n    spec:\n      trainedModels:\n"
         f"        {MODEL}: {{uri: '{training.uri('models/old.ilearner')}'}}\n"
     )
+
+
+def write_items(training: Training, count: int, template: str) -> Path:
+    """Services in a fleet whose models stand in a CSV file of a spreadsheet; returns the file."""
+    write_fleet(training, count)
+    manifests = training.folder / "manifests"
+    old = hashlib.sha256(b"old").hexdigest()
+    rows = [
+        f'{number},"{training.uri("models/old.ilearner")}",{old},"a, ""b"""'
+        for number in range(1, count + 1)
+    ]
+    (manifests / "locations.csv").write_text(
+        "\ufeff" + "\r\n".join(["code,uri,digest,note", *rows, ""]), newline=""
+    )
+    (manifests / "fleet.yaml").write_text(
+        "apiVersion: reconciler/v1\nkind: Fleet\nmetadata: {name: served}\nspec:\n"
+        "  items: {csv: locations.csv}\n  template:\n    kind: WebService\n"
+        f"    metadata: {{name: '{training.name}-f${{code}}'}}\n    spec:\n      trainedModels:\n"
+        f"        {MODEL}: {template}\n"
+    )
+    return manifests / "locations.csv"
+
+
+def test_a_model_of_a_member_goes_into_its_cells(training: Training) -> None:
+    file = write_items(training, 3, "{uri: '${uri}', sha256: '${digest}'}")
+    fleet = (training.folder / "manifests/fleet.yaml").read_bytes()
+    before = file.read_bytes()
+    done = training.run("retrain", "bikes2", "--json")
+    (result,) = json.loads(done.out)["results"]
+    assert result["outcome"] == "proposed", done.said
+    name = f"WebService/{training.name}-f2"
+    cell = {"file": "manifests/locations.csv", "kind": "cell", "resource": name, "line": 3}
+    assert result["places"] == [{**cell, "column": "uri"}, {**cell, "column": "digest"}]
+    lines, old = file.read_bytes().split(b"\r\n"), before.split(b"\r\n")
+    new = f'2,"{result["uri"]}",{result["digest"][7:]},"a, ""b"""'
+    assert lines == [*old[:2], new.encode(), *old[3:]]
+    assert (training.folder / "manifests/fleet.yaml").read_bytes() == fleet
+    plan = json.loads(training.run("plan", "--json").out)
+    assert [one["address"] for one in plan["resource_changes"]] == [name]
+    assert training.run("apply", "--auto-approve").code == 0
+    # The same model again changes nothing.
+    again = json.loads(training.run("retrain", "bikes2", "--json").out)["results"][0]
+    assert (again["outcome"], again["places"]) == ("unchanged", [])
+
+
+def test_all_members_are_one_edit_and_one_commit(training: Training) -> None:
+    file = write_items(training, 3, "{uri: '${uri}', sha256: '${digest}'}")
+    make_repository(training)
+    done = training.run("retrain", "--fleet", "bikes", "--branch", "retrain/bikes")
+    assert done.code == 0, done.said
+    name = f"WebService/{training.name}-f3"
+    assert f"manifests/locations.csv: cell of {name} (line 4, column uri)" in done.out
+    assert training.git("rev-list", "--count", "main..retrain/bikes") == "1\n"
+    changed = training.git("diff", "--numstat", "main", "retrain/bikes").split()
+    assert changed == ["3", "3", "manifests/locations.csv"]
+    assert training.git("status", "--porcelain") == ""
+    message = training.git("log", "-1", "--format=%B", "retrain/bikes")
+    assert message.startswith("Serve 3 new models\n")
+    assert message.count("\nsha256 ") == 3
+    committed = training.git("show", "retrain/bikes:manifests/locations.csv")
+    assert committed.count("old.ilearner") == 0
+    assert file.read_text().count("old.ilearner") == 3
+
+
+def test_an_address_that_is_built_from_columns_becomes_an_override(training: Training) -> None:
+    template = f"{{uri: '{training.uri('models/')}${{note}}.ilearner'}}"
+    file = write_items(training, 2, template)
+    file.write_text(file.read_text().replace('"a, ""b"""', "old"), newline="")
+    before = file.read_bytes()
+    done = training.run("retrain", "bikes2")
+    assert done.code == 0, done.said
+    name = f"WebService/{training.name}-f2"
+    assert f"manifests/fleet.yaml: override of {name}" in done.out
+    assert file.read_bytes() == before
+    document = yaml.safe_load((training.folder / "manifests/fleet.yaml").read_text())
+    (made,) = document["spec"]["overrides"].items()
+    assert made[0] == f"{training.name}-f2"
+    assert made[1]["trainedModels"][MODEL].keys() == {"uri", "sha256"}
+    # The override stays the place of this member's model.
+    (training.folder / "manifests/census.csv").write_bytes(people(seed=5))
+    again = json.loads(training.run("retrain", "bikes2", "--json").out)["results"][0]
+    assert [one["kind"] for one in again["places"]] == ["override"]
+
+
+def test_a_column_that_says_more_than_the_model_is_left_alone(training: Training) -> None:
+    file = write_items(training, 2, "{uri: '${uri}', sha256: '${digest}'}")
+    fleet = training.folder / "manifests/fleet.yaml"
+    text = fleet.read_text()
+    more = "      definition: {properties: {description: 'serves ${uri}'}}\n"
+    fleet.write_text(text + more)
+    before = file.read_bytes()
+    result = json.loads(training.run("retrain", "bikes1", "--json").out)["results"][0]
+    assert [(one["kind"], one.get("column")) for one in result["places"]] == [
+        ("cell", "digest"),
+        ("override", None),
+    ]
+    digest = hashlib.sha256(b"old").hexdigest().encode()
+    new = result["digest"][7:].encode()
+    assert file.read_bytes() == before.replace(digest, new, 1)
+
+
+def test_a_column_that_another_fleet_reads_is_left_alone(training: Training) -> None:
+    file = write_items(training, 2, "{uri: '${uri}', sha256: '${digest}'}")
+    before = file.read_bytes()
+    fleet = training.folder / "manifests/fleet.yaml"
+    text = fleet.read_text()
+    other = text.replace("name: served", "name: second").replace("-f${", "-g${")
+    (training.folder / "manifests/second.yaml").write_text(other)
+    make_repository(training)
+    done = training.run("retrain", "bikes1", "--branch", "retrain/bikes1", "--json")
+    (result,) = json.loads(done.out)["results"]
+    assert [one["kind"] for one in result["places"]] == ["override"], done.said
+    assert file.read_bytes() == before
+    changed = training.git("diff", "--name-only", "main", "retrain/bikes1").split()
+    assert changed == ["manifests/fleet.yaml"]
+
+
+def test_a_model_of_a_list_goes_into_its_entry(training: Training) -> None:
+    write_items(training, 2, "{uri: '${uri}', sha256: '${digest}'}")
+    fleet = training.folder / "manifests/fleet.yaml"
+    uri, old = training.uri("models/old.ilearner"), hashlib.sha256(b"old").hexdigest()
+    entries = "".join(
+        f"      - {{code: '{number}', uri: '{uri}', digest: {old}}} # place {number}\n"
+        for number in (1, 2)
+    )
+    fleet.write_text(
+        fleet.read_text().replace("items: {csv: locations.csv}\n", f"items:\n    list:\n{entries}")
+    )
+    before = fleet.read_text().splitlines()
+    result = json.loads(training.run("retrain", "bikes2", "--json").out)["results"][0]
+    assert [one["kind"] for one in result["places"]] == ["item"]
+    after = fleet.read_text().splitlines()
+    changed = [line for line in after if line not in before]
+    entry = f"{{code: '2', uri: '{result['uri']}', digest: {result['digest'][7:]}}}"
+    assert changed == [f"      - {entry} # place 2"]
+
+
+def make_repository(training: Training) -> None:
+    training.git("init", "-q", "-b", "main")
+    training.git("config", "user.name", "t")
+    training.git("config", "user.email", "t@t")
+    (training.folder / ".gitignore").write_text(".reconciler/\n")
+    training.git("add", "-A")
+    training.git("commit", "-qm", "first")
 
 
 def test_a_fleet_trains_one_model_for_each_member(training: Training) -> None:

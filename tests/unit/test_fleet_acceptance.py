@@ -4,10 +4,18 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.document.pointers import format_pointer
 from reconciler.errors import ManifestInvalid
+from reconciler.manifests import Loaded
 from reconciler.manifests.editing import Edit
-from reconciler.manifests.editing.accept import Acceptance, edit_files
-from reconciler.model import ABSENT, Absent, Json, Manifest
+from reconciler.manifests.editing.accept import (
+    Acceptance,
+    apply_edits,
+    edit_files,
+    place_in_items,
+)
+from reconciler.manifests.editing.members import CellEdit
+from reconciler.model import ABSENT, Absent, Address, Json, Manifest
 from tests.fleets import FLEET, read
 
 PROPERTIES = "/spec/definition/properties"
@@ -89,3 +97,71 @@ def test_a_whole_fleet_that_moved_is_a_matter_of_its_template(tmp_path: Path) ->
         "Fleet/bikes",
         "101 members changed, and at most 100 get overrides",
     )
+
+
+FLEETS = {("manifests/bikes.yaml", Address("Fleet", "bikes"))}
+URI = "https://acct.blob.core.windows.net/m/new.ilearner"
+IN_CELLS = FLEET.replace("Model ${code}:", "Model:").replace(
+    '"https://acct.blob.core.windows.net/m/${code}.ilearner"', '"${uri}", sha256: "${digest}"'
+)
+
+
+def promote(loaded: Loaded, model: str = "Model") -> list[Acceptance]:
+    at = format_pointer(("spec", "trainedModels", model))
+    edits = (Edit(f"{at}/uri", URI), Edit(f"{at}/sha256", "ab" * 32))
+    return [Acceptance(one, edits) for one in loaded.manifests]
+
+
+def make_rows(number: int) -> str:
+    uri = "https://acct.blob.core.windows.net/m/old.ilearner"
+    rows = (f"{one:04},5,x,{uri},{'cd' * 32}\r\n" for one in range(number))
+    return f"code,calls,team,uri,digest\r\n{''.join(rows)}"
+
+
+def test_a_thousand_members_are_one_edit_of_the_items(tmp_path: Path) -> None:
+    rows = make_rows(1000)
+    loaded = read(tmp_path, IN_CELLS, rows)
+    assert loaded.findings == ()
+    placed = place_in_items(tmp_path, promote(loaded), FLEETS)
+    texts = apply_edits(tmp_path, placed)
+    assert [*texts] == [tmp_path / "manifests/bikes.csv"]
+    wanted = rows.replace("old.ilearner", "new.ilearner").replace("cd" * 32, "ab" * 32)
+    assert texts[tmp_path / "manifests/bikes.csv"] == wanted
+
+
+def test_more_overrides_than_people_can_read_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    rows = "".join(f"{number:03},5,x\n" for number in range(101))
+    fleet = FLEET.replace("Model ${code}:", "Model:")
+    loaded = read(tmp_path, fleet, f"code,calls,team\n{rows}")
+    with pytest.raises(ManifestInvalid) as refused:
+        place_in_items(tmp_path, promote(loaded), FLEETS)
+    (finding,) = refused.value.findings()
+    assert finding.message == "101 members changed, and at most 100 get overrides"
+    assert "uri: ${uri} and sha256: ${sha256}" in finding.next_step
+
+
+@pytest.mark.parametrize(
+    ("template", "cell"),
+    [
+        (IN_CELLS.replace('"${uri}"', '"https://acct.blob.core.windows.net/${uri}"'), "a.ilearner"),
+        (IN_CELLS.replace('"${uri}"', '"${uri}.${team}"'), "https://a.blob.core.windows.net/m/a"),
+        (IN_CELLS.replace("Location ${code}", "Location ${uri}"), URI.replace("new", "old")),
+        (IN_CELLS.replace("Model:", '"${uri}":'), URI.replace("new", "old")),
+    ],
+    ids=["a part", "two variables", "used twice", "a key too"],
+)
+def test_a_cell_that_is_not_alone_the_value_stays(tmp_path: Path, template: str, cell: str) -> None:
+    row = f"1,5,ilearner,{cell},{'cd' * 32}\n"
+    loaded = read(tmp_path, template, f"code,calls,team,uri,digest\n{row}")
+    assert loaded.findings == ()
+    (manifest,) = loaded.manifests
+    (model,) = manifest.spec["trainedModels"]
+    placed = place_in_items(tmp_path, promote(loaded, model), FLEETS)
+    assert not [
+        one for one in placed if isinstance(one.edit, CellEdit) and one.edit.column == "uri"
+    ]
+    for path, text in apply_edits(tmp_path, placed).items():
+        path.write_text(text)
+    again = read(tmp_path, (tmp_path / "manifests/bikes.yaml").read_text(), csv=None)
+    (changed,) = again.manifests
+    assert changed.spec["trainedModels"][model] == {"uri": URI, "sha256": "ab" * 32}

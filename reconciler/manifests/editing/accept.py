@@ -7,7 +7,7 @@ leaves every file unchanged.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -16,11 +16,11 @@ from reconciler.document.pointers import format_pointer, split_pointer
 from reconciler.errors import ManifestInvalid
 from reconciler.files import read_whole
 from reconciler.manifests.definition_files import parse_json
-from reconciler.manifests.editing import Edit, edit_json, edit_yaml, find_document, put
-from reconciler.manifests.fleet.overrides import make_overrides
-from reconciler.manifests.variables import escape
+from reconciler.manifests.editing import Edit, edit_json, edit_yaml, find_document
+from reconciler.manifests.editing.csv_cells import edit_csv
+from reconciler.manifests.editing.members import CellEdit, FleetTexts, override
 from reconciler.manifests.yaml_text import Text
-from reconciler.model import Finding, Json, Manifest
+from reconciler.model import Address, Finding, Json, Manifest
 from reconciler.model.values import dataclass
 from reconciler.text.counting import count
 
@@ -36,6 +36,20 @@ class Acceptance:
     edits: tuple[Edit, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class PlacedEdit:
+    """One edit of a manifest, the file that it changes, and what it is made for."""
+
+    accepted: Acceptance
+    file: str
+    edit: Edit | CellEdit
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest whose value changes."""
+        return self.accepted.manifest
+
+
 def edit_files(root: Path, accepted: Iterable[Acceptance]) -> Mapping[Path, str]:
     """Returns the new text of every file that changes, and writes nothing.
 
@@ -43,37 +57,104 @@ def edit_files(root: Path, accepted: Iterable[Acceptance]) -> Mapping[Path, str]
     is and the member gets an override. Raises ManifestInvalid with a finding for each edit that is
     not possible.
     """
-    accepted = list(accepted)
-    texts: dict[Path, str] = {}
-    findings = list(_check_override_counts(accepted))
-    for one in () if findings else accepted:
+    return apply_edits(root, place_edits(accepted))
+
+
+def place_edits(accepted: Iterable[Acceptance]) -> Sequence[PlacedEdit]:
+    """Returns for each edit the file that it changes; raises ManifestInvalid, like `edit_files`."""
+    return _collect(accepted, _by_file, _OVERRIDDEN)
+
+
+def place_in_items(
+    root: Path, accepted: Iterable[Acceptance], fleets: Collection[tuple[str, Address]]
+) -> Sequence[PlacedEdit]:
+    """Returns the same, but a value that a member's item alone gives is changed in the item.
+
+    `fleets` are all fleets of the project, each with the file of its manifest.
+    """
+    texts = FleetTexts(root, fleets)
+
+    def place(one: Acceptance) -> Iterator[tuple[str, Edit | CellEdit]]:
+        manifest = one.manifest
+        if manifest.member is None:
+            yield from _by_file(one)
+            return
+        text = texts.read(manifest.file, manifest.member.fleet)
+        for edit in text.place(manifest, one.edits):
+            yield (edit.file if isinstance(edit, CellEdit) else manifest.file), edit
+
+    return _collect(accepted, place, _COLUMNS)
+
+
+def _collect(
+    accepted: Iterable[Acceptance],
+    place: Callable[[Acceptance], Iterator[tuple[str, Edit | CellEdit]]],
+    too_many: str,
+) -> Sequence[PlacedEdit]:
+    placed: list[PlacedEdit] = []
+    findings: list[Finding] = []
+    for one in accepted:
         try:
-            wanted = _by_file(one)
+            placed += (PlacedEdit(one, file, edit) for file, edit in place(one))
         except ManifestInvalid as error:
             findings += _concern(one.manifest, error)
-            continue
-        for name, edits in wanted.items():
-            path = root / name
-            text = texts.get(path) or read_whole(path)
-            try:
-                texts[path] = _edit(one.manifest, name, text, edits)
-            except ManifestInvalid as error:
-                findings += _concern(one.manifest, error)
+    findings = [*_check_override_counts(placed, too_many), *findings]
+    if findings:
+        raise ManifestInvalid(tuple(findings))
+    return placed
+
+
+def apply_edits(root: Path, placed: Iterable[PlacedEdit]) -> Mapping[Path, str]:
+    """Returns the new text of every file that changes, and writes nothing, like `edit_files`."""
+    texts: dict[Path, str] = {}
+    findings: list[Finding] = []
+    grouped: dict[tuple[Address, str], list[PlacedEdit]] = {}
+    cells: dict[str, list[PlacedEdit]] = {}
+    for one in placed:
+        if isinstance(one.edit, CellEdit):
+            cells.setdefault(one.file, []).append(one)
+        else:
+            grouped.setdefault((one.manifest.address, one.file), []).append(one)
+    for (_, name), ones in grouped.items():
+        path, manifest = root / name, ones[0].manifest
+        text = texts.get(path) or read_whole(path)
+        edits = [one.edit for one in ones if isinstance(one.edit, Edit)]
+        try:
+            texts[path] = _edit(manifest, name, text, edits)
+        except ManifestInvalid as error:
+            findings += _concern(manifest, error)
+    for name, ones in cells.items():
+        values = [one.edit for one in ones if isinstance(one.edit, CellEdit)]
+        wanted = {(one.row, one.column): one.value for one in values}
+        try:
+            texts[root / name] = edit_csv(name, read_whole(root / name), wanted)
+        except ManifestInvalid as error:
+            findings += _concern(ones[0].manifest, error)
     if findings:
         raise ManifestInvalid(tuple(findings))
     return texts
 
 
-def _check_override_counts(accepted: Iterable[Acceptance]) -> Iterator[Finding]:
+def _check_override_counts(placed: Iterable[PlacedEdit], next_step: str) -> Iterator[Finding]:
     """Reports fleets with so many changed members that overrides would hide what they share."""
-    fleets = Counter(one.manifest.member.fleet for one in accepted if one.manifest.member)
-    for fleet, members in fleets.items():
-        if members > _MOST_OVERRIDES:
+    members = {
+        (one.manifest.member.fleet, one.manifest.address)
+        for one in placed
+        if one.manifest.member and isinstance(one.edit, Edit)
+    }
+    for fleet, number in Counter(fleet for fleet, _ in members).items():
+        if number > _MOST_OVERRIDES:
             message = (
-                f"{count(members, 'member')} changed, and at most {_MOST_OVERRIDES} get overrides"
+                f"{count(number, 'member')} changed, and at most {_MOST_OVERRIDES} get overrides"
             )
-            step = "Change the template or the items, or accept some of the members by address."
-            yield Finding(message, subject=str(fleet), next_step=step)
+            yield Finding(message, subject=str(fleet), next_step=next_step)
+
+
+_OVERRIDDEN: Final = "Change the template or the items, or accept some of the members by address."
+_COLUMNS: Final = (
+    "Give each value a column of its own in a CSV file, and write only the variable in the"
+    " template, such as uri: ${uri} and sha256: ${sha256}."
+)
 
 
 def _concern(manifest: Manifest, error: ManifestInvalid) -> Iterator[Finding]:
@@ -82,30 +163,18 @@ def _concern(manifest: Manifest, error: ManifestInvalid) -> Iterator[Finding]:
         yield replace(found, subject=str(manifest.address), place=found.place or place)
 
 
-def _by_file(one: Acceptance) -> Mapping[str, list[Edit]]:
-    """The edits by file; in a definition file the pointers start at its own root."""
+def _by_file(one: Acceptance) -> Iterator[tuple[str, Edit]]:
+    """Yields the edits with their file; in a definition file the pointers start at its own root."""
     manifest = one.manifest
     if manifest.member is not None:
-        return {manifest.file: list(_override(one))}
+        yield from ((manifest.file, edit) for edit in override(manifest, one.edits))
+        return
     mounted = manifest.place(f"{_DEFINITION}/properties").file
-    found: dict[str, list[Edit]] = {}
     for edit in one.edits:
         if mounted != manifest.file and edit.pointer.startswith(f"{_DEFINITION}/"):
-            there = edit.pointer.removeprefix(_DEFINITION)
-            found.setdefault(mounted, []).append(Edit(there, edit.value))
+            yield mounted, Edit(edit.pointer.removeprefix(_DEFINITION), edit.value)
         else:
-            found.setdefault(manifest.file, []).append(edit)
-    return found
-
-
-def _override(one: Acceptance) -> Iterator[Edit]:
-    """The edits of a fleet's manifest that give one of its members the wanted values."""
-    before = after = one.manifest.spec
-    for edit in one.edits:
-        after = put(after, split_pointer(edit.pointer)[1:], edit.value)
-    for path, value in make_overrides(before, after):
-        at = ("spec", "overrides", one.manifest.address.name, *map(escape, path))
-        yield Edit(format_pointer(at), escape(value))
+            yield manifest.file, edit
 
 
 def _edit(manifest: Manifest, name: str, text: str, edits: Sequence[Edit]) -> str:

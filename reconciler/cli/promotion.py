@@ -1,0 +1,137 @@
+"""What a proposal edits: the model of each promoted resource, and where that model comes from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+from reconciler.document.pointers import format_pointer
+from reconciler.errors import ReconcilerError
+from reconciler.manifests import Loaded
+from reconciler.manifests.editing import Edit
+from reconciler.manifests.editing.accept import Acceptance, PlacedEdit
+from reconciler.manifests.editing.members import CellEdit
+from reconciler.model import ABSENT, Absent, Address, Manifest
+from reconciler.model.training import Promotion, Retraining
+from reconciler.package_data import read_schema
+from reconciler.plans.gates import Candidate
+from reconciler.ports import Kind
+from reconciler.render.training import EditedPlace, format_metrics
+
+_ANNOTATIONS: Final = ("metadata", "annotations")
+_OVERRIDES: Final = "/spec/overrides/"
+
+
+def list_edits(
+    retraining: Retraining,
+    candidate: Candidate,
+    manifests: Mapping[Address, Manifest],
+    kinds: Mapping[str, Kind],
+) -> Iterator[Acceptance]:
+    """Yields the edits of each promoted resource that does not declare the model already.
+
+    A resource of a fleet has no metadata of its own, so that its lineage is only in the ledger and
+    in the message of the commit.
+    """
+    for one in retraining.promote:
+        manifest = manifests.get(one.resource)
+        if manifest is None:
+            step = "Declare it, or correct spec.promote of the retraining."
+            message = "no manifest declares it"
+            raise ReconcilerError(message, subject=str(one.resource), next_step=step)
+        at = ("spec", "trainedModels", one.trained_model)
+        sha256 = candidate.digest.removeprefix("sha256:")
+        models = manifest.spec.get("trainedModels", {})
+        if models.get(one.trained_model, {}).get("sha256", "").lower() == sha256:
+            continue
+        edits = [
+            Edit(format_pointer((*at, "uri")), candidate.uri),
+            Edit(format_pointer((*at, "sha256")), sha256),
+        ]
+        if manifest.member is None and _allows_annotations(kinds[one.resource.kind]):
+            prefix = _name_prefix(one, len(models))
+            lineage = describe_lineage(retraining.address, candidate)
+            edits += _annotate(manifest, {f"{prefix}/{name}": lineage[name] for name in lineage})
+        yield Acceptance(manifest, tuple(edits))
+
+
+def _annotate(manifest: Manifest, said: Mapping[str, str | Absent]) -> Iterator[Edit]:
+    """Yields the edits of the annotations; the first ones are one edit, which gets own lines."""
+    at = format_pointer(_ANNOTATIONS)
+    if at in manifest.places:
+        yield from (Edit(f"{at}{format_pointer((name,))}", value) for name, value in said.items())
+    else:
+        yield Edit(at, {name: value for name, value in said.items() if value is not ABSENT})
+
+
+def find_fleets(loaded: Loaded) -> frozenset[tuple[str, Address]]:
+    """Returns all fleets of a project that have members, each with the file of its manifest."""
+    members = ((one.file, one.member.fleet) for one in loaded.manifests if one.member is not None)
+    trained = (
+        (one.place.file, one.fleet)
+        for one in loaded.retrainings
+        if one.fleet is not None and one.place is not None
+    )
+    return frozenset([*members, *trained])
+
+
+def describe_lineage(retraining: Address, candidate: Candidate) -> Mapping[str, str | Absent]:
+    """Returns where a model comes from, by the name of the annotation; ABSENT for what is unknown.
+
+    What an earlier model has and this one has not is removed, so that no annotation is of another
+    model.
+    """
+    data = candidate.data or {}
+    digests = [f"{port} {digest}" for port, digest in sorted(data.items())]
+    said = {
+        "retraining": str(retraining),
+        "run": candidate.run,
+        "job": candidate.job,
+        "data": next(iter(data.values())) if len(data) == 1 else ", ".join(digests),
+        "metrics": ", ".join(format_metrics(candidate)),
+        "parent": candidate.parent,
+    }
+    return {name: value or ABSENT for name, value in said.items()}
+
+
+def _name_prefix(promotion: Promotion, models: int) -> str:
+    """Returns the prefix of the annotations; the model's name is in it if there are several."""
+    if models < 2:
+        return "lineage"
+    words = re.findall(r"[a-z0-9]+", promotion.trained_model.casefold())
+    return ".".join(["-".join(words)[:60], "lineage"]).lstrip(".")
+
+
+def _allows_annotations(kind: Kind) -> bool:
+    metadata = read_schema(kind.manifest_schema_name)["properties"].get("metadata", {})
+    known = metadata.get("properties", {})
+    return "annotations" in known or metadata.get("additionalProperties", True) is not False
+
+
+def sort_edits(
+    placed: Iterable[PlacedEdit], accepted: Mapping[Address, Sequence[Acceptance]]
+) -> Mapping[Address, list[PlacedEdit]]:
+    """Returns the edits of each retraining."""
+    made_for = {id(one): address for address, ones in accepted.items() for one in ones}
+    found: dict[Address, list[PlacedEdit]] = {address: [] for address in accepted}
+    for one in placed:
+        found[made_for[id(one.accepted)]].append(one)
+    return found
+
+
+def describe_places(placed: Iterable[PlacedEdit]) -> tuple[EditedPlace, ...]:
+    """Returns where the edits of one retraining are, each place once."""
+    return tuple(dict.fromkeys(map(_describe_place, placed)))
+
+
+def _describe_place(one: PlacedEdit) -> EditedPlace:
+    member, edit = one.manifest.member, one.edit
+    if isinstance(edit, CellEdit):
+        line = member.place.line if member is not None else 0
+        return EditedPlace(one.file, "cell", one.manifest.address, edit.column, line)
+    if member is None:
+        return EditedPlace(one.file, "manifest", one.manifest.address)
+    if edit.pointer.startswith(_OVERRIDES):
+        return EditedPlace(one.file, "override", one.manifest.address)
+    return EditedPlace(one.file, "item", one.manifest.address, line=member.place.line)
