@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -157,21 +158,22 @@ def make_folder(folder: Path) -> None:
         missing.mkdir(mode=0o700, exist_ok=True)
 
 
-def write_aside(path: Path, data: bytes) -> None:
-    """Writes a whole file and flushes it to disk."""
+def write_aside(path: Path, data: Iterable[bytes]) -> None:
+    """Writes a whole file from parts, and flushes it to disk."""
     handle = os.open(path, _CREATE, 0o600)
     try:
-        write_all(handle, data)
+        for part in data:
+            write_all(handle, part)
         os.fsync(handle)
     finally:
         os.close(handle)
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Replaces a file atomically with a whole new one."""
+def replace_file(path: Path, *data: bytes, parts: Iterable[bytes] = ()) -> None:
+    """Replaces a file atomically with a whole new one, of `data` and then of `parts`."""
     fresh = path.with_name(f"{path.name}.new")
     try:
-        write_aside(fresh, data)
+        write_aside(fresh, itertools.chain(data, parts))
         fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)

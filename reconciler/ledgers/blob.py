@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Final
+from typing import IO, Final
 
 from reconciler.errors import LedgerInvalid
 from reconciler.ledgers.blob_client import BlobNotFound, Container, PreconditionFailed
+from reconciler.ledgers.blob_copy import Copy
 from reconciler.ledgers.blob_lock import BlobLock
-from reconciler.ledgers.blob_segments import AppendPosition, Segments, number_lines
+from reconciler.ledgers.blob_segments import AppendPosition, Segments
 from reconciler.ledgers.chain import (
     ChainHead,
     Numbered,
@@ -145,18 +146,9 @@ class AzureBlobLedger:
         """
         for _ in range(_ATTEMPTS):
             append_position = self._segments.find_append_position()
-            parts = self._segments.read()
-            data = b"".join(part for _, part in parts)
-            if not data or (data.count(b"\n") == 1 and begins_with_checkpoint(data[:-1])):
-                return ""
-            if chain_head_after(data[:-1].rpartition(b"\n")[2]) != append_position.chain_head:
-                continue  # a line was added between the two reads
-            replay = Replay(self._moved)
-            lines = (line for part in parts for line in number_lines(*part))
-            for record in follow_all(lines, replay):
-                replay.apply(record)
-            name = self._archive(append_position, data, replay)
-            if name:
+            with self._segments.read(bounded=False) as copy:
+                name = self._compact(append_position, copy)
+            if name is not None:
                 return name
         raise LedgerInvalid(
             "the ledger cannot be compacted: other writers keep adding lines",
@@ -164,22 +156,44 @@ class AzureBlobLedger:
             next_step="Try again when no other command writes to it.",
         )
 
-    def _archive(self, append_position: AppendPosition, data: bytes, replay: Replay) -> str:
-        """Archives the lines and adds a checkpoint; returns "" if another writer was first."""
+    def _compact(self, append_position: AppendPosition, copy: Copy) -> str | None:
+        """Returns the archive's name, "" if there is nothing to archive, None to try again."""
+        replay, count, last = Replay(self._moved), 0, b""
+
+        def lines() -> Iterator[Numbered]:
+            nonlocal count, last
+            for numbered in copy.number():
+                count, last = count + 1, numbered[2]
+                yield numbered
+
+        for record in follow_all(lines(), replay):
+            replay.apply(record)
+        if not count or (count == 1 and begins_with_checkpoint(last)):
+            return ""
+        if chain_head_after(last) != append_position.chain_head:
+            return None  # a line was added between the two reads
+        return self._archive(append_position, copy, count, replay)
+
+    def _archive(
+        self, append_position: AppendPosition, copy: Copy, count: int, replay: Replay
+    ) -> str | None:
+        """Archives the lines and adds a checkpoint; returns None if another writer was first."""
+        close = b""
         if append_position.position:
             close = join(append_position.chain_head, Marker("close"))
             if not self._segments.put(append_position, close):
-                return ""
-            data += close
+                return None
+            count += 1
             append_position = AppendPosition(
                 append_position.number + 1, 0, chain_head_after(close[:-1])
             )
-        count = data.count(b"\n")
         name = name_archive(append_position.chain_head.sequence, count)
-        self._container.write(f"{self._prefix}{name}", data)
-        checkpoint = replay.checkpoint(name, _digest(data), count)
+        with copy.join(close) as joined:
+            digest = _digest(joined)
+            self._container.write(f"{self._prefix}{name}", joined)
+        checkpoint = replay.checkpoint(name, digest, count)
         if not self._segments.put(append_position, self._join(append_position, checkpoint)):
-            return ""
+            return None
         for one in self._segments.find():
             if self._segments.number_of(one.name) < append_position.number:
                 self._delete(one.name)
@@ -213,11 +227,14 @@ class AzureBlobLedger:
             found = self._segments.find()
             self._check_fence(fence)
             try:
-                data = b"".join(self._container.read(one.name, 0, one.size) for one in found)
                 if not found:
                     return ""
-                aside = f"{self._prefix}ledger.aside-{_digest(data)[7:19]}.jsonl"
-                self._container.write(aside, data)
+                with Copy() as copy:
+                    for one in reversed(found):
+                        copy.add_before(one.name, self._container.read_parts(one.name, 0, one.size))
+                    with copy.join() as joined:
+                        aside = f"{self._prefix}ledger.aside-{_digest(joined)[7:19]}.jsonl"
+                        self._container.write(aside, joined)
                 # The last one first: its ETag proves that no line was added meanwhile.
                 for one in reversed(found):
                     self._container.delete(one.name, one.etag)
@@ -239,21 +256,38 @@ class AzureBlobLedger:
         return number_all(self._segments.number(), self._open_archive)
 
     def _open_archive(self, name: str) -> Iterator[Numbered] | None:
-        data = self._read_archive(name)
-        address = f"{self._container.address}/{self._prefix}{name}"
-        return None if data is None else number_lines(address, data)
+        copy = self._copy_archive(name)
+        return None if copy is None else _number_once(copy)
 
     def _digest_archive(self, name: str) -> str:
         """Returns the digest of an archive's bytes; empty if the archive does not exist."""
-        data = self._read_archive(name)
-        return "" if data is None else _digest(data)
+        copy = self._copy_archive(name)
+        if copy is None:
+            return ""
+        with copy, copy.join() as joined:
+            return _digest(joined)
 
-    def _read_archive(self, name: str) -> bytes | None:
+    def _copy_archive(self, name: str) -> Copy | None:
+        """Returns a copy of an archive, which the caller closes; None if it does not exist."""
+        blob, copy = f"{self._prefix}{name}", Copy()
         try:
-            return self._container.read_all(f"{self._prefix}{name}").data
+            size = self._container.find_size(blob)
+            copy.add_before(
+                f"{self._container.address}/{blob}", self._container.read_parts(blob, 0, size)
+            )
         except BlobNotFound:
+            copy.close()
             return None
+        except BaseException:
+            copy.close()
+            raise
+        return copy
 
 
-def _digest(data: bytes) -> str:
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+def _number_once(copy: Copy) -> Iterator[Numbered]:
+    with copy:
+        yield from copy.number()
+
+
+def _digest(file: IO[bytes]) -> str:
+    return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"  # type: ignore[arg-type]

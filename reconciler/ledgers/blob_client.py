@@ -7,10 +7,11 @@ here call it; it knows no line and no lock.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from reconciler.errors import LedgerInvalid, ReconcilerError
 from reconciler.model.values import dataclass
@@ -25,6 +26,8 @@ from reconciler.transport import (
 
 # The maximum size of one response, in bytes; larger reads are split.
 _PART: Final = 8 << 20
+_MOST_BLOBS: Final = 20_000
+_MOST_SMALL: Final = 1 << 20
 _FORBIDDEN: Final = (
     "Give the identity the role Storage Blob Data Contributor on the container, or name the"
     " account and its key in AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY."
@@ -106,9 +109,12 @@ class Container:
         """Returns the blobs with this prefix, by name; empty if the container does not exist."""
         try:
             with self._translate_errors():
-                found = list(self._client.list_blobs(name_starts_with=prefix))
+                listed = self._client.list_blobs(name_starts_with=prefix)
+                found = list(itertools.islice(listed, _MOST_BLOBS + 1))
         except BlobNotFound:
             return []
+        if len(found) > _MOST_BLOBS:
+            raise self._invalid(f"storage lists more than {_MOST_BLOBS:,} blobs below {prefix}")
         names = {one.name for one in found}
         if len(names) < len(found) or not all(name.startswith(prefix) for name in names):
             raise self._invalid("storage lists other blobs than were asked for, or one twice")
@@ -116,25 +122,33 @@ class Container:
 
     def read(self, name: str, start: int, size: int) -> bytes:
         """Returns `size` bytes of a blob from offset `start`; raises BlobNotFound."""
-        parts = []
+        return b"".join(self.read_parts(name, start, size))
+
+    def read_parts(self, name: str, start: int, size: int) -> Iterator[bytes]:
+        """Yields `size` bytes of a blob from offset `start`, in parts; raises BlobNotFound."""
+        for offset in range(start, start + size, _PART):
+            length = min(_PART, start + size - offset)
+            with self._translate_errors():
+                blob = self._client.get_blob_client(name)
+                data: bytes = blob.download_blob(offset=offset, length=length).readall()
+            if len(data) != length:
+                raise self._invalid(f"storage sent {len(data)} of {length} bytes of {name}")
+            yield data
+
+    def find_size(self, name: str) -> int:
+        """Returns the size of a blob in bytes; raises BlobNotFound."""
         with self._translate_errors():
-            blob = self._client.get_blob_client(name)
-            for offset in range(start, start + size, _PART):
-                length = min(_PART, start + size - offset)
-                parts.append(blob.download_blob(offset=offset, length=length).readall())
-        data = b"".join(parts)
-        if len(data) != size:
-            raise self._invalid(f"storage sent {len(data)} of {size} bytes of {name}")
-        return data
+            return int(self._client.get_blob_client(name).get_blob_properties().size)
 
     def read_all(self, name: str) -> LeasedBlob:
         """Returns all of a small blob, with its ETag and lease state; raises BlobNotFound."""
         with self._translate_errors():
-            found = self._client.get_blob_client(name).download_blob()
-            said = found.properties
-            return LeasedBlob(
-                found.readall(), said.etag, said.lease.state in {"leased", "breaking"}
-            )
+            blob = self._client.get_blob_client(name)
+            found = blob.download_blob(offset=0, length=_MOST_SMALL + 1)
+            said, data = found.properties, found.readall()
+        if len(data) > _MOST_SMALL:
+            raise self._invalid(f"{name} is longer than {_MOST_SMALL >> 20} MiB")
+        return LeasedBlob(data, said.etag, said.lease.state in {"leased", "breaking"})
 
     def begin(self, name: str) -> None:
         """Creates an empty append blob, and its container; raises PreconditionFailed."""
@@ -162,10 +176,12 @@ class Container:
             raise self._invalid("storage appended a block at another position")
         return AppendResult(int(done["blob_committed_block_count"]), done["etag"])
 
-    def write(self, name: str, data: bytes, lease: str = "", etag: str = "") -> None:
+    def write(self, name: str, data: bytes | IO[bytes], lease: str = "", etag: str = "") -> None:
         """Writes a whole blob, if the lease or the ETag matches; raises PreconditionFailed."""
 
         def upload() -> None:
+            if not isinstance(data, bytes):
+                data.seek(0)
             with self._translate_errors():
                 self._client.get_blob_client(name).upload_blob(
                     data, overwrite=True, **_condition(etag), **({"lease": lease} if lease else {})

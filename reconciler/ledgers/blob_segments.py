@@ -23,7 +23,9 @@ from reconciler.ledgers.blob_client import (
     PreconditionFailed,
     Unreachable,
 )
+from reconciler.ledgers.blob_copy import Copy
 from reconciler.ledgers.chain import (
+    LONGEST,
     RESTORE,
     START,
     ChainHead,
@@ -31,6 +33,7 @@ from reconciler.ledgers.chain import (
     begins_with_checkpoint,
     chain_head_after,
     check_fence,
+    check_size,
     invalid,
     join,
 )
@@ -83,23 +86,35 @@ class Segments:
         """Returns the number in a segment's name."""
         return int(name.removeprefix(self._prefix).removesuffix(".jsonl"))
 
-    def read(self) -> list[tuple[str, bytes]]:
-        """Returns the segments since the last checkpoint, as pairs of address and bytes."""
+    def read(self, *, bounded: bool = True) -> Copy:
+        """Returns a copy of the segments since the last checkpoint; the caller closes it.
+
+        With `bounded`, raises LedgerInvalid if they have more bytes than a command reads.
+        """
         for _ in range(_ATTEMPTS):
+            copy = Copy()
             try:
-                return self._read_back(self.find())
+                self._read_back(self.find(), copy, bounded=bounded)
             except BlobNotFound:
-                continue  # compacted at the same time: the new segments are listed now
+                copy.close()  # compacted at the same time: the new segments are listed now
+            except BaseException:
+                copy.close()
+                raise
+            else:
+                return copy
         raise self._busy()
 
-    def _read_back(self, found: list[BlobItem]) -> list[tuple[str, bytes]]:
-        parts: list[tuple[str, bytes]] = []
+    def _read_back(self, found: list[BlobItem], copy: Copy, *, bounded: bool) -> None:
+        size = 0
         for one in reversed(found):
-            data = self._container.read(one.name, 0, one.size)
-            parts.insert(0, (self.address_of(one.name), data))
-            if begins_with_checkpoint(data.partition(b"\n")[0]):
+            size += one.size
+            if bounded:
+                check_size(size, self.address)
+            copy.add_before(
+                self.address_of(one.name), self._container.read_parts(one.name, 0, one.size)
+            )
+            if begins_with_checkpoint(copy.read_first_line()):
                 break
-        return parts
 
     def address_of(self, name: str) -> str:
         """Returns a blob's address for messages."""
@@ -107,8 +122,8 @@ class Segments:
 
     def number(self) -> Iterator[Numbered]:
         """Yields the lines since the last checkpoint, numbered in their segment."""
-        for address, data in self.read():
-            yield from number_lines(address, data)
+        with self.read() as copy:
+            yield from copy.number()
 
     def find_append_position(self) -> AppendPosition:
         """Reads from storage where the next line is appended; raises LedgerInvalid."""
@@ -141,6 +156,9 @@ class Segments:
             data = self._container.read(segment.name, start, segment.size - start)
             if not data.endswith(b"\n"):
                 why = BadLine("is not whole")
+                raise invalid(self.address_of(segment.name), 0, why)
+            if len(data) > 2 * LONGEST and data.count(b"\n") < 2:
+                why = BadLine(f"is longer than {LONGEST >> 20} MiB")
                 raise invalid(self.address_of(segment.name), 0, why)
             if start == 0 or data.count(b"\n") > 1:
                 return data[:-1].rpartition(b"\n")[2]
@@ -256,10 +274,3 @@ class Segments:
 
 def _unconfirmed(error: Unreachable) -> LedgerInvalid:
     return LedgerInvalid(error.message, subject=error.subject, next_step=_UNCONFIRMED)
-
-
-def number_lines(address: str, data: bytes) -> Iterator[Numbered]:
-    """Yields the numbered lines of a blob; bytes after the last line end are a line too."""
-    if data:
-        for number, line in enumerate(data.removesuffix(b"\n").split(b"\n"), start=1):
-            yield address, number, line

@@ -52,6 +52,8 @@ _WITHOUT_DIGEST: Final = 2
 _DIGEST: Final = b',"digest":"'
 # A line of a step has a few parts of one definition; a checkpoint has the whole state.
 LONGEST: Final = 64 << 20
+# To read more takes longer than a minute. A compaction reads all.
+MOST_BYTES: Final = 1 << 30
 # A checkpoint nests values of documents in its memories and in the patches of open intents.
 DEEPEST: Final = json_text.DEEPEST + 10
 # A checkpoint of ten thousand resources has a few hundred values of each.
@@ -168,6 +170,16 @@ def _parse(line: bytes) -> dict[str, Json]:
     if not is_count(document.get("highest_fence")):
         raise BadLine("has no usable highest_fence")
     return document
+
+
+def check_size(size: int, subject: str) -> None:
+    """Raises LedgerInvalid if the lines of a ledger, in bytes, are more than a command reads."""
+    if size > MOST_BYTES:
+        raise LedgerInvalid(
+            f"the ledger has more than {MOST_BYTES >> 20:,} MiB since its last checkpoint",
+            subject=subject,
+            next_step="Archive its lines with: reconciler ledger compact",
+        )
 
 
 def check_fence(fence: int, highest: int, subject: str) -> None:

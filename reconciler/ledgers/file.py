@@ -15,7 +15,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +29,7 @@ from reconciler.ledgers.chain import (
     chain_head_after,
     check_end,
     check_fence,
+    check_size,
     follow_all,
     invalid,
     join,
@@ -42,10 +43,12 @@ from reconciler.ledgers.line_file import (
     LocksMissing,
     append_durably,
     check_locks,
+    digest_part,
     find_end,
     find_end_shared,
     lock_file,
     read_lines,
+    read_parts,
     set_torn_aside,
 )
 from reconciler.ledgers.lock import Heartbeat, HeldLock, read_clock, wait_for
@@ -88,6 +91,8 @@ class FileLedger:
     def load(self) -> Snapshot:
         """Returns the current state, in one read; LedgerInvalid names the first invalid line."""
         remembered = self._lock.find_remembered()
+        with suppress(FileNotFoundError):
+            check_size(self._file.stat().st_size, str(self._file))
         return self._replay(self._number(self._file), remembered).snapshot(remembered)
 
     def lock(
@@ -178,16 +183,15 @@ class FileLedger:
             return self._begin_anew(handle, end, replay, records)
 
     def _begin_anew(self, handle: int, end: int, replay: Replay, count: int) -> str:
-        data = os.pread(handle, end, 0)
         last = self._find_chain_head(handle)
         name = name_archive(last.sequence, count)
-        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        digest = digest_part(handle, 0, end)
         line = self._join(last, replay.checkpoint(name, digest, count))
         archive = self._folder / name
         # An archive of the same bytes is left from a compaction that was interrupted.
         if self._digest_archive(name) not in {"", digest}:
             raise FileExistsError(errno.EEXIST, f"{name} exists and is another file")
-        replace_file(archive, data)
+        replace_file(archive, parts=read_parts(handle, 0, end))
         replace_file(self._file, line)
         return name
 
@@ -206,8 +210,8 @@ class FileLedger:
             size = os.fstat(handle).st_size
             if size == 0:
                 return ""
-            digest = hashlib.sha256(os.pread(handle, size, 0)).hexdigest()
-            aside = self._file.with_name(f"{NAME}.aside-{digest[:12]}")
+            digest = digest_part(handle, 0, size)
+            aside = self._file.with_name(f"{NAME}.aside-{digest[7:19]}")
             self._file.replace(aside)
             sync_folder(self._folder)
             return str(aside)
@@ -218,6 +222,8 @@ class FileLedger:
         try:
             with self._locked() as handle:
                 yield handle
+        except BadLine as error:
+            raise invalid(str(self._file), 0, error) from error
         except OSError as error:
             raise LedgerInvalid(
                 f"the ledger cannot {what}: {error.strerror}",
@@ -349,6 +355,8 @@ class FileLedger:
             return find_end_shared(handle)
         except LocksMissing as error:
             raise self._without_locks() from error
+        except BadLine as error:
+            raise invalid(str(self._file), 0, error) from error
         except OSError as error:
             raise self._unreadable(self._file, error) from error
 

@@ -16,9 +16,11 @@ from typing import BinaryIO, Final
 
 from reconciler.files import write_all, write_aside
 from reconciler.ledgers.chain import LONGEST, MOST_VALUES
+from reconciler.ledgers.records import BadLine
 from reconciler.text.json_text import TooMuch, check_count
 
 _TAIL_BYTES: Final = 1 << 16
+_PART: Final = 8 << 20
 _NO_LOCKS: Final = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
 
@@ -68,14 +70,19 @@ def find_end(handle: int) -> tuple[int, bytes]:
 
 
 def _read_tail(handle: int, size: int) -> bytes:
-    """Returns at least the last two whole lines and the bytes after them, or the whole file."""
+    """Returns at least the last two whole lines and the bytes after them, or the whole file.
+
+    Raises BadLine if they are longer than lines can be.
+    """
     length = _TAIL_BYTES
     while True:
         start = max(0, size - length)
         data = os.pread(handle, size - start, start)
         if start == 0 or data.count(b"\n") >= 3:
             return data
-        length *= 4
+        if length == 3 * LONGEST:
+            raise BadLine(f"is longer than {LONGEST >> 20} MiB")
+        length = min(4 * length, 3 * LONGEST)
 
 
 def _is_json(line: bytes) -> bool:
@@ -112,8 +119,23 @@ def append_durably(handle: int, end: int, line: bytes) -> None:
 
 def set_torn_aside(handle: int, file: Path, end: int) -> None:
     """Moves the bytes of an unfinished write after the chain's end to a file of their own."""
-    torn = os.pread(handle, os.fstat(handle).st_size - end, end)
-    if torn:
-        name = f"{file.name}.torn-{hashlib.sha256(torn).hexdigest()[:12]}"
-        write_aside(file.with_name(name), torn)
+    size = os.fstat(handle).st_size
+    if size > end:
+        name = f"{file.name}.torn-{digest_part(handle, end, size)[7:19]}"
+        write_aside(file.with_name(name), read_parts(handle, end, size))
         os.ftruncate(handle, end)
+
+
+def read_parts(handle: int, start: int, end: int) -> Iterator[bytes]:
+    """Yields the bytes of a file from `start` to before `end`, in parts."""
+    while part := os.pread(handle, min(_PART, end - start), start):
+        start += len(part)
+        yield part
+
+
+def digest_part(handle: int, start: int, end: int) -> str:
+    """Returns the `sha256:` digest of the bytes from `start` to before `end`."""
+    running = hashlib.sha256()
+    for part in read_parts(handle, start, end):
+        running.update(part)
+    return f"sha256:{running.hexdigest()}"

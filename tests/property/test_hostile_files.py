@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.errors import LedgerInvalid
-from reconciler.ledgers.blob_segments import number_lines
+from reconciler.ledgers.blob_copy import Copy
 from reconciler.ledgers.chain import (
     START,
     Replay,
@@ -219,7 +219,10 @@ def test_lines_of_a_container_are_followed_or_refused(ledger: bytes) -> None:
     """What storage holds comes in by another way, and is read by the same rules."""
 
     def number() -> Iterator[tuple[str, int, bytes]]:
-        return number_lines("https://acct/ledger/000001.jsonl", ledger)
+        copy = Copy()
+        with copy:
+            copy.add_before("https://acct/ledger/000001.jsonl", [ledger])
+            yield from copy.number()
 
     verify_report = verify_lines(number, lambda _: "", {}, lambda: None, lambda: ("lock", START))
     assert verify_report.entries >= 0
