@@ -16,6 +16,7 @@ import pytest
 import requests
 
 from reconciler.blobs import upload_model
+from reconciler.emulator.training import jobs
 from tests.contract.classic import WORKSPACE, example, write_world
 from tests.contract.faulty import on
 from tests.contract.signatures import ACCOUNT, KEY, sign
@@ -316,6 +317,90 @@ def test_data_that_cannot_be_trained_on_fails_the_job(
     said = make_batch(shared_training, data).run()
     assert (said["StatusCode"], said["Results"]) == ("Failed", None)
     assert said["Details"].startswith(f"ModuleExecutionError: {details}")
+
+
+@pytest.mark.parametrize(
+    ("data", "details"),
+    [
+        (b"\x1f\x8b\x08" + bytes(range(256)), "The data is not CSV"),
+        (b"age,income\n" + b"\x00" * 1000, "Each row must have 2 cells"),
+        (b'age,income\n"open,1\n', "The data is not CSV"),
+        (b"age,income\n" + b"a" * 200_000 + b",1\n", "The data is not CSV"),
+        (b"age;income\n1;2\n", 'Column "income" was not found. The columns are: age;income'),
+        (b"age,income\n" + b"1,2,3\n" * 10, "Each row must have 2 cells"),
+        (b"," * 100_000 + b"\n", "The data does not have a row"),
+        (
+            b"age,income\n" + b"".join(b"%d,%de97\n" % (n, n) for n in range(50)),
+            "",
+        ),
+        (b"age,income\n" + b"".join(b"%d,%de300\n" % (n, n) for n in range(50)), "classes"),
+        (b"age,income\n" + b"1e308,0\n1e308,1\n" * 20, ""),
+    ],
+)
+def test_hostile_data_ends_the_job(shared_training: Service, data: bytes, details: str) -> None:
+    said = make_batch(shared_training, data).run()
+    assert said["StatusCode"] == ("Failed" if details else "Finished")
+    assert details in (said["Details"] or "")
+
+
+def test_a_failure_that_nobody_thought_of_ends_the_job(
+    batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(jobs, "train", fail)
+    said = batch.run()
+    assert said["StatusCode"] == "Failed"
+    assert said["Details"] == "ModuleExecutionError: Training ended by ZeroDivisionError."
+
+
+def test_data_with_tabs_is_read_as_such(batch: Batch) -> None:
+    upload_model(batch.uri("data.tsv"), people().replace(b",", b"\t"), {})
+    assert batch.run(Inputs={"input1": batch.at("data.tsv")})["StatusCode"] == "Finished"
+
+
+def test_an_evaluation_may_be_arff(batch: Batch) -> None:
+    outputs = {**batch.request()["Outputs"], "output1": batch.at("e.arff")}
+    assert batch.run(Outputs=outputs)["StatusCode"] == "Finished"
+    lines = batch.read("e.arff").decode().splitlines()
+    assert lines[0] == "@RELATION Unnamed"
+    assert '@ATTRIBUTE "AUC" NUMERIC' in lines
+    assert lines.index("@DATA") == len(lines) - 2
+
+
+def test_only_so_many_jobs_are_kept_and_none_that_runs(
+    slow: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "_MOST_KEPT", 3)
+    runs, first = slow.submit(), slow.submit()
+    slow.start(runs)
+    later = [slow.submit() for _ in range(2)]
+    assert slow.call("GET", f"/{first}").status_code == 404
+    assert slow.show(runs)["StatusCode"] in {"NotStarted", "Running"}
+    assert [slow.show(one)["StatusCode"] for one in later] == ["NotStarted"] * 2
+
+
+def test_a_service_that_reads_its_own_data_needs_its_address(storage: str, tmp_path: Path) -> None:
+    service = uuid.uuid4().hex
+    training = {"label": "income", "outputs": {"output2": "model"}, "parameters": ["URI"]}
+    published = {"id": service, "name": "Many", "kind": "training", "training": training}
+    world = write_world(tmp_path, {"id": WORKSPACE, "webServices": [published]})
+    options = (f"--blob-url={storage}", "--blob", "--job-seconds=0", f"--world={world}")
+    with run_service(*options) as running:
+        headers = {"Authorization": f"Bearer {running.token}"}
+        path = f"/workspaces/{WORKSPACE}/webservices/{service}/endpoints/default"
+        shown = requests.get(running.url + path, headers=headers, timeout=120).json()
+        url = running.url + urlsplit(shown["ApiLocation"]).path
+        batch = Batch(url, shown["PrimaryKey"], storage, service)
+        upload_model(batch.uri("data.csv"), people(), {})
+        body = {"Outputs": {"output2": batch.at("m.ilearner")}}
+        answer = batch.call("POST", body=body)
+        assert code_of(answer) == (400, "BadArgument", "MissingRequiredGlobalParameters")
+        address = f"{batch.uri('data.csv')}?{sign(batch.uri('data.csv'))}"
+        job = batch.call("POST", body={**body, "GlobalParameters": {"URI": address}}).json()
+        batch.start(job)
+        assert batch.wait(job)["StatusCode"] == "Finished"
 
 
 def test_missing_data_fails_the_job(batch: Batch) -> None:

@@ -18,6 +18,7 @@ from reconciler.emulator.training.tables import (
     TableInvalid,
     drop_incomplete,
     encode_row,
+    parse_number,
     parse_table,
 )
 
@@ -205,6 +206,36 @@ def test_a_model_without_one_of_its_coefficients_is_not_a_model() -> None:
     found = json.loads(model.dump()[len(FORMAT) :])
     found["coefficients"].pop()
     assert Model.load(FORMAT + json.dumps(found).encode()) is None
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_a_model_that_cannot_be_computed_with_is_not_a_model(number: str) -> None:
+    model, _ = _train(_houses(20), "price")
+    text = model.dump().decode()
+    coefficient = json.dumps(model.coefficients[0])
+    assert Model.load(text.replace(coefficient, number).encode()) is None
+    scale = f'"scale":{json.dumps(model.columns[0].scale)}'
+    assert scale in text
+    assert Model.load(text.replace(scale, '"scale":0.0').encode()) is None
+
+
+@pytest.mark.parametrize("huge", ["1e101", "-1e308", "1e400", "nan", "inf"])
+def test_a_number_whose_square_is_not_finite_counts_as_text(huge: str) -> None:
+    assert parse_number(huge) is None
+    rows = [[str(number), str(number % 2)] for number in range(20)]
+    model, table = _train(_write(["x", "y"], [*rows, [huge, "1"]]), "y")
+    assert all(map(math.isfinite, model.coefficients))
+    assert all(map(math.isfinite, evaluate(model, table).values()))
+    with pytest.raises(TableInvalid, match="classes, and 2 are needed"):
+        _train(_write(["x", "y"], [*([one, one] for one, _ in rows), ["1", huge]]), "y")
+
+
+def test_more_features_than_can_be_computed_with_are_refused() -> None:
+    # Each column of text has a feature for each of its values.
+    names = [f"c{number}" for number in range(20)]
+    rows = [[*(f"v{row}" for _ in names), str(row % 2)] for row in range(60)]
+    with pytest.raises(TableInvalid, match="The data has 1201 features and 60 rows: too many"):
+        _train(_write([*names, "y"], rows), "y")
 
 
 def test_rows_that_miss_a_value_are_dropped() -> None:

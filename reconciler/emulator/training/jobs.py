@@ -13,7 +13,7 @@ import csv
 import io
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 from urllib.parse import unquote
@@ -43,14 +43,16 @@ _FOR_S: Final = 24 * 3600
 _ADDRESS: Final = "URI"
 _STRONG: Final = 100.0  # the number (of trees, say) at which the penalty is 1
 _MODULE_ERROR: Final = "ModuleExecutionError"
+# How long the service keeps a job is not known.
+_MOST_KEPT: Final = 1_000
 
 
 @dataclass
 class Job:
     """A job. `state` is the word of its StatusCode; `service` is the service's id.
 
-    `run_s` is how long it runs. `fault` is what an injected fault makes of it. `ended` is in
-    seconds since 1970.
+    `run_s` is how long it runs. `fault` is what an injected fault makes of it. `submitted` and
+    `ended` are in seconds since 1970.
     """
 
     id: str
@@ -61,11 +63,17 @@ class Job:
     parameters: Json
     most_at_once: int
     run_s: float
+    submitted: float = 0.0
     state: str = "NotStarted"
     started: bool = False
     details: str | None = None
     ended: float = 0.0
     fault: str = ""
+
+    @property
+    def is_active(self) -> bool:
+        """Return whether the job runs, or waits for its place."""
+        return self.started and self.state in {"NotStarted", "Running"}
 
 
 @dataclass
@@ -97,7 +105,7 @@ class Jobs:
     def resume(self) -> None:
         """Begin the jobs again that ran when the emulator ended. Call it in the event loop."""
         for job in self._jobs.values():
-            if job.started and job.state in {"NotStarted", "Running"}:
+            if job.is_active:
                 job.state = "NotStarted"
                 self._enqueue(job)
 
@@ -120,10 +128,23 @@ class Jobs:
             {**request.parameters},
             most_at_once,
             self._seconds,
+            self._clock(),
         )
         self._jobs[job.id] = job
         self._write(job)
+        self._forget()
         return job.id
+
+    def _forget(self) -> None:
+        """Forget the oldest jobs that do not run, as soon as there are too many."""
+        surplus = len(self._jobs) - _MOST_KEPT
+        if surplus <= 0:
+            return
+        *before, _ = self._jobs.values()
+        idle = (one for one in before if not one.is_active)
+        for job in sorted(idle, key=lambda one: one.submitted)[:surplus]:
+            del self._jobs[job.id]
+            self._state.write((), [(_KIND, (job.id,))], count=self._state.count)
 
     def start(self, service: str, job_id: str) -> None:
         """Let a job run as soon as it has a place; refuse one that was started."""
@@ -203,6 +224,9 @@ class Jobs:
                 await self._run(job)
             except TableInvalid as error:
                 self._end(job, "Failed", f"{_MODULE_ERROR}: {error}")
+            except Exception as error:  # noqa: BLE001 - a job must end, whatever its data holds
+                said = f"{_MODULE_ERROR}: Training ended by {type(error).__name__}."
+                self._end(job, "Failed", said)
 
     async def _run(self, job: Job) -> None:
         training = Training(**job.training)
@@ -210,9 +234,11 @@ class Jobs:
             message = "Error 0000: Internal error. The container process crashed."
             self._end(job, "Failed", message)
             return
-        data = await self._fetch(self._find_data(job, training))
+        source = self._find_data(job, training)
+        data = _Data(await self._fetch(source), source.path)
         given = job.inputs.get(training.rows)
-        rows = await self._fetch(BlobReference(**given)) if given else b""
+        blob = BlobReference(**given) if given else None
+        rows = _Data(await self._fetch(blob), blob.path) if blob is not None else None
         results = await asyncio.to_thread(_work, training, data, rows, job)
         for port, named in job.outputs.items():
             blob = BlobReference(**named)
@@ -227,10 +253,10 @@ class Jobs:
     def _find_data(self, job: Job, training: Training) -> BlobReference:
         if training.data:
             return BlobReference(**job.inputs[training.data])
-        scheme, _, rest = str(job.parameters.get(_ADDRESS, "")).partition("://")
-        host, _, path = rest.partition("/")
-        path, _, signature = path.partition("?")
-        return BlobReference(f"{scheme}://{host}/", unquote(path), sas=signature)
+        address, _, sas = str(job.parameters[_ADDRESS]).partition("?")
+        scheme, _, path = address.partition("://")
+        host, _, path = path.partition("/")
+        return BlobReference(f"{scheme}://{host}/", unquote(path), sas=sas)
 
     async def _fetch(self, blob: BlobReference) -> bytes:
         now = time.time()
@@ -287,6 +313,12 @@ def _read_request(body: Json, training: Training, blob_url: str) -> _Request:
             " expected parameters are passed, and try again."
         )
         raise refuse("BadArgument", "UnexpectedParameter", message)
+    if not training.data and _ADDRESS not in parameters:
+        message = (
+            "Not all required web service parameter(s) provided. Verify the parameter(s) expected"
+            " for the module(s) are correct and try again."
+        )
+        raise refuse("BadArgument", "MissingRequiredGlobalParameters", message)
     return _Request(
         {port: read_reference(given, "data", blob_url) for port, given in inputs.items()},
         {
@@ -335,6 +367,21 @@ def _read_inputs(body: Mapping[str, Json], training: Training) -> Mapping[str, J
 
 
 @dataclass(frozen=True)
+class _Data:
+    """The bytes of an input; the end of its path decides the separator."""
+
+    content: bytes
+    path: str
+
+    def read(self) -> Table:
+        """Return the table without its incomplete rows."""
+        if self.path.casefold().endswith(".arff"):
+            raise TableInvalid("The emulator does not read ARFF.")
+        separator = "\t" if self.path.casefold().endswith(".tsv") else ","
+        return drop_incomplete(parse_table(self.content, separator))
+
+
+@dataclass(frozen=True)
 class _Results:
     """What a job has made."""
 
@@ -343,22 +390,37 @@ class _Results:
     scored: Table
 
     def write(self, role: str, path: str) -> bytes:
-        """Return the bytes of an output; the end of its path decides the separator."""
+        """Return the bytes of an output; the end of its path decides the format."""
         if role == "model":
             return self.model
         table = self.evaluation if role == "evaluation" else self.scored
         out = io.StringIO()
-        separator = "\t" if path.casefold().endswith(".tsv") else ","
-        csv.writer(out, delimiter=separator).writerows([table.columns, *table.rows])
+        ending = path.casefold().rpartition(".")[2]
+        header: list[Sequence[str]] = [table.columns]
+        if ending == "arff":
+            out.write(_describe_arff(table))
+            header = []
+        writer = csv.writer(out, delimiter="\t" if ending == "tsv" else ",")
+        writer.writerows([*header, *table.rows])
         return out.getvalue().encode()
 
 
-def _work(training: Training, data: bytes, rows: bytes, job: Job) -> _Results:
+def _describe_arff(table: Table) -> str:
+    """Return the header of an ARFF file, with the type of each column."""
+    columns = zip(table.columns, zip(*table.rows, strict=True) if table.rows else (), strict=False)
+    types = {
+        name: "STRING" if any(parse_number(cell) is None for cell in cells) else "NUMERIC"
+        for name, cells in columns
+    }
+    lines = [f'@ATTRIBUTE "{name}" {types.get(name, "NUMERIC")}' for name in table.columns]
+    return "\n".join(["@RELATION Unnamed", "", *lines, "", "@DATA", ""])
+
+
+def _work(training: Training, data: _Data, rows: _Data | None, job: Job) -> _Results:
     """Train, score and evaluate."""
-    table = drop_incomplete(parse_table(data))
-    kept, held = split(table, data)
-    held = drop_incomplete(parse_table(rows)) if rows else held
-    model = train(kept, training.label, data, _find_penalty(job.parameters))
+    kept, held = split(data.read(), data.content)
+    held = held if rows is None else rows.read()
+    model = train(kept, training.label, data.content, _find_penalty(job.parameters))
     cells = {name: f"{value:.15g}" for name, value in evaluate(model, held).items()}
     rows_of_metrics = _change_rows(job.fault, [*cells.values()])
     return _Results(model.dump(), Table(tuple(cells), rows_of_metrics), score(model, held))

@@ -69,7 +69,7 @@ class Model:
         if not data.startswith(FORMAT):
             return None
         try:
-            found = json.loads(data[len(FORMAT) :])
+            found = json.loads(data[len(FORMAT) :], parse_constant=_refuse_constant)
             columns = tuple(
                 Column(one["name"], tuple(one["categories"]), one["mean"], one["scale"])
                 for one in found["columns"]
@@ -84,7 +84,13 @@ class Model:
         except (ValueError, TypeError, KeyError, RecursionError):
             return None
         width = 1 + sum(one.width for one in columns)
-        return model if width == len(model.coefficients) else None
+        if width != len(model.coefficients) or not all(one.scale for one in columns):
+            return None
+        return model
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
 
 
 def train(table: Table, label: str, data: bytes, penalty: float = 1.0) -> Model:

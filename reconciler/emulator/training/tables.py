@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,10 @@ from typing import Final
 MOST_ROWS: Final = 200_000
 _MOST_COLUMNS: Final = 200
 _MOST_CATEGORIES: Final = 100
+_MOST_FEATURES: Final = 1_000
+_MOST_CELLS: Final = 8_000_000  # features of all rows
 _MISSING: Final = ("", "?")
+_LARGEST: Final = 1e100
 
 
 class TableInvalid(Exception):
@@ -67,12 +69,12 @@ def drop_incomplete(table: Table) -> Table:
 
 
 def parse_number(cell: str) -> float | None:
-    """Return a finite number; None for any other text."""
+    """Return a number whose square is finite too; None for any other text."""
     try:
         number = float(cell)
     except ValueError:
         return None
-    return number if math.isfinite(number) else None
+    return number if abs(number) <= _LARGEST else None
 
 
 @dataclass(frozen=True)
@@ -98,11 +100,16 @@ class Column:
 
 
 def find_columns(table: Table, label: str) -> list[Column]:
-    """Return how each column but the label is read."""
+    """Return how each column but the label is read; raise TableInvalid for too many features."""
     table.find(label)
     cells = zip(*table.rows, strict=True)
     named = zip(table.columns, cells, strict=True)
-    return [_find_column(name, values) for name, values in named if name != label]
+    found = [_find_column(name, values) for name, values in named if name != label]
+    width = 1 + sum(one.width for one in found)
+    if width > _MOST_FEATURES or width * len(table.rows) > _MOST_CELLS:
+        said = f"The data has {width} features and {len(table.rows)} rows: too many."
+        raise TableInvalid(f"{said} A column of text has a feature for each of its values.")
+    return found
 
 
 def _find_column(name: str, cells: Sequence[str]) -> Column:
