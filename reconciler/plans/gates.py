@@ -9,6 +9,7 @@ verdict holds the numbers that it was made from. All rules must pass.
 from __future__ import annotations
 
 import enum
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeAlias
@@ -181,10 +182,10 @@ def _judge_rows(rule: GateRule, margin: float, rows: ScoredRows | None) -> Verdi
     if rows is None or not rows.live:
         reason = "the model in service was not scored on the same rows"
         return Verdict(rule, Outcome.NO_BASELINE, reason, {})
-    few = _find_too_few(rule, rows)
-    if few:
+    obstacle = _find_obstacle(rule, rows)
+    if obstacle:
         numbers = {"rows": float(len(rows.truth))}
-        return Verdict(rule, Outcome.INCONCLUSIVE, few, numbers, rows.source)
+        return Verdict(rule, Outcome.INCONCLUSIVE, obstacle, numbers, rows.source)
     numbers, difference = _METHODS[fold_metric(rule.metric)](rows)
     numbers |= {
         "difference": difference.value,
@@ -205,7 +206,8 @@ def judge_interval(
     given = {name: one for name, one in numbers.items() if name != "rowsNeeded"}
     difference = Difference(given["difference"], given["low"], given["high"], round(given["rows"]))
     better = difference if find_better(rule) == "higher" else _negate(difference)
-    if better.low >= -margin:
+    # The differences of two numbers are not exact, so that equal ones may seem worse.
+    if better.low + margin >= -_ROUNDING * max(1, abs(numbers["live"])):
         outcome = Outcome.PASS
     elif better.high < -margin:
         outcome = Outcome.FAIL
@@ -216,8 +218,12 @@ def judge_interval(
     return Verdict(rule, outcome, _format(rule, given), given, source)
 
 
-def _find_too_few(rule: GateRule, rows: ScoredRows) -> str:
+def _find_obstacle(rule: GateRule, rows: ScoredRows) -> str:
+    """Why two models cannot be compared by these rows, "" if they can."""
     count = len(rows.truth)
+    values = itertools.chain(rows.truth, rows.candidate, rows.live)
+    if not all(abs(one) <= _LARGEST for one in values):
+        return f"an answer or a label is not between -{_LARGEST:g} and {_LARGEST:g}"
     if count < LEAST_ROWS:
         return f"{count} rows were scored by both models, and at least {LEAST_ROWS} are needed"
     positive = sum(map(bool, rows.truth))
@@ -291,6 +297,7 @@ def _compare_means(rows: ScoredRows, loss: Callable[[float, float], float]) -> _
 
 
 _ROUNDING: Final = 1e-12
+_LARGEST: Final = 1e100  # the square of a larger number may not be finite
 _LEAST_PROBABILITY: Final = 1e-15
 # The metrics of single rows, by their folded names.
 COMPARABLE: Final[Mapping[str, str]] = {

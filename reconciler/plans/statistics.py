@@ -3,8 +3,11 @@
 Three methods, chosen by the metric: a bootstrap of the differences of the rows for errors and
 losses, DeLong's method for the AUC, and Bonett's and Price's interval for the accuracy. The
 bootstrap is not used for the accuracy: its interval has no width where both models are right on
-the same rows, however few the rows are. Each interval covers the true difference 19 times out of
-20. All figures are reproducible: the only random numbers come from a seed that the caller gives.
+the same rows, however few the rows are. DeLong's has none where both models rank every positive
+row above every negative one; then the number of rows bounds the difference. Each interval covers
+the true difference 19 times out of 20; of values with a few very large ones, and of 30 rows, it
+covers it 18 times. All figures are reproducible: the only random numbers come from a seed that the
+caller gives.
 """
 
 from __future__ import annotations
@@ -55,8 +58,19 @@ def compare_means(candidate: Sequence[float], live: Sequence[float], seed: int |
         return Difference(mean, mean - half, mean + half, rows)
     choices = Random(seed).choices  # noqa: S311 - not a secret: equal rows give equal figures
     means = sorted(math.fsum(choices(pairs, k=rows)) / rows for _ in range(_RESAMPLES))
-    tail = _RESAMPLES // 40
+    tail = max(1, round(_RESAMPLES * _find_tail(rows)))
     return Difference(mean, means[tail - 1], means[-tail], rows)
+
+
+def _find_tail(rows: int) -> float:
+    """Returns which share of the resamples is outside each end of the interval.
+
+    The percentiles of a bootstrap are too narrow for few rows. They are expanded as the t interval
+    is against the normal one (Hesterberg 2015); the quantile of t is a series in 1 / rows.
+    """
+    free, z = rows - 1, _Z
+    t = z + (z**3 + z) / (4 * free) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * free**2)
+    return math.erfc(t * math.sqrt(rows / free / 2)) / 2
 
 
 def compare_accuracy(candidate: Sequence[bool], live: Sequence[bool]) -> Difference:
@@ -77,7 +91,11 @@ def find_p_value(candidate: Sequence[bool], live: Sequence[bool]) -> float:
     """
     gained, lost = _count_discordant(candidate, live)
     trials = gained + lost
-    tail = sum(math.comb(trials, one) for one in range(min(gained, lost) + 1))
+    ways = tail = 1
+    for one in range(min(gained, lost)):
+        # The next binomial coefficient: to compute each anew takes minutes for many rows.
+        ways = ways * (trials - one) // (one + 1)
+        tail += ways
     return min(1.0, tail / 2 ** (trials - 1)) if trials else 1.0
 
 
@@ -96,16 +114,23 @@ def compare_auc(
         spread += variance(pairs) / len(pairs)
     value = one.auc - other.auc
     half = _Z * math.sqrt(spread)
+    if not spread and one.ranks != other.ranks:
+        # The two-sided bound of the share of rows that differ, where not one of so many did.
+        half = 1 - 0.025 ** (1 / min(len(one.positive), len(one.negative)))
     low, high = max(value - half, -1.0), min(value + half, 1.0)
     return one.auc, other.auc, Difference(value, low, high, len(positive))
 
 
 @dataclass(frozen=True, slots=True)
 class _Placements:
-    """For each positive row the share of negatives that are scored lower, and the reverse."""
+    """For each positive row the share of negatives that are scored lower, and the reverse.
+
+    `ranks` are those among all rows, the positive rows first.
+    """
 
     positive: list[float]
     negative: list[float]
+    ranks: list[float]
 
     @property
     def auc(self) -> float:
@@ -121,6 +146,7 @@ class _Placements:
         return cls(
             [(overall[n] - rank) / len(below) for n, rank in enumerate(_rank(above))],
             [1 - (overall[split + n] - rank) / len(above) for n, rank in enumerate(_rank(below))],
+            overall,
         )
 
 

@@ -111,3 +111,31 @@ def test_a_class_with_few_rows_does_not_decide_about_the_auc() -> None:
 def test_rows_that_only_one_model_scored_are_not_a_baseline() -> None:
     verdict = _judge(GateRule("AUC", margin=0.01), 0.9)
     assert (verdict.outcome, verdict.refuses) == (Outcome.NO_BASELINE, True)
+
+
+def _regression(truth: float, candidate: float, live: float, rows: int = 40) -> ScoredRows:
+    """Rows with the same numbers."""
+    return ScoredRows(
+        [truth] * rows, [candidate] * rows, [live] * rows, is_classification=False, digest="d"
+    )
+
+
+@pytest.mark.parametrize(
+    ("margin", "outcome"),
+    [(0.1, Outcome.PASS), (0.11, Outcome.PASS), (0.09, Outcome.FAIL), (0, Outcome.FAIL)],
+)
+def test_a_constant_difference_is_judged_exactly(margin: float, outcome: Outcome) -> None:
+    """1.1 - 1.0 is a little more than 0.1 as a binary number."""
+    rule = GateRule("Mean Absolute Error", margin=margin)
+    assert _compare(rule, _regression(0.0, 1.1, 1.0)).outcome is outcome
+
+
+@pytest.mark.parametrize("metric", ["Mean Absolute Error", "Mean Squared Error"])
+@pytest.mark.parametrize("huge", [1e101, -1e308, math.inf, math.nan])
+def test_answers_that_cannot_be_computed_with_are_inconclusive(metric: str, huge: float) -> None:
+    rule = GateRule(metric, margin=0.1)
+    for rows in (_regression(0, huge, 1), _regression(0, 1, huge), _regression(huge, 1, 1)):
+        verdict = _compare(rule, rows)
+        assert (verdict.outcome, verdict.refuses) == (Outcome.INCONCLUSIVE, True)
+        assert "is not between -1e+100 and 1e+100" in verdict.reason
+    assert _compare(rule, _regression(-1e100, 1e100, 1e100)).outcome is Outcome.PASS

@@ -51,6 +51,31 @@ def test_the_bootstrap_agrees_with_scipy() -> None:
     assert found.high == pytest.approx(expected.high, abs=width / 15)
 
 
+@pytest.mark.parametrize("rows", [30, 100])
+def test_the_percentiles_of_few_rows_are_expanded_as_the_t_interval_is(rows: int) -> None:
+    chance = random.Random(rows)
+    one = [chance.gauss(0, 1) for _ in range(rows)]
+    other = [each + chance.gauss(0.1, 0.5) for each in one]
+    found = compare_means(one, other, seed=1)
+    t = stats.t.ppf(0.975, rows - 1) * math.sqrt(rows / (rows - 1))
+    expected = stats.bootstrap(
+        ([a - b for a, b in zip(one, other, strict=True)],),
+        lambda a, axis=-1: a.mean(axis=axis),
+        method="percentile",
+        confidence_level=1 - 2 * stats.norm.sf(t),
+        n_resamples=20_000,
+        rng=1,
+    ).confidence_interval
+    width = expected.high - expected.low
+    assert found.low == pytest.approx(expected.low, abs=width / 20)
+    assert found.high == pytest.approx(expected.high, abs=width / 20)
+
+
+def test_a_constant_difference_is_that_difference() -> None:
+    found = compare_means([1.5] * 30, [1.0] * 30, seed=1)
+    assert (found.value, found.low, found.high) == (0.5, 0.5, 0.5)
+
+
 def test_many_rows_have_the_interval_of_the_normal_distribution() -> None:
     chance = random.Random(4)
     one, other = ([chance.gauss(0, 1) for _ in range(5_001)] for _ in range(2))
@@ -76,6 +101,13 @@ def test_the_exact_test_agrees_with_scipy(rows: list[tuple[bool, bool]]) -> None
     assert find_p_value(one, other) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(("gained", "lost"), [(50_000, 49_500), (300, 500), (0, 2_000)])
+def test_the_exact_test_is_quick_for_many_rows(gained: int, lost: int) -> None:
+    one = [True] * gained + [False] * lost
+    expected = stats.binomtest(gained, gained + lost).pvalue
+    assert find_p_value(one, [not each for each in one]) == pytest.approx(expected, rel=1e-6)
+
+
 @given(
     st.lists(
         st.tuples(st.booleans(), st.integers(0, 5), st.integers(0, 5)), min_size=4, max_size=30
@@ -92,6 +124,9 @@ def test_the_auc_and_its_interval_agree_with_their_definitions(
         wins = stats.mannwhitneyu(above, below).statistic
         assert value == pytest.approx(wins / (len(above) * len(below)))
     half = 1.959963984540054 * math.sqrt(_delong_variance(labels, one, other))
+    if not half and list(stats.rankdata(one)) != list(stats.rankdata(other)):
+        fewer = min(sum(labels), len(labels) - sum(labels))
+        half = stats.binomtest(0, fewer).proportion_ci().high
     assert found.low == pytest.approx(max(first - second - half, -1), abs=1e-9)
     assert found.high == pytest.approx(min(first - second + half, 1), abs=1e-9)
 
@@ -131,6 +166,18 @@ def test_the_interval_covers_a_true_difference_of_zero(method: str) -> None:
         covered += found.low <= 0 <= found.high
     # 95 % of 200 are 190; fewer than 180 would be seen once in ten thousand times.
     assert covered >= 180
+
+
+def test_two_models_that_separate_all_rows_can_still_differ() -> None:
+    labels = [True] * 10 + [False] * 20
+    one = [1 - n / 100 for n in range(30)]
+    other = [one[(n + 1) % 10] if n < 10 else one[n] for n in range(30)]
+    first, second, found = compare_auc(labels, one, other)
+    assert (first, second, found.value) == (1, 1, 0)
+    bound = stats.binomtest(0, 10).proportion_ci().high
+    assert (found.low, found.high) == pytest.approx((-bound, bound))
+    same = compare_auc(labels, one, [2 * each for each in one])[2]
+    assert (same.low, same.high) == (0, 0), "equal ranks are equal on all other rows too"
 
 
 def test_two_models_that_are_right_on_the_same_rows_can_still_differ() -> None:

@@ -33,6 +33,7 @@ class Rows:
 LABELS: Final = "Scored Labels"
 PROBABILITIES: Final = "Scored Probabilities"
 _MOST_ROWS: Final = 100_000
+_MOST_CLASSES: Final = 5
 _POSITIVE: Final = ("true", "1")
 
 
@@ -77,6 +78,14 @@ def _pair(
         message = f"a model's answer to a row has no number in {column}"
         return _refuse(comparison.rows, message, "Look at the rows that the models have scored.")
     positive = comparison.positive or _find_positive(labels)
+    classes = sorted(set(labels))
+    if is_class and (len(classes) != 2 or positive not in classes):
+        shown = ", ".join(f'"{one[:40]}"' for one in classes[:_MOST_CLASSES])
+        message = f'the column "{comparison.label}" does not have two classes: {shown}'
+        if len(classes) == 2:
+            message = f'"{positive[:40]}" is not a value of "{comparison.label}": it has {shown}'
+        step = "Give rows of both classes, and name the positive one as it is written there."
+        return _refuse(comparison.rows, message, step)
     truth = [float(one == positive) if is_class else parse_number(one) for one in labels]
     if None in truth:
         message = f'a value of "{comparison.label}" is not a number'
@@ -126,7 +135,10 @@ def find_numbers(answers: Sequence[Mapping[str, str]], column: str = "") -> list
 
 
 def read_rows(data: bytes) -> list[dict[str, str]]:
-    """Returns the rows by the names of the columns; empty for what is not a table."""
+    """Returns the rows by the names of the columns; empty for what is not a table.
+
+    Two columns of the same name are not a table.
+    """
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -141,6 +153,8 @@ def read_rows(data: bytes) -> list[dict[str, str]]:
     if len(lines) < 2 or len(lines) > _MOST_ROWS or any(len(one) != len(lines[0]) for one in lines):
         return []
     header = [name.strip() for name in lines[0]]
+    if len(set(header)) < len(header):
+        return []
     return [dict(zip(header, map(str.strip, row), strict=True)) for row in lines[1:]]
 
 
