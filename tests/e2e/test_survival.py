@@ -8,6 +8,7 @@ import pytest
 from tests.e2e.world import spawn_emulator
 from tests.survival.chaos import make_chaos
 from tests.survival.cuts import cut_everywhere
+from tests.survival.jobs import BRANCH, die_at_calls, open_trained
 from tests.survival.kills import (
     HALF_DONE,
     WRITTEN,
@@ -61,6 +62,36 @@ def test_a_kill_at_any_place_is_made_good_by_the_next_run(tmp_path: Path) -> Non
 def test_a_kill_at_any_moment_is_made_good_by_the_next_run(tmp_path: Path) -> None:
     with open_harnesses(tmp_path, "--operation-seconds=0.5", count=1) as (harness,):
         check_stories(die_anytime(harness, services=40, rounds=3, seed=1))
+
+
+# Each leaves something half done; the last is the sixth line, which closes the run.
+OF_A_JOB = (
+    ("after storage.upload", 1),
+    ("answered POST jobs", 1),
+    ("answered POST start", 1),
+    ("after ledger.record", 5),
+    ("before ledger.record", 6),
+)
+
+
+def test_a_kill_at_a_call_of_a_job_starts_no_second_one(tmp_path: Path) -> None:
+    with open_trained(tmp_path) as trained:
+        check_stories(trained.die(*place) for place in [*OF_A_JOB, ("after write_whole", 1)])
+
+
+def test_a_kill_at_a_call_of_git_loses_no_proposal(tmp_path: Path) -> None:
+    with open_trained(tmp_path, BRANCH) as trained:
+        places = [("after git commit-tree", 1), ("after git update-ref", 1)]
+        check_stories(trained.die(*place) for place in places)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("branch", ["", BRANCH])
+def test_a_kill_at_any_call_of_a_job_starts_no_second_one(tmp_path: Path, branch: str) -> None:
+    with open_trained(tmp_path, branch) as trained:
+        died = check_stories(die_at_calls(trained, rounds=1))
+    assert {"about to send POST start", "answered POST start", "after storage.read"} <= {*died}
+    assert len(died) > 30
 
 
 def test_of_two_at_once_one_does_the_work(tmp_path: Path) -> None:

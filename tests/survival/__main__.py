@@ -4,13 +4,15 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.e2e.world import spawn_emulator
 from tests.survival.chaos import make_chaos
 from tests.survival.cuts import cut_everywhere
+from tests.survival.jobs import BRANCH, die_at_calls, open_trained
 from tests.survival.kills import die_anytime, die_everywhere, die_twice, open_harnesses
 from tests.survival.nursery import open_nursery
 from tests.survival.rivals import kill_lock_owner, race, stop_lock_owner
@@ -84,6 +86,24 @@ def prove_storage(folder: Path, given: Given) -> bool:
         return reported & _tell(stop_lock_owner(harnesses[0], rival) for _ in range(1))
 
 
+def prove_jobs(folder: Path, given: Given) -> bool:
+    """Killed at each call of a training job, its ledger lines, its proposal and its commit."""
+    reported = True
+    for branch in ("", BRANCH):
+        with open_trained(folder / f"jobs{len(branch)}", branch) as trained:
+            kills: Counter[str] = Counter()
+            reported &= _tell(_count_places(die_at_calls(trained, given.rounds or 20), kills))
+        for place, times in kills.items():
+            print(f"  {times:4} kills {place}", flush=True)
+    return reported
+
+
+def _count_places(stories: Iterable[Story], kills: Counter[str]) -> Iterator[Story]:
+    for story in stories:
+        kills[story.place] += 1
+        yield story
+
+
 def prove_chaos(folder: Path, given: Given) -> bool:
     """Throttled and unanswered all the while, and one success that is none."""
     came = make_chaos(folder, given.services or 200, given.seed)
@@ -137,6 +157,7 @@ PROOFS: dict[str, Callable[[Path, Given], bool]] = {
     "rivals": prove_rivals,
     "cuts": prove_cuts,
     "storage": prove_storage,
+    "jobs": prove_jobs,
     "chaos": prove_chaos,
     "soak": prove_soak,
 }
@@ -147,7 +168,7 @@ def main() -> int:
     parser.add_argument("proofs", nargs="*", metavar="NAME", help=", ".join(PROOFS))
     parser.add_argument("--minutes", type=float, default=10.0, help="of the soak")
     parser.add_argument("--services", type=int, help="of moments, chaos and soak")
-    parser.add_argument("--rounds", type=int, help="of moments, rivals and storage")
+    parser.add_argument("--rounds", type=int, help="of moments, rivals, storage and jobs")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     wanted = given.proofs or list(PROOFS)

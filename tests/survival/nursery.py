@@ -22,10 +22,12 @@ from tests.survival.places import End
 
 _NOWHERE = End()
 _IMPORTED = (
+    "azure.storage.blob",
     "deepdiff",
     "reconciler.cli.commands.apply",
     "reconciler.cli.errors",
     "reconciler.cli.commands.plan",
+    "reconciler.cli.commands.retrain",
     "reconciler.cli.plan_files",
     "reconciler.cli.output",
     "reconciler.render.plan.text",

@@ -5,6 +5,7 @@ what was reached is known however hard the run ends. At one of them the process 
 """
 
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -15,10 +16,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from reconciler.cli import wiring
+from reconciler import files
+from reconciler.blobs.training import TrainingBlobs
+from reconciler.cli import training, wiring
+from reconciler.cli.rewrite import rewrite
 from reconciler.cli.wiring import Assembly
 from reconciler.engine.runtime import Runtime
+from reconciler.manifests.proposal import Repository
 from reconciler.transport import CommandRateLimiter
+
+_JOB = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -123,8 +130,10 @@ class WatchedPermit:
 
 
 def _describe(url: str) -> str:
-    """The end of a path; what an operation is called differs from run to run."""
+    """The end of a path; what an operation or a job is called differs from run to run."""
     segments = urlsplit(url).path.split("/")
+    if _JOB.fullmatch(segments[-1]):
+        return "job"
     return segments[-2] if "operation" in segments[-2].casefold() else segments[-1]
 
 
@@ -141,9 +150,37 @@ def watch(places: Places) -> None:
     def watched_runtime(self: Assembly, *given: Any, **named: Any) -> Runtime:
         return _watch_runtime(make_runtime(self, *given, **named), places)
 
+    _watch_training(places)
     vars(wiring)["CommandRateLimiter"] = watched_rate_limiter
     Assembly.ledger = property(watched_ledger)  # type: ignore[method-assign, assignment]
     Assembly.make_runtime = watched_runtime  # type: ignore[method-assign]
+
+
+def _watch_training(places: Places) -> None:
+    """The blobs of a job, the files that are written, and each call of git."""
+    ask = Repository._ask
+
+    def watched_storage(*given: Any) -> Any:
+        return Watched(TrainingBlobs(*given), "storage", places)
+
+    def watched_ask(self: Repository, *arguments: str, **named: Any) -> str:
+        call = partial(ask, self, *arguments, **named)
+        return str(_surround(places, f"git {arguments[0]}", call))
+
+    def watched(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *given, **named: _surround(places, name, partial(function, *given, **named))
+
+    vars(training)["TrainingBlobs"] = watched_storage
+    vars(training)["rewrite"] = watched("rewrite", rewrite)
+    vars(files)["write_whole"] = watched("write_whole", files.write_whole)
+    Repository._ask = watched_ask  # type: ignore[method-assign]
+
+
+def _surround(places: Places, name: str, call: Callable[[], Any]) -> Any:
+    places.reach(f"before {name}")
+    result = call()
+    places.reach(f"after {name}")
+    return result
 
 
 def _watch_runtime(runtime: Runtime, places: Places) -> Runtime:
