@@ -93,7 +93,7 @@ def find_p_value(candidate: Sequence[bool], live: Sequence[bool]) -> float:
     trials = gained + lost
     ways = tail = 1
     for one in range(min(gained, lost)):
-        # The next binomial coefficient: to compute each anew takes minutes for many rows.
+        # The next binomial coefficient, from the one before: each by itself takes minutes.
         ways = ways * (trials - one) // (one + 1)
         tail += ways
     return min(1.0, tail / 2 ** (trials - 1)) if trials else 1.0

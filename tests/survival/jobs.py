@@ -139,7 +139,7 @@ def open_trained(folder: Path, branch: str = "") -> Iterator[Trained]:
 
 def die_at_calls(trained: Trained, rounds: int, names: Sequence[str] = ()) -> Iterator[Story]:
     """Stories for each place where a kill matters, or for those with one of the names."""
-    for name, number in trained.list_places():
-        if not names or name in names:
-            for _ in range(rounds):
-                yield trained.die(name, number)
+    places = [one for one in trained.list_places() if not names or one[0] in names]
+    for _ in range(rounds):
+        for name, number in places:
+            yield trained.die(name, number)

@@ -22,7 +22,8 @@ from reconciler.emulator.replies import Refusal, refuse
 from reconciler.emulator.state import State
 from reconciler.emulator.storage import Storage, sign
 from reconciler.emulator.switches import Choices
-from reconciler.emulator.training.blob_references import BlobReference, read_reference
+from reconciler.emulator.training.batch_requests import ADDRESS, read_request
+from reconciler.emulator.training.blob_references import BlobReference
 from reconciler.emulator.training.graph import Training
 from reconciler.emulator.training.learner import evaluate, score, split, train
 from reconciler.emulator.training.tables import (
@@ -40,7 +41,6 @@ STATES: Final = ("NotStarted", "Running", "Failed", "Cancelled", "Finished")
 # Recorded: the signature of a result is valid for 24 hours and 5 minutes around the end of the job.
 _SINCE_S: Final = 5 * 60
 _FOR_S: Final = 24 * 3600
-_ADDRESS: Final = "URI"
 _STRONG: Final = 100.0  # the number (of trees, say) at which the penalty is 1
 _MODULE_ERROR: Final = "ModuleExecutionError"
 # How long the service keeps a job is not known.
@@ -118,7 +118,7 @@ class Jobs:
 
     def submit(self, service: str, training: Training, body: Json, most_at_once: int) -> str:
         """Store a job that does not run yet, and return its id; refuse a wrong request."""
-        request = _read_request(body, training, self._blob_url)
+        request = read_request(body, training, self._blob_url)
         job = Job(
             uuid.uuid4().hex,
             service,
@@ -253,7 +253,7 @@ class Jobs:
     def _find_data(self, job: Job, training: Training) -> BlobReference:
         if training.data:
             return BlobReference(**job.inputs[training.data])
-        address, _, sas = str(job.parameters[_ADDRESS]).partition("?")
+        address, _, sas = str(job.parameters[ADDRESS]).partition("?")
         scheme, _, path = address.partition("://")
         host, _, path = path.partition("/")
         return BlobReference(f"{scheme}://{host}/", unquote(path), sas=sas)
@@ -272,98 +272,6 @@ class Jobs:
     def _end(self, job: Job, state: str, details: str | None) -> None:
         job.state, job.details, job.ended = state, details, self._clock()
         self._write(job)
-
-
-@dataclass(frozen=True)
-class _Request:
-    inputs: Mapping[str, BlobReference]
-    outputs: Mapping[str, BlobReference]
-    parameters: Mapping[str, Json]
-
-
-def _read_request(body: Json, training: Training, blob_url: str) -> _Request:
-    """Return what a request asks for; refuse it as the published table of error codes says."""
-    if not isinstance(body, dict):
-        message = "No request body provided or error in deserializing the request body."
-        raise refuse("BadArgument", "RequestBodyInvalid", message)
-    inputs = _read_inputs(body, training)
-    outputs = body.get("Outputs") or {}
-    parameters = body.get("GlobalParameters") or {}
-    if not isinstance(outputs, dict) or not isinstance(parameters, dict):
-        message = "No request body provided or error in deserializing the request body."
-        raise refuse("BadArgument", "RequestBodyInvalid", message)
-    for port, given in outputs.items():
-        if port not in training.outputs:
-            message = (
-                f"Invalid output override name: {port[:60]}. The service does not have an output"
-                " node with this name. Please pass in a correct output node name to override (case"
-                " sensitivity applies)."
-            )
-            raise refuse("BadArgument", "InvalidOutputOverrideName", message)
-        if not given:
-            message = (
-                f"The request is missing the blob specification for output override {port[:60]}."
-                " Please specify a valid blob location with the request, or remove the output"
-                " specification if no location override is desired."
-            )
-            raise refuse("BadArgument", "MissingOutputOverrideSpecification", message)
-    if any(name not in {*training.parameters, _ADDRESS} for name in parameters):
-        message = (
-            "Unexpected parameters provided. Verify all parameter names are spelled correctly, only"
-            " expected parameters are passed, and try again."
-        )
-        raise refuse("BadArgument", "UnexpectedParameter", message)
-    if not training.data and _ADDRESS not in parameters:
-        message = (
-            "Not all required web service parameter(s) provided. Verify the parameter(s) expected"
-            " for the module(s) are correct and try again."
-        )
-        raise refuse("BadArgument", "MissingRequiredGlobalParameters", message)
-    return _Request(
-        {port: read_reference(given, "data", blob_url) for port, given in inputs.items()},
-        {
-            port: read_reference(given, training.outputs[port], blob_url)
-            for port, given in outputs.items()
-        },
-        parameters,
-    )
-
-
-def _read_inputs(body: Mapping[str, Json], training: Training) -> Mapping[str, Json]:
-    """Return the inputs by port; a single `Input` is that of a service with one port."""
-    single, inputs = body.get("Input"), body.get("Inputs")
-    if single and inputs:
-        message = (
-            "The batch request is invalid. Cannot specify both single and multiple input at the"
-            " same time. Remove one of these items from the request and try again."
-        )
-        raise refuse("BadArgument", "DuplicateInputInBatchCall", message)
-    if single:
-        inputs = dict.fromkeys(training.inputs[:1], single)
-    inputs = inputs if isinstance(inputs, dict) else {}
-    accepted = ", ".join(training.inputs)
-    if len(inputs) > len(training.inputs):
-        message = (
-            "The request specified more inputs than defined in the service. List of accepted"
-            f" input(s): {accepted}. Please ensure all input data is specified correctly and try"
-            " again."
-        )
-        raise refuse("BadArgument", "BatchJobInputsTooManySpecified", message)
-    wrong = [port for port in inputs if port not in training.inputs]
-    if wrong:
-        message = (
-            f"Invalid service input name(s) specified in the request: {', '.join(wrong)[:200]}."
-            " Please map the input data to the correct service inputs and try again."
-        )
-        raise refuse("BadArgument", "InvalidInputNames", message)
-    missing = [port for port in training.inputs if port not in inputs]
-    if missing:
-        message = (
-            "The following required input(s) were not specified with the request:"
-            f" {', '.join(missing)}. Please ensure all input data is specified and try again."
-        )
-        raise refuse("BadArgument", "BatchJobInputsNotSpecified", message)
-    return inputs
 
 
 @dataclass(frozen=True)
