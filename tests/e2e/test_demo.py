@@ -211,20 +211,43 @@ def test_the_demo_can_be_kept_and_gone_on_with(tmp_path: Path, story: str) -> No
         planned = run(tmp_path, "--chdir", str(kept), "plan")
         process.terminate()
     assert "No changes." in planned.out, planned.said
+    if story == "retrain":
+        command = ["git", "-C", str(kept), "status", "--porcelain"]
+        assert subprocess.run(command, capture_output=True, check=True).stdout == b""
     again = run(tmp_path, "demo", "--keep", str(kept))
     assert (again.code, "the folder is not empty" in again.err) == (1, True)
 
 
-def test_the_demo_goes_on_without_blob_storage_and_says_so(tmp_path: Path) -> None:
+def lack_storage(folder: Path) -> dict[str, str]:
     """No cache and no registry: blob storage cannot be fetched."""
-    env = {
-        "HOME": str(tmp_path),
-        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+    return {
+        "HOME": str(folder),
+        "XDG_CACHE_HOME": str(folder / "cache"),
         "npm_config_registry": "http://127.0.0.1:9/",
-        "npm_config_userconfig": str(tmp_path / "npmrc"),
+        "npm_config_userconfig": str(folder / "npmrc"),
         "npm_config_fetch_retries": "0",
     }
-    done = run(tmp_path, "demo", env=env)
+
+
+@pytest.mark.parametrize(
+    ("env", "message", "step"),
+    [
+        ({"PATH": "/nonexistent"}, "git cannot be run", "Install git."),
+        (None, "blob storage cannot run here, and jobs train in it", "reconciler demo\n"),
+    ],
+)
+def test_the_story_of_retraining_says_what_it_lacks(
+    tmp_path: Path, env: dict[str, str] | None, message: str, step: str
+) -> None:
+    lacking = lack_storage(tmp_path) if env is None else env
+    done = run(tmp_path, "demo", "--story", "retrain", env={"TMPDIR": str(tmp_path), **lacking})
+    assert (done.code, message in done.err, step in done.err) == (1, True, True), done.said
+    assert "Traceback" not in done.said
+    assert processes(tmp_path) == set()
+
+
+def test_the_demo_goes_on_without_blob_storage_and_says_so(tmp_path: Path) -> None:
+    done = run(tmp_path, "demo", env=lack_storage(tmp_path))
     assert done.code == 0, done.said
     assert "Blob storage cannot run here: npm cannot download it" in done.out
     assert "spec.guards.blobs is skip" in done.out

@@ -68,6 +68,9 @@ def _copy_example(stage: Stage, blob: str) -> None:
     for name in ("census", "census-retraining"):
         _replace(stage.folder / "manifests" / f"{name}.yaml", _USUAL_BLOB, blob)
     _git(stage, "init", "-q", "--template=")
+    exclude = stage.folder / ".git" / "info" / "exclude"
+    exclude.parent.mkdir(exist_ok=True)
+    exclude.write_text("emulator/\n", encoding="utf-8")
     _git(stage, "config", "user.name", "Demo")
     _git(stage, "config", "user.email", "demo@localhost")
     _git(stage, "config", "commit.gpgsign", "false")
@@ -219,7 +222,7 @@ def _mix_labels(stage: Stage) -> None:
 
 
 def _commit(stage: Stage, message: str) -> None:
-    _git(stage, "add", "--", "reconciler.yaml", "manifests", ".gitignore")
+    _git(stage, "add", "--all")
     _git(stage, "commit", "-q", "--no-verify", "-m", message)
 
 
