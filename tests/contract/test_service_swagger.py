@@ -90,6 +90,7 @@ def test_a_service_that_trains_describes_its_jobs_and_no_scores(tmp_path: Path) 
         "label": "income",
         "data": "input1",
         "outputs": {"output1": "evaluation", "output2": "model"},
+        "parameters": ["Penalty"],
     }
     published = {"id": TRAINING, "name": "Census", "kind": "training", "training": training}
     world = write_world(tmp_path, {"id": WORKSPACE, "webServices": [published]})
@@ -107,16 +108,33 @@ def test_a_service_that_trains_describes_its_jobs_and_no_scores(tmp_path: Path) 
         "properties": {"output1": BLOB, "output2": recorded["properties"]["model"]},
     }
     assert definitions["BatchInputs"]["properties"] == {"input1": BLOB}
+    assert definitions["GlobalParameters"]["properties"] == {"Penalty": {"description": ""}}
     check_references(shown, shown)
 
 
 def test_a_new_service_that_trains_gives_its_model_to_jobs_only(service: Service) -> None:
     body = example("training.webservice.put")
+    graph = body["properties"]["package"]["graphParameters"]
+    more = {"Share": "Double", "Path": "String", "Fast": "Boolean", "Kind": "Enumerated"}
+    (known,) = graph.values()
+    graph |= {name: {**known, "type": kind} for name, kind in more.items()}
+    defaults = {name: {"value": "1", "certificateThumbprint": ""} for name in more}
+    body["properties"]["parameters"] |= defaults
     service.finish(service.call("PUT", service.path(), body))
     shown = fetch(service.url, service.properties()["swaggerLocation"]).json()
     ports = set(body["properties"]["output"]["properties"])
     assert set(shown["definitions"]["BatchOutputs"]["properties"]) == ports
     assert ports - set(shown["definitions"]["ExecutionOutputs"]["properties"]) == {"output2"}
+    typed = shown["definitions"]["GlobalParameters"]["properties"]
+    recorded = RECORDED["definitions"]["GlobalParameters"]["properties"]
+    for name, like in (("Number of trees", "Worker ID"), ("Share", "Minimum F1")):
+        limits = ("minimum", "maximum")
+        assert typed[name] == {k: v for k, v in recorded[like].items() if k not in limits}
+    assert [typed[name]["type"] for name in ("Path", "Fast", "Kind")] == [
+        "string",
+        "boolean",
+        "string",
+    ]
     assert list(shown["paths"]) == list(RECORDED["paths"])
     assert list(shown["definitions"])[:10] == list(RECORDED["definitions"])[:10]
     check_references(shown, shown)

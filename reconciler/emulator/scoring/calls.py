@@ -182,7 +182,8 @@ class Services:
             inputs, outputs = (_read_ports(of.properties.get(one)) for one in ("input", "output"))
             host = regions.services_host(of.location)
         training = self._find_training(of)
-        document = describe(host, path, info, inputs, outputs, training)
+        parameters = _describe_parameters(of, training)
+        document = describe(f"{host}{path}", info, inputs, outputs, parameters, training)
         return Answer(200, data=render_compact(document))
 
     def _acquire(self, call: Call, scored: Scored) -> None:
@@ -318,6 +319,13 @@ def _read_ports(side: Json) -> dict[str, Json]:
     """Return the columns of each port of a definition."""
     ports = {name: side["properties"][name] or {} for name in _name_ports(side)}
     return {name: port.get("properties") or {} for name, port in ports.items()}
+
+
+def _describe_parameters(of: Endpoint | Service, training: Training | None) -> Json:
+    """Return the parameters of a service by name, each as its graph has it; None if it has none."""
+    if isinstance(of, Endpoint):
+        return dict.fromkeys(training.parameters if training is not None else ())
+    return (of.properties.get("package") or {}).get("graphParameters") or {}
 
 
 def _read_parameters(properties: Json) -> dict[str, bool]:

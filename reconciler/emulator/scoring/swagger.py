@@ -17,28 +17,40 @@ Ports = Mapping[str, Mapping[str, Json]]
 _FRAME: Final = Path(__file__).with_name("service.swagger.json").read_bytes()
 _BLOB: Final = "#/definitions/AzureBlobDataReference"
 _OF_JOBS: Final = ("Batch", "AzureBlob")
+_NUMBER: Final = {"type": "number", "format": "double"}
+_TYPES: Final[Mapping[str, Mapping[str, str]]] = {
+    "int": {"type": "integer", "format": "int32"},
+    "float": _NUMBER,
+    "double": _NUMBER,
+    "boolean": {"type": "boolean"},
+}
 _NOTHING: Final = "No description provided for this web service."
 
 
 def describe(
-    host: str,
-    path: str,
+    address: str,
     info: Mapping[str, str],
     inputs: Ports,
     outputs: Ports,
+    parameters: Mapping[str, Json],
     training: Training | None,
 ) -> Json:
-    """Return the document.
+    """Return the document of the service at `address`, which is a host with a path.
 
     `inputs` and `outputs` hold the columns of each port, and are empty where they are not known.
+    `parameters` are those of the definition's graph by name; None where only the name is known.
     Without `training` the document does not have batch jobs, because the service runs none here.
     """
     document = json.loads(_FRAME)
     if training is None:
         _remove_jobs(document)
     document["info"] |= {**info, "description": info["description"] or _NOTHING}
-    document |= {"host": f"{host}:443", "basePath": path}
+    host, _, path = address.partition("/")
+    document |= {"host": f"{host}:443", "basePath": f"/{path}"}
     definitions = document["definitions"]
+    if parameters:
+        typed = {name: _define_parameter(one) for name, one in parameters.items()}
+        definitions["GlobalParameters"]["properties"] = typed
     if training is not None:
         # The model is an output of batch jobs only (recorded).
         outputs = {port: one for port, one in outputs.items() if not training.is_model(port)}
@@ -59,6 +71,14 @@ def _remove_jobs(document: Json) -> None:
     document["definitions"] = {
         name: one for name, one in definitions.items() if not name.startswith(_OF_JOBS)
     }
+
+
+def _define_parameter(parameter: Json) -> Json:
+    """Return the schema of a global parameter; the types that are not recorded are text."""
+    parameter = parameter if isinstance(parameter, dict) else {}
+    said = str(parameter.get("type", ""))
+    typed = _TYPES.get(said.casefold(), {"type": "string"} if said else {})
+    return {"description": parameter.get("description") or "", **typed}
 
 
 def _define_row(columns: Mapping[str, Json]) -> Json:
