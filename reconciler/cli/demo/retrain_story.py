@@ -177,6 +177,8 @@ def _declare_refused(stage: Stage) -> None:
     *_, last = (one for one in lines if one.get("topic") == "evaluation")
     file = stage.folder / "manifests" / "census.yaml"
     text = file.read_text(encoding="utf-8")
+    # The annotations are the lineage of the model before.
+    text = re.sub(r"^  annotations:\n(    lineage/.*\n)+", "", text, flags=re.MULTILINE)
     text = re.sub(r"uri: .*", f"uri: {last['data']['uri']}", text)
     digest = last["subject"].removeprefix("sha256:")
     file.write_text(re.sub(r"sha256: .*", f"sha256: {digest}", text), encoding="utf-8")
