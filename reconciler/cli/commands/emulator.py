@@ -47,9 +47,9 @@ The file of --world is YAML:
       kind: training
       training:                 # without it, the service runs no batch jobs
         label: COLUMN           # what a model predicts
-        data: PORT              # without it, from the address in the parameter URI
+        data: PORT              # else the parameter URI names the address
         rows: PORT              # without it, a fifth of the data is evaluated
-        outputs: {PORT: model}  # each port with its role: model, evaluation or scored
+        outputs: {PORT: model}  # a role for each: model, evaluation or scored
         parameters: [NAME]
 Each service has an endpoint "default". A workspace or a service that is
 already in the folder of --data is not changed. The default of --world is:
