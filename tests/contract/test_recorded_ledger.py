@@ -1,10 +1,11 @@
-"""A ledger and two plans that an earlier build of this program wrote: every later one reads them.
+"""A ledger and three plans that an earlier build of this program wrote: every later one reads them.
 
 `recorded-ledger` is what the runs of one project left: web services that were created, adopted,
 changed, deleted and forgotten, a Classic endpoint with a token, a fleet of which one member failed
 and one was taken away, an apply that was killed and recovered, an archive with an open intent, and
 an apply that was killed at the end. `history.json` and `compacted.jsonl` are what that build made
-of it by `history --json` and `ledger compact`. Nothing here is ever written anew.
+of it by `history --json` and `ledger compact`. `retrained.plan` gives a service a retrained model
+and is of a build that did not show the verdicts of its gate. Nothing here is ever written anew.
 """
 
 import json
@@ -88,7 +89,7 @@ def test_a_recorded_ledger_goes_on(ledger: FileLedger, compacted: bool) -> None:
     assert (verify_report.entries, verify_report.intents, verify_report.findings) == (20, 19, ())
 
 
-@pytest.mark.parametrize("name", ["saved.plan", "back.plan"])
+@pytest.mark.parametrize("name", ["saved.plan", "back.plan", "retrained.plan"])
 def test_a_recorded_plan_is_read_and_shown_as_it_is(folder: Path, name: str) -> None:
     text = (RECORDED / name).read_text()
     assert read_plan(text)[1] == json.loads(text)["plan_digest"]

@@ -92,11 +92,13 @@ def _must_see(plan: Plan, groups: Sequence[Group]) -> Iterator[str]:
         who = _who(group, _MOST_NAMED)
         if group.step.action in {Action.DELETE, Action.REPLACE}:
             yield f"\n> ⚠ {who}: {_SAID[group.step.action]}"
-        for line in list_refused(group.step, group.steps):
-            yield f"\n> ⚠ {who}: {code(line)}"
         for change in group.step.changes:
             if is_final(change):
                 yield f"\n> ⚠ {who}: cannot be undone: {code(show_path(change.path))}"
+    # After what cannot be undone, which must not be cut off by a thousand of these lines.
+    for group in groups:
+        for line in list_refused(group.step, group.steps):
+            yield f"\n> ⚠ {_who(group, _MOST_NAMED)}: {code(line)}"
 
 
 def _who(group: Group, most: int) -> str:
