@@ -36,6 +36,7 @@ from reconciler.plans.gates import Outcome, Verdict, format_rule, judge, judge_i
 EVALUATION: Final = "evaluation"
 _Facts: TypeAlias = Mapping[tuple[str, str], Fact]
 _NOT_RECORDED: Final = "no evaluation of the model is recorded"
+_NOT_PINNED: Final = "its bytes are not known: set sha256 beside its uri"
 
 
 @dataclass(frozen=True)
@@ -77,14 +78,17 @@ class Gates:
     def _judge_model(
         self, step: Step, model: ModelChange, promoting: Sequence[Retraining]
     ) -> Iterator[JudgedRule]:
-        digest = model.digest_after or self._find_pin(step, model)
-        if not promoting or self._was_applied(step, model, digest):
+        pin = self._find_pin(step, model)
+        if not promoting or self._was_applied(step, model, model.digest_after or pin):
             return
+        # Anyone who can write a blob can also write another digest beside it.
+        digest = model.digest_after if model.trust == "streamed" else pin
         fact = self.facts.get((EVALUATION, digest)) if digest else None
         if fact is None:
             if not _creates(step):
+                reason = _NOT_RECORDED if digest else _NOT_PINNED
                 yield from (
-                    _write(one, None, Verdict(rule, Outcome.NOT_EVALUATED, _NOT_RECORDED, {}))
+                    _write(one, None, Verdict(rule, Outcome.NOT_EVALUATED, reason, {}))
                     for one in promoting
                     for rule in one.gate
                 )

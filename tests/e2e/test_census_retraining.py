@@ -307,6 +307,22 @@ def test_the_gate_is_judged_again_where_a_saved_plan_is_applied(story: Story) ->
     assert "the gate decides otherwise about its new model now" in done.err
     story.change("manifests/census-retraining.yaml", "min: 0.7", "min: 0.8")
     assert story.run("apply", "saved.plan").code == 0
+    # The plan has done its step, whatever the rules are since.
+    story.change("manifests/census-retraining.yaml", "min: 0.8", "min: 1.5")
+    done = story.run("apply", "saved.plan")
+    assert done.code == 0, done.said
+    assert "this plan has already done it" in done.said
+
+
+def test_a_project_can_forbid_to_lift_the_gate(story: Story) -> None:
+    spoil(story)
+    lifted = (*LIFT, "--reason", "why")
+    assert story.run("plan", *lifted, "--out", "saved.plan").code == 0
+    story.change("reconciler.yaml", "guards: {", "guards: {allow: [deletes], ")
+    assert "does not let this guard be lifted" in story.run("plan", *lifted).err
+    done = story.run("apply", "saved.plan", "--detailed-exitcode")
+    assert done.code == 3, done.said
+    assert "the gate refuses its new model" in done.err
 
 
 def test_a_plan_that_claims_other_verdicts_or_no_reason_is_refused(story: Story) -> None:

@@ -684,6 +684,16 @@ def test_a_fleet_trains_one_model_for_each_member(training: Training) -> None:
     plan = json.loads(training.run("plan", "--json", "--allow", "updates").out)
     changed = {one["address"] for one in plan["resource_changes"]}
     assert changed >= {f"WebService/{training.name}-f{number}" for number in (1, 2, 3)}
+    # Members with equal verdicts are one row.
+    text = training.run("plan", "--allow", "updates").out
+    assert text.count("gate pass: AUC min 0.8: ") == 1, text
+    fleet = training.folder / "manifests/retraining.yaml"
+    fleet.write_text(fleet.read_text().replace("min: 0.8", "min: 1.5"))
+    refused = training.run("plan", "--allow", "updates")
+    assert refused.out.count("gate fail: AUC min 1.5: ") == 1
+    assert "3 resources: the gate refuses its new model" in refused.out
+    lift = ("--allow", "updates", "--allow", "gate=Fleet/served", "--reason", "why")
+    assert training.run("plan", *lift, "--detailed-exitcode").code == 2
 
 
 def interrupt(training: Training, jobs: int, *arguments: str) -> tuple[int, str]:

@@ -77,7 +77,8 @@ def evaluation(digest: str, auc: float, run: str = "r2", **more: object) -> Fact
 
 def update(digest: str = AFTER, before: str = BEFORE) -> Step:
     made = step(live(realtimeConfiguration={"maxConcurrentCalls": 10}), SPEC)
-    model = replace(made.models[0], digest_before=before, digest_after=digest, trust="streamed")
+    trust = "streamed" if digest else ""
+    model = replace(made.models[0], digest_before=before, digest_after=digest, trust=trust)
     return replace(made, models=(model,))
 
 
@@ -124,13 +125,16 @@ def test_a_model_without_an_evaluation_is_refused_unless_it_is_the_first() -> No
         ("AUC min 0.85", "not evaluated", True)
     ]
     assert verdicts(update(""), MIN, facts=[evaluation(AFTER, 0.9)]) == ["not evaluated"]
+    assert verdicts(update(), MIN, facts=[evaluation(BEFORE, 0.9)]) == ["not evaluated"]
     created = step(ABSENT, {**SPEC, "definition": definition(OLD)})
     assert verdicts(created, MIN) == []
 
 
 def test_the_first_model_is_judged_by_its_own_numbers_only() -> None:
     created = step(ABSENT, {**SPEC, "definition": definition(OLD)})
-    created = replace(created, models=(replace(created.models[0], digest_after=AFTER),))
+    created = replace(
+        created, models=(replace(created.models[0], digest_after=AFTER, trust="streamed"),)
+    )
     facts = [evaluation(AFTER, 0.8)]
     assert judge(created, [retraining(MIN, REGRESSION, MARGIN)], facts)[0] == [
         ("AUC min 0.85", "fail", True)
@@ -229,6 +233,17 @@ def test_a_pin_is_the_digest_of_a_model_that_is_not_looked_up() -> None:
     assert judge(made, [retraining(MIN)], facts, pins={made.resource: [elsewhere]})[0] == [
         ("AUC min 0.85", "not evaluated", True)
     ]
+
+
+@pytest.mark.parametrize("trust", ["metadata", "md5", "none", ""])
+def test_a_digest_that_an_uploader_can_write_is_not_that_of_an_evaluated_model(trust: str) -> None:
+    made = update()
+    made = replace(made, models=(replace(made.models[0], trust=trust),))
+    facts = {("evaluation", AFTER): evaluation(AFTER, 0.9)}
+    (judged,), (found,) = judge_models([made], [retraining(MIN)], facts, {}, {})
+    (said,) = judged.models[0].gates
+    assert said.reason == "its bytes are not known: set sha256 beside its uri"
+    assert "set sha256 beside its uri" in found.detail[0]
 
 
 def test_only_the_retraining_that_promotes_to_the_model_judges_it() -> None:
