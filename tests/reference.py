@@ -41,9 +41,9 @@ _ENDS: Final = {
     "refused": "A guard refuses the plan. Nothing was written.",
     "stale": "Live is not what the saved plan relies on. That step was not written.",
     "locked": "Another process holds the lock of the ledger.",
-    "incomplete": "Some steps failed or were not started.",
+    "incomplete": "Some steps failed or were not started, or an old model answers.",
     "rolled-back": "A step failed, and the steps before it were undone.",
-    "evidence-incomplete": "Something could not be read, so that neither is proven.",
+    "evidence-incomplete": "Something could not be read, so that nothing is proven of it.",
     "interrupted": "Ctrl-C or SIGTERM ended it.",
 }
 _VARIABLES: Final = {

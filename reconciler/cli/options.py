@@ -48,7 +48,7 @@ _DETAILED_APPLY = click.option(
     expose_value=False,
     help="Exit with 0 for a complete apply or no changes, 1 for an error, 3 for a plan that a guard"
     " refuses, 4 for a stale plan, 5 for a held lock, 6 for an incomplete apply, 7 for a failed"
-    " apply that was rolled back.",
+    " apply that was rolled back, 8 if it is not proven which model answers.",
 )
 _DETAILED_DRIFT = click.option(
     "--detailed-exitcode",

@@ -12,10 +12,11 @@ from reconciler.manifests import Loaded
 from reconciler.manifests.editing import Edit
 from reconciler.manifests.editing.accept import Acceptance, PlacedEdit
 from reconciler.manifests.editing.members import CellEdit
-from reconciler.model import ABSENT, Absent, Address, Manifest
+from reconciler.model import ABSENT, Absent, Address, Fact, Manifest
 from reconciler.model.training import Promotion, Retraining
 from reconciler.package_data import read_schema
 from reconciler.plans.gates import Candidate
+from reconciler.plans.recorded_gates import EVALUATION
 from reconciler.ports import Kind
 from reconciler.render.training import EditedPlace, format_metrics
 
@@ -93,6 +94,14 @@ def describe_lineage(retraining: Address, candidate: Candidate) -> Mapping[str, 
         "parent": candidate.parent,
     }
     return {name: value or ABSENT for name, value in said.items()}
+
+
+def recall_metrics(facts: Mapping[tuple[str, str], Fact], digest: str) -> Mapping[str, float]:
+    """Returns the recorded metrics of the model with a digest; empty if none are recorded."""
+    fact = facts.get((EVALUATION, digest))
+    metrics = fact.data.get("metrics") if fact is not None else None
+    found = metrics.items() if isinstance(metrics, dict) else ()
+    return {name: float(value) for name, value in found if type(value) in {int, float}}
 
 
 def _name_prefix(promotion: Promotion, models: int) -> str:

@@ -14,7 +14,13 @@ from pathlib import Path
 
 from reconciler.blobs.training import TrainingBlobs
 from reconciler.cli.context import Invocation
-from reconciler.cli.promotion import describe_places, find_fleets, list_edits, sort_edits
+from reconciler.cli.promotion import (
+    describe_places,
+    find_fleets,
+    list_edits,
+    recall_metrics,
+    sort_edits,
+)
 from reconciler.cli.rewrite import rewrite
 from reconciler.cli.wiring import Assembly, lock_ledger
 from reconciler.engine.pool import ResumableTask
@@ -32,18 +38,19 @@ from reconciler.engine.training.run import (
     name_run,
 )
 from reconciler.engine.training.verifying import (
+    GoldenRows,
     Question,
     find_digest,
     is_unreachable_now,
     read_golden_rows,
     watch,
 )
-from reconciler.errors import ReconcilerError, ServiceMissing
+from reconciler.errors import ManifestInvalid, ReconcilerError, ServiceMissing
 from reconciler.kinds.data_plane import open_address
 from reconciler.manifests.editing.accept import PlacedEdit, apply_edits, place_in_items
 from reconciler.manifests.proposal import Committed, Repository
 from reconciler.manifests.secrets import resolve_known
-from reconciler.model import Address, Manifest, Resource
+from reconciler.model import Address, Finding, Manifest, Resource
 from reconciler.model.training import Retraining
 from reconciler.plans.gates import Candidate
 from reconciler.plans.proof import Verification
@@ -224,11 +231,11 @@ class Trainer:
     def verify_all(self, manifests: Sequence[Manifest]) -> Iterator[Verification]:
         """Prove which model answers for each resource with `spec.verify`, in their order."""
         snapshot = self._assembly.load_snapshot()
-        root = Path(self._assembly.project.root)
+        rows = self._read_golden_rows(manifests)
 
         def work(one: Manifest) -> ResumableTask[Verification]:
             question = Question(
-                read_golden_rows(root, one),
+                rows[one.address],
                 find_digest(snapshot, one),
                 snapshot.facts,
                 lambda within_s: self._open_scorer(one.address, within_s),
@@ -237,6 +244,19 @@ class Trainer:
 
         found = {one.address: one for one in self.runtime.run_resumable(work, manifests)}
         return (found[one.address] for one in manifests)
+
+    def _read_golden_rows(self, manifests: Sequence[Manifest]) -> Mapping[Address, GoldenRows]:
+        """The rows of each; raises ManifestInvalid with a finding for each that is not readable."""
+        root, findings = Path(self._assembly.project.root), list[Finding]()
+        found: dict[Address, GoldenRows] = {}
+        for one in manifests:
+            try:
+                found[one.address] = read_golden_rows(root, one)
+            except ReconcilerError as error:
+                findings += error.findings()
+        if findings:
+            raise ManifestInvalid(tuple(findings))
+        return found
 
     def propose(
         self,
@@ -262,13 +282,17 @@ class Trainer:
         edits = sort_edits(placed, accepted)
         texts = self._find_texts(placed)
         made = Committed("")
+        if texts and commit:
+            Repository(root).check_committed(texts)
         if texts and not branch:
             self._write(texts, {one.manifest.address for one in placed})
         if texts and commit:
             proposed = [(one, candidates[one]) for one in edits if edits[one]]
             trailer = write_trailer([one.address for one in retrainings])
-            repository = Repository(root)
-            made = repository.commit(texts, write_message(proposed, trailer), branch, trailer)
+            facts = self._assembly.load_snapshot().facts
+            before = {one.parent: recall_metrics(facts, one.parent) for _, one in proposed}
+            message = write_message(proposed, trailer, before)
+            made = Repository(root).commit(texts, message, branch, trailer)
         return [
             TrainingResult(
                 one.address,
@@ -291,8 +315,18 @@ class Trainer:
         """Raise ReconcilerError, before a job is started, if its result could not be committed."""
         repository = Repository(Path(self._assembly.project.root))
         repository.check_clean()
+        repository.check_author()
+        files = (self._list_files(one.resource) for each in retrainings for one in each.promote)
+        repository.check_committed({path for each in files for path in each})
         if branch:
             repository.check_branch(branch, write_trailer([one.address for one in retrainings]))
+
+    def _list_files(self, address: Address) -> Iterator[Path]:
+        """The files in which the model of a resource can be: its manifest, and its item's file."""
+        manifest, root = self._find_manifest(address), Path(self._assembly.project.root)
+        yield root / manifest.file
+        if manifest.member is not None:
+            yield root / manifest.member.place.file
 
     def _write(self, texts: Mapping[Path, str], written: Collection[Address]) -> None:
         rewrite(self._invocation, self._assembly, self.runtime, texts, written)

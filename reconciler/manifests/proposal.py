@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
 from reconciler.errors import ReconcilerError
+from reconciler.files import resolve_path
 from reconciler.model.values import dataclass
 
 _GIT_WITHIN_S: Final = 60
@@ -22,6 +23,9 @@ _PLACES: Final = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_P
 _SUBJECT: Final = "git"
 # The message of a proposal has a line with this word and the digest of the model.
 DIGEST: Final = "sha256 "
+# The line before the last one names the tree of the commit: a commit that somebody amended has
+# another tree.
+_TREE: Final = "Reconciler-Tree: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,32 @@ class Repository:
         if changed:
             raise ReconcilerError(
                 f"the work tree has changes that are not committed: {changed[0][3:][:100]}",
+                subject=_SUBJECT,
+                next_step="Commit or stash them first.",
+            )
+
+    def check_author(self) -> None:
+        """Raise ReconcilerError if git does not know who commits."""
+        self._ask("var", "GIT_AUTHOR_IDENT")
+        self._ask("var", "GIT_COMMITTER_IDENT")
+
+    def check_committed(self, files: Collection[Path]) -> None:
+        """Raise ReconcilerError unless each file is in the commit as it is in the work tree.
+
+        A proposal must hold nothing but its own edits.
+        """
+        for path in files:
+            if not self._find_entry(self._name(path)):
+                raise ReconcilerError(
+                    "the file is not in the commit, so a proposal would add the whole file",
+                    subject=str(path),
+                    next_step="Commit it first.",
+                )
+        names = [str(path) for path in files]
+        changed = self._ask("status", "--porcelain", "--", *names).splitlines() if names else []
+        if changed:
+            raise ReconcilerError(
+                f"the file has changes that are not committed: {changed[0][3:][:100]}",
                 subject=_SUBJECT,
                 next_step="Commit or stash them first.",
             )
@@ -83,6 +113,7 @@ class Repository:
         With a branch the work tree stays as it is; without one the files must be written already.
         """
         tree = self._write_tree(texts)
+        message = _name_tree(message, tree, trailer)
         if not branch:
             commit = self._ask("commit-tree", tree, "-p", self._head, given=message).strip()
             self._ask("update-ref", "-m", "reconciler retrain", "HEAD", commit, self._head)
@@ -105,8 +136,8 @@ class Repository:
 
     def _is_proposal(self, tip: str, trailer: str) -> bool:
         """Whether a commit is a proposal on a commit that we have, merged since or not."""
-        lines = self._ask("log", "-1", "--format=%B", tip).strip().splitlines()
-        if not lines or lines[-1] != trailer:
+        said = self._ask("log", "-1", "--format=%T%n%B", tip).strip().splitlines()
+        if said[-2:] != [f"{_TREE}{said[0]}", trailer]:
             return False
         base = self._ask("merge-base", tip, self._head).strip()
         own = self._ask("rev-list", "--count", f"{base}..{tip}").strip() if base else ""
@@ -122,11 +153,27 @@ class Repository:
             index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
             self._ask("read-tree", self._head, more=index)
             for path, text in texts.items():
-                blob = self._ask("hash-object", "-w", "--stdin", given=text).strip()
-                name = path.resolve().relative_to(self._top.resolve()).as_posix()
-                entry = f"100644,{blob},{name}"
+                name = self._name(path)
+                # The filters of .gitattributes apply, as they do to `git add`.
+                blob = self._ask("hash-object", "-w", "--stdin", f"--path={name}", given=text)
+                mode = self._find_entry(name).partition(" ")[0] or "100644"
+                entry = f"{mode},{blob.strip()},{name}"
                 self._ask("update-index", "--add", "--cacheinfo", entry, more=index)
             return self._ask("write-tree", more=index).strip()
+
+    def _name(self, path: Path) -> str:
+        """The name of a file from the top of the repository; follows links."""
+        found = resolve_path(path)
+        if not found.is_relative_to(resolve_path(self._top)):
+            message = "the file is outside the git repository, so it cannot be committed"
+            step = "Move it into the repository, or leave out --commit and --branch."
+            raise ReconcilerError(message, subject=str(path), next_step=step)
+        return found.relative_to(resolve_path(self._top)).as_posix()
+
+    def _find_entry(self, name: str) -> str:
+        """The mode, the type and the id of a file in the current commit; "" without it."""
+        top = ("--full-tree", "--format=%(objectmode) %(objecttype) %(objectname)")
+        return self._ask("ls-tree", *top, self._head, "--", f":(top,literal){name}").strip()
 
     def _ask(self, *arguments: str, given: str = "", more: Mapping[str, str] | None = None) -> str:
         """Returns what git prints; raises ReconcilerError with the first line of its error."""
@@ -150,3 +197,8 @@ class Repository:
             step = "Work in a git repository that has a commit, with user.name and user.email set."
             raise ReconcilerError(message, subject=_SUBJECT, next_step=step)
         return done.stdout.decode(errors="replace")
+
+
+def _name_tree(message: str, tree: str, trailer: str) -> str:
+    """Returns the message with the tree of its commit before the last line."""
+    return f"{message.rstrip().removesuffix(trailer)}{_TREE}{tree}\n{trailer}\n"

@@ -194,6 +194,14 @@ class Snapshot:
         """The address under which a resource was applied: its own, unless it is a former one."""
         return self.former.get(address, address)
 
+    def list_facts(self, topic: str) -> Iterator[tuple[Address, Fact]]:
+        """Yields the last facts of a topic about resources, each by its current address."""
+        current = {old: new for new, old in self.moved.items()}
+        for (about, subject), fact in self.facts.items():
+            if about == topic:
+                address = Address.parse(subject)
+                yield current.get(address, address), fact
+
     def of_resources(self, resources: Iterable[Resource]) -> Snapshot:
         """The same moment, for addresses that mean these resources now.
 

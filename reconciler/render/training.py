@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal
 
 from reconciler.model import Address, Json
@@ -149,16 +149,21 @@ def results_document(results: Sequence[TrainingResult]) -> Json:
     return {"format_version": FORMAT_VERSION, "results": [result_document(one) for one in results]}
 
 
-def write_message(proposed: Sequence[tuple[Address, Candidate]], trailer: str) -> str:
+def write_message(
+    proposed: Sequence[tuple[Address, Candidate]],
+    trailer: str,
+    before: Mapping[str, Mapping[str, float]],
+) -> str:
     """Returns the message of a commit that proposes models, with the evidence for each.
 
     `trailer` is the result of `write_trailer`, by which a later run recognises its own branch.
+    `before` has the recorded metrics of the models before, by their digest.
     """
     first = f"the model of {proposed[0][0]}"
     models = first if len(proposed) == 1 else f"{len(proposed)} new models"
     lines = [f"Serve {models}"]
     for address, candidate in proposed:
-        lines += ["", *_describe(address, candidate)]
+        lines += ["", *_describe(address, candidate, before.get(candidate.parent, {}))]
     body = "\n".join("".join(c for c in line if c.isprintable()) for line in lines)
     return f"{body.rstrip()}\n\n{trailer}\n"
 
@@ -170,17 +175,32 @@ def write_trailer(retrainings: Sequence[Address]) -> str:
     return f"{TRAILER}: {names}{more}"
 
 
-def _describe(address: Address, candidate: Candidate) -> Iterator[str]:
+def _describe(address: Address, candidate: Candidate, before: Mapping[str, float]) -> Iterator[str]:
     yield f"{address}, run {candidate.run}"
     yield f"sha256 {candidate.digest.removeprefix('sha256:')}"
     if candidate.parent:
         yield f"before {candidate.parent.removeprefix('sha256:')}"
     yield f"job    {candidate.job}"
     yield from (f"data   {port} {one}" for port, one in sorted((candidate.data or {}).items()))
-    width = max((len(name) for name in candidate.metrics), default=0)
-    yield from (f"{name:<{width}}  {value:.6g}" for name, value in candidate.metrics.items())
+    if candidate.metrics:
+        yield ""
+        yield from _list_metrics(candidate.metrics, before)
+    if candidate.verdicts:
+        yield ""
     for one in candidate.verdicts:
         yield f"{one.outcome.value}: {format_rule(one.rule)}: {one.reason}"
+
+
+def _list_metrics(after: Mapping[str, float], before: Mapping[str, float]) -> Iterator[str]:
+    """Yields a table: each metric of the model, and of the model before if they are recorded."""
+    rows = [("metric", "before", "after")] if before else [("metric", "", "after")]
+    for name, value in after.items():
+        old = f"{before[name]:.6g}" if name in before else "-"
+        rows.append((name, old if before else "", f"{value:.6g}"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [one.ljust(width) for one, width in zip(row, widths, strict=True) if width]
+        yield "  ".join(cells).rstrip()
 
 
 def render_verifications(found: Sequence[Verification], paint: Paint) -> str:
@@ -197,10 +217,11 @@ def render_verifications(found: Sequence[Verification], paint: Paint) -> str:
     return "\n".join(lines)
 
 
-def verifications_document(found: Sequence[Verification]) -> Json:
-    """Returns the proofs as JSON."""
+def verifications_document(found: Sequence[Verification], outcome: str) -> Json:
+    """Returns the proofs as JSON, with the result of the command in one word."""
     return {
         "format_version": FORMAT_VERSION,
+        "outcome": outcome,
         "resources": [
             {
                 "address": str(one.address),

@@ -182,6 +182,30 @@ def test_rows_that_cannot_be_read_stop_the_apply_before_a_write(tmp_path: Path) 
         assert story.emulator.model("census") == old
 
 
+def test_a_rollback_is_proven_by_the_answers_of_the_old_model(tmp_path: Path) -> None:
+    with open_story(tmp_path) as story:
+        story.apply()
+        done = story.run("rollback", "WebService/census", "--auto-approve", "--detailed-exitcode")
+        assert done.code == 0, done.said
+        assert PROVEN in done.said
+
+
+def test_a_renamed_resource_is_still_to_be_proven(tmp_path: Path) -> None:
+    with open_story(tmp_path, on("stale-model", "PATCH", seconds=600)) as story:
+        assert story.run("apply", "--auto-approve", "--detailed-exitcode").code == 6
+        story.change("manifests/census.yaml", "  name: census", "  name: people")
+        story.change("manifests/census.yaml", "spec:\n", "spec:\n  resource: {name: census}\n")
+        story.change("manifests/census-retraining.yaml", "WebService/census,", "WebService/people,")
+        story.change(
+            "reconciler.yaml",
+            "\nspec:\n",
+            "\nspec:\n  moved: [{from: WebService/census, to: WebService/people}]\n",
+        )
+        done = story.run("apply", "--auto-approve", "--detailed-exitcode")
+        assert done.code == 6, done.said
+        assert "WebService/people: not applied" in done.out
+
+
 def test_a_resource_without_rows_is_not_scored(tmp_path: Path) -> None:
     with open_story(tmp_path) as story:
         text = (story.folder / "manifests/census.yaml").read_text()

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -359,6 +360,82 @@ def test_a_branch_whose_proposal_was_merged_is_used_again(training: Training, ho
     done = training.run("retrain", "census", "--branch", "retrain/census")
     assert "the branch retrain/census is checked out" in done.err
     assert training.count_calls("POST", "/jobs") == 2
+
+
+def test_the_message_has_the_metrics_before_and_after(training: Training) -> None:
+    make_repository(training)
+    first = training.retrain("--commit")
+    message = training.git("log", "-1", "--format=%B")
+    assert re.search(r"^metric +after$", message, re.MULTILINE)
+    assert training.run("apply", "--auto-approve").code == 0
+    (training.folder / "manifests/census.csv").write_bytes(people(seed=5))
+    training.git("commit", "-qam", "newer data")
+    second = training.retrain("--branch", "retrain/census")
+    message = training.git("log", "-1", "--format=%B", "retrain/census")
+    assert re.search(r"^metric +before +after$", message, re.MULTILINE)
+    pair = f"{first['metrics']['AUC']:.6g} +{second['metrics']['AUC']:.6g}"
+    assert re.search(rf"^AUC +{pair}$", message, re.MULTILINE)
+    assert f"sha256 {second['digest'][7:]}\nbefore {first['digest'][7:]}\n" in message
+    for gate in second["gates"]:
+        assert f"{gate['verdict']}: {gate['rule']}: {gate['reason']}" in message
+    assert f"data   input1 {second['inputs']['input1']}" in message
+
+
+def test_a_proposal_that_somebody_amended_is_their_work(training: Training) -> None:
+    make_repository(training)
+    training.retrain("--branch", "retrain/census")
+    training.git("checkout", "-q", "retrain/census")
+    file = training.folder / "manifests/live.yaml"
+    file.write_text(f"{file.read_text()}# a reviewer\n")
+    training.git("commit", "-qa", "--amend", "--no-edit")
+    training.git("checkout", "-q", "main")
+    tip = training.git("rev-parse", "retrain/census")
+    done = training.run("retrain", "census", "--again", "--branch", "retrain/census")
+    assert "the branch retrain/census exists and holds other work" in done.err
+    assert training.git("rev-parse", "retrain/census") == tip
+
+
+def test_a_commit_keeps_the_mode_and_the_line_ends_of_the_repository(training: Training) -> None:
+    file = training.folder / "manifests/live.yaml"
+    file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
+    file.chmod(0o755)
+    (training.folder / ".gitattributes").write_text("*.yaml text eol=crlf\n")
+    make_repository(training)
+    training.retrain("--branch", "retrain/census")
+    diff = training.git("diff", "main", "retrain/census")
+    assert "old mode" not in diff
+    removed = re.findall(r"^-(\S*:| +uri:)", diff, re.MULTILINE)
+    assert [line.strip() for line in removed] == ["metadata:", "uri:"]
+    entry = training.git("ls-tree", "retrain/census", "--", "manifests/live.yaml")
+    assert entry.startswith("100755 blob")
+    assert training.git("status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize("how", ["untracked", "ignored"])
+def test_a_manifest_that_is_not_in_the_commit_is_refused_before_a_job(
+    training: Training, how: str
+) -> None:
+    make_repository(training)
+    training.git("rm", "-q", "--cached", "manifests/live.yaml")
+    if how == "ignored":
+        (training.folder / ".gitignore").write_text(".reconciler/\nlive.yaml\n")
+    training.git("add", ".gitignore")
+    training.git("commit", "-qm", "without it")
+    done = training.run("retrain", "census", "--branch", "retrain/census")
+    assert "the file is not in the commit" in done.err
+    assert training.count_calls("POST", "/jobs") == 0
+
+
+def test_who_commits_must_be_known_before_a_job(training: Training) -> None:
+    make_repository(training)
+    training.git("config", "--unset", "user.name")
+    training.git("config", "--unset", "user.email")
+    training.git("config", "user.useConfigOnly", "true")
+    env = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}
+    done = run(training.folder, "retrain", "census", "--commit", env=env)
+    assert done.code == 1
+    assert "with user.name and user.email set" in done.err
+    assert training.count_calls("POST", "/jobs") == 0
 
 
 def test_work_of_others_is_not_replaced_and_a_dirty_tree_refuses(training: Training) -> None:

@@ -44,6 +44,7 @@ def verify(
     """
     import json
 
+    from reconciler.cli.exit_codes import get_exit_code
     from reconciler.cli.streams import print_json
     from reconciler.cli.training import Trainer
     from reconciler.cli.wiring import assemble
@@ -55,12 +56,15 @@ def verify(
     assembly = assemble(invocation, [])
     manifests = _select(assembly, addresses)
     found = list(Trainer(invocation, assembly).verify_all(manifests))
+    word = _classify(found)
     invocation.clear_progress()
     if form == "json":
-        print_json(escape_json(json.dumps(verifications_document(found), indent=2)))
+        print_json(escape_json(json.dumps(verifications_document(found, word), indent=2)))
     else:
         click.echo(render_verifications(found, invocation.paint()), color=True)
-    _finish(invocation, found)
+    code = get_exit_code(word, detailed=invocation.detailed_exitcode)
+    if code:
+        click.get_current_context().exit(code)
 
 
 def _select(assembly: Assembly, addresses: Sequence[str]) -> list[Manifest]:
@@ -81,15 +85,11 @@ def _select(assembly: Assembly, addresses: Sequence[str]) -> list[Manifest]:
     return [able[one] for one in named] if named else [*able.values()]
 
 
-def _finish(invocation: Invocation, found: Sequence[Verification]) -> None:
-    from reconciler.cli.exit_codes import get_exit_code
+def _classify(found: Sequence[Verification]) -> ExitWord:
+    """The result of the command in one word."""
     from reconciler.plans.proof import Proof
 
-    word: ExitWord = "in-sync"
     if any(one.proof is Proof.OLD for one in found):
-        word = "incomplete"
-    elif any(one.proof is not Proof.PROVEN for one in found):
-        word = "evidence-incomplete"
-    code = get_exit_code(word, detailed=invocation.detailed_exitcode)
-    if code:
-        click.get_current_context().exit(code)
+        return "incomplete"
+    proven = all(one.proof is Proof.PROVEN for one in found)
+    return "in-sync" if proven else "evidence-incomplete"

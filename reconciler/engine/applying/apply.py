@@ -159,7 +159,7 @@ def _make_prover(
 ) -> Prover | None:
     """Return what verifies models; None, without an import, if nothing asks for it."""
     addresses = {one.resource.address for one in steps if one.models}
-    addresses |= {Address.parse(subject) for topic, subject in snapshot.facts if topic == PROOFS}
+    addresses |= {address for address, _ in snapshot.list_facts(PROOFS)}
     asking = [
         one for one in declared.manifests if one.address in addresses and "verify" in one.spec
     ]

@@ -56,10 +56,9 @@ def list_due(snapshot: Snapshot) -> Iterator[tuple[Address, Mapping[str, Json]]]
 
     A proof is due as long as the model that it is about is the last applied one.
     """
-    for (topic, subject), fact in snapshot.facts.items():
-        if topic != PROOFS or fact.data.get("proof") not in _OPEN:
+    for address, fact in snapshot.list_facts(PROOFS):
+        if fact.data.get("proof") not in _OPEN:
             continue
-        address = Address.parse(subject)
         last_applied = snapshot.last_applied_by_address.get(address)
         if last_applied is None or not last_applied.has_id(str(fact.data.get("id"))):
             continue
