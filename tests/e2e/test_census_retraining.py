@@ -487,3 +487,13 @@ def test_the_pipeline_of_data_factory_is_drift_whose_cure_is_named(
     assert f"uri: {model}\n      sha256: {hashlib.sha256(trained).hexdigest()}\n" in manifest
     assert story.run("plan", "--detailed-exitcode").code == 0
     assert story.emulator.model("census") == model
+    # The next run writes another model to the same address.
+    story.change("manifests/census.csv", "Self-emp", "State-gov")
+    story.run_batch(train["webServiceInputs"], train["webServiceOutputs"])
+    story.update_model(method, update["trainedModelName"], model)
+    done = story.run("drift", "--detailed-exitcode")
+    assert done.code == 2
+    assert "# WebService/census: artifact-mutated, last applied " in done.out
+    assert "resolve: reconciler drift --accept WebService/census\n" in done.out
+    assert story.run("drift", "--accept", "WebService/census").code == 0
+    assert story.run("drift", "--detailed-exitcode").code == 0
