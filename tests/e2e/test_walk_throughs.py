@@ -67,7 +67,8 @@ class Rentals:
 
     def serve(self) -> Json:
         model = {"uri": self.uri("${code}/first.ilearner"), "sas": {"env": "MODELS_SAS"}}
-        return {"trainedModels": {MODEL: model}}
+        verify = {"rows": "golden.csv", "label": "rentals"}
+        return {"trainedModels": {MODEL: model}, "verify": verify}
 
     def train(self, url: str) -> Json:
         ports = {"model": ("output2", "ilearner"), "evaluation": ("output1", "csv")}
@@ -110,8 +111,21 @@ class Rentals:
     def run(self, *arguments: str) -> Done:
         return run(self.folder, *arguments, env=self.env)
 
-    def retrain(self, name: str) -> Json:
-        done = self.run("retrain", name, "--json")
+    def give(self, endpoint: str, uri: str) -> None:
+        """Give a model to an endpoint as the activity of Data Factory does."""
+        base, _, path = uri.partition("/devstoreaccount1/")
+        location = {
+            "BaseLocation": f"{base}/",
+            "RelativeLocation": f"devstoreaccount1/{path}",
+            "SasBlobToken": f"?{self.env['MODELS_SAS']}",
+        }
+        path = f"/workspaces/{WORKSPACE}/webservices/{PREDICTIVE}/endpoints/{endpoint}"
+        body = {"Resources": [{"Name": MODEL, "Location": location}]}
+        status, answer, _ = self.emulator.send("PATCH", f"{self.emulator.url}{path}", body)
+        assert status < 300, answer
+
+    def retrain(self, name: str, *options: str) -> Json:
+        done = self.run("retrain", name, *options, "--json")
         assert '"results"' in done.out, done.said
         return json.loads(done.out)["results"]
 
@@ -173,6 +187,22 @@ def test_one_experiment_makes_a_model_for_each_endpoint(tmp_path: Path) -> None:
         done = world.run("apply", "--auto-approve")
         assert "Resources: 0 added, 1 changed, 0 destroyed." in done.out, done.said
         assert world.score("rentalloc001", 10) != before
+
+
+def test_only_answers_show_a_second_writer_of_a_model_that_is_not_shown(tmp_path: Path) -> None:
+    with open_rentals(tmp_path) as world:
+        world.upload(seed=1)
+        world.run("retrain", "--fleet", "trained")
+        assert world.run("apply", "--auto-approve").code == 0
+        good = world.score("rentalloc001", 30)
+        done = world.run("verify", "Endpoint/rentalloc001")
+        assert done.out == "Endpoint/rentalloc001: proven: 80 rows are answered as recorded\n"
+        (other,) = world.retrain("train002", "--again")
+        world.give("rentalloc001", other["uri"])
+        assert world.score("rentalloc001", 30) != good
+        assert world.run("drift", "--detailed-exitcode").code == 0
+        done = world.run("verify", "Endpoint/rentalloc001", "--detailed-exitcode")
+        assert (done.code, "the answers are those of another model" in done.out) == (8, True)
 
 
 @pytest.mark.parametrize("status", ["404", "204"])
