@@ -258,6 +258,16 @@ class HasTiming(Protocol):
 class BatchJobs(Protocol):
     """The batch execution of one service. A submitted job runs only after it is started."""
 
+    @property
+    def inputs(self) -> Collection[str]:
+        """The names of the input ports, empty if the service does not show them."""
+        ...
+
+    @property
+    def outputs(self) -> Collection[str]:
+        """The names of the output ports, empty if the service does not show them."""
+        ...
+
     def submit(
         self,
         inputs: Mapping[str, BlobReference],
@@ -314,11 +324,15 @@ class TrainingStorage(Protocol):
         """The reference to a blob with its secret; raises SecretMissing."""
         ...
 
-    def exists(self, reference: BlobReference) -> bool:
-        """Whether a blob exists; its container is created if the secret allows it.
+    def exists(self, reference: BlobReference, *, create: bool = True) -> bool:
+        """Whether a blob exists; with `create`, its container is created if the secret allows it.
 
         Raises BlobForbidden or Unavailable.
         """
+        ...
+
+    def check_file(self, file: str) -> str:
+        """Why a file of the project cannot be read, "" if it can."""
         ...
 
     def upload(self, file: str, reference: BlobReference) -> bool:

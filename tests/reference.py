@@ -17,6 +17,12 @@ from reconciler.cli.guards import find_guards
 from reconciler.kinds import find_kinds
 from reconciler.manifests.schema import bundle_schema, extend_project, list_schemas
 from reconciler.package_data import read_schema
+from reconciler.render.manifest_fields import (
+    describe_value,
+    list_manifest_fields,
+    list_shapes,
+    resolve,
+)
 from reconciler.render.schema_fields import HEAD, list_fields
 
 PAGE: Final = Path(__file__).parents[1] / "schemas" / "README.md"
@@ -30,7 +36,6 @@ _OUTPUTS: Final = {
     "error": "a command with `--format json` that an error ended",
 }
 # The service's own words are in a table of their own.
-_DEFINITION: Final = "spec.definition"
 _ENDS: Final = {
     "applied": "Every step is done and verified.",
     "no-changes": "Nothing has to be done.",
@@ -85,71 +90,11 @@ def _render_manifests() -> Iterator[str]:
         extension = extend_project(kinds.values()) if name == "Project" else ""
         bundled = bundle_schema(schema, extension)
         yield f"### {name}\n\n{bundled['description']}\n"
-        rows = _list_properties(bundled, bundled)
-        yield _table(("field", "value", "meaning"), rows)
-
-
-def _list_properties(
-    node: Mapping[str, Any], root: Mapping[str, Any], path: str = ""
-) -> Iterator[tuple[str, ...]]:
-    """A row for each property, with those below it; `*` stands for any name, `[]` for an item."""
-    for below, given in _list_children(node):
-        child = _resolve(given, root)
-        name = f"{path}.{below}" if path and below != "[]" else f"{path}{below}"
-        required = below in node.get("required", ())
-        meaning = child.get("description", "")
-        if "default" in child:
-            meaning += f" Default: `{_json(child['default'])}`."
-        yield (
-            f"`{name}`{' (required)' if required else ''}",
-            _describe_value(child, root),
-            meaning.strip(),
+        rows = (
+            (f"`{one.name}`{' (required)' if one.required else ''}", one.value, one.meaning)
+            for one in list_manifest_fields(bundled)
         )
-        for shape in _list_shapes(child, root):
-            if name != _DEFINITION or "file" in shape.get("properties", {}):
-                yield from _list_properties(shape, root, name)
-
-
-def _list_children(node: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    yield from node.get("properties", {}).items()
-    for word, below in (("additionalProperties", "*"), ("items", "[]")):
-        child = node.get(word)
-        if isinstance(child, dict) and _tells_more(child):
-            yield below, child
-
-
-def _tells_more(child: Mapping[str, Any]) -> bool:
-    return bool({"properties", "additionalProperties", "items", "oneOf", "$ref"} & child.keys())
-
-
-def _list_shapes(node: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    yield node
-    for word in ("oneOf", "anyOf"):
-        for one in node.get(word, ()):
-            yield _resolve(one, root)
-
-
-def _resolve(node: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
-    found = node
-    while "$ref" in found:
-        target: Any = root
-        for word in found["$ref"].lstrip("#").split("/")[1:]:
-            target = target[word]
-        found = {**target, **{name: said for name, said in found.items() if name != "$ref"}}
-    return found
-
-
-def _describe_value(node: Mapping[str, Any], root: Mapping[str, Any]) -> str:
-    if "const" in node:
-        return f"`{_json(node['const'])}`"
-    if "enum" in node:
-        return " or ".join(f"`{_json(one)}`" for one in node["enum"])
-    choices = [one for word in ("oneOf", "anyOf") for one in node.get(word, ())]
-    if choices:
-        said = (_describe_value(_resolve(one, root), root) for one in choices)
-        return " or ".join(dict.fromkeys(said))
-    kind = node.get("type", "any value")
-    return " or ".join(kind) if isinstance(kind, list) else str(kind)
+        yield _table(("field", "value", "meaning"), rows)
 
 
 def _render_services() -> Iterator[str]:
@@ -173,8 +118,8 @@ def _find_meaning(schema: Mapping[str, Any], field: str) -> str:
     """The description of a field, or of the nearest field above it that has one."""
     node, meaning = schema, ""
     for word in field.split("."):
-        choices = (shape for shape in _list_shapes(node, schema) if _get_child(shape, word))
-        node = _resolve(_get_child(next(choices), word) or {}, schema)
+        choices = (shape for shape in list_shapes(node, schema) if _get_child(shape, word))
+        node = resolve(_get_child(next(choices), word) or {}, schema)
         meaning = node.get("description", meaning)
     return meaning
 
@@ -235,7 +180,7 @@ def _render_outputs() -> Iterator[str]:
         rows = [
             (
                 f"`{field}`",
-                _describe_value(_resolve(node, schema), schema),
+                describe_value(resolve(node, schema), schema),
                 node.get("description", ""),
             )
             for field, node in schema.get("properties", {}).items()
@@ -260,10 +205,6 @@ def _render_ends() -> Iterator[str]:
     yield _table(
         ("guard", "protects against"), [(f"`{one}`", said) for one, said in guards.items()]
     )
-
-
-def _json(value: object) -> str:
-    return value if isinstance(value, str) else str(value).lower()
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

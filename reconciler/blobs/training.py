@@ -51,13 +51,22 @@ class TrainingBlobs:
             next_step="Add storage: {connectionString: {env: NAME}} to the retraining.",
         )
 
-    def exists(self, reference: BlobReference) -> bool:
-        """Return whether a blob exists; with a connection string, create its container."""
+    def check_file(self, file: str) -> str:
+        """Return why a file cannot be read, "" if it can."""
+        try:
+            with (self._root / file).open("rb") as opened:
+                opened.read(1)
+        except OSError as error:
+            return error.strerror or type(error).__name__
+        return ""
+
+    def exists(self, reference: BlobReference, *, create: bool = True) -> bool:
+        """Return whether a blob exists; with a connection string, create its container first."""
         from azure.core.exceptions import ResourceExistsError  # noqa: PLC0415 - a slow import
 
         with self._open(reference) as (container, blob):
             # A signature of one blob cannot create a container.
-            if reference.is_connection:
+            if create and reference.is_connection:
                 with suppress(ResourceExistsError):
                     container.create_container()
             return bool(blob.exists())

@@ -8,7 +8,7 @@ order. The kinds call it; it records nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from reconciler.errors import Rejected, Unauthorized, Unavailable
@@ -36,9 +36,20 @@ _FOREIGN: Final = "Nothing is concluded from it. Check what answers at the addre
 
 
 class BatchService:
-    """The jobs of one service. `path` is that of the service's API, and `key` one of its keys."""
+    """The jobs of one service. `path` is that of the service's API, and `key` one of its keys.
 
-    def __init__(self, client: Client, path: str, key: str) -> None:
+    `inputs` and `outputs` are the names of its ports, empty if they are not known.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        path: str,
+        key: str,
+        inputs: Collection[str] = (),
+        outputs: Collection[str] = (),
+    ) -> None:
+        self.inputs, self.outputs = inputs, outputs
         self._client = client
         self._jobs = f"{path.rstrip('/')}/jobs"
         self._key = key

@@ -27,12 +27,16 @@ _USUAL_PORT: Final = "input1"
 
 @dataclass(frozen=True)
 class DataPlane:
-    """The calls of one service with its key. `port` is the name of its first input."""
+    """The calls of one service with its key.
+
+    `inputs` and `outputs` are the names of its ports, empty if the service does not show them.
+    """
 
     client: Client
     path: str
     key: str
-    port: str = _USUAL_PORT
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
 
     def limit(self, within_s: float | None) -> DataPlane:
         """The same calls, sent again for at most so many seconds; None for the usual time."""
@@ -48,12 +52,13 @@ class DataPlane:
     @property
     def jobs(self) -> BatchService:
         """The batch execution."""
-        return BatchService(self.client, self.path, self.key)
+        return BatchService(self.client, self.path, self.key, self.inputs, self.outputs)
 
     @property
     def scorer(self) -> ScoringService:
         """The scoring."""
-        return ScoringService(self.client, self.path, self.key, self.port)
+        port = next(iter(self.inputs), _USUAL_PORT)
+        return ScoringService(self.client, self.path, self.key, port)
 
 
 def open_data_plane(access: Access, location: Json, key: Json, resource: Resource) -> DataPlane:
@@ -93,11 +98,11 @@ def _make_client(access: Access, base: str) -> Client:
     )
 
 
-def find_port(document: Mapping[str, Json]) -> str:
-    """Returns the name of a New service's first input."""
-    side = document.get("input")
-    ports = side.get("properties") if isinstance(side, dict) else None
-    return next(iter(ports), _USUAL_PORT) if isinstance(ports, dict) else _USUAL_PORT
+def find_ports(document: Mapping[str, Json], side: str) -> tuple[str, ...]:
+    """Returns the names of the ports of a New service; `side` is "input" or "output"."""
+    shown = document.get(side)
+    ports = shown.get("properties") if isinstance(shown, dict) else None
+    return tuple(ports) if isinstance(ports, dict) else ()
 
 
 def miss(resource: Resource) -> ServiceMissing:

@@ -16,7 +16,15 @@ from reconciler.document.pointers import find, format_pointer, split_pointer
 from reconciler.manifests.fleet.findings import FindingCounter
 from reconciler.manifests.folder import Folder
 from reconciler.manifests.references import Found
-from reconciler.model import ABSENT, Address, Finding, Json, Manifest, SecretReference
+from reconciler.model import (
+    ABSENT,
+    Address,
+    Finding,
+    Json,
+    Manifest,
+    SecretReference,
+    SourceLocation,
+)
 from reconciler.model.training import (
     Comparison,
     GateRule,
@@ -64,6 +72,12 @@ def make_retrainings(
         for one in made
         for finding in _check_promotions(one, declared)
     ]
+    for manifest in good:
+        for finding in _check_service(manifest, declared):
+            if manifest.member is not None:
+                counter.add(finding, str(manifest.address), manifest.member)
+            else:
+                found.append(replace(finding, subject=str(manifest.address)))
     return made, found
 
 
@@ -87,20 +101,30 @@ def make_retraining(manifest: Manifest) -> Retraining:
     compared = spec.get("compare")
     return Retraining(
         address=manifest.address,
-        model=_read_blob(outputs["model"], usual),
-        evaluation=_read_blob(outputs["evaluation"], usual),
+        model=_read_blob(outputs["model"], usual, manifest.place("/spec/outputs/model/port")),
+        evaluation=_read_blob(
+            outputs["evaluation"], usual, manifest.place("/spec/outputs/evaluation/port")
+        ),
         service=Address(*service["address"].split("/", 1)) if "address" in service else None,
         url=service.get("url", "").rstrip("/"),
         api_key=_read_secret(service.get("apiKey")),
         inputs=tuple(
-            _read_blob({"port": port, **blob}, usual)
+            _read_blob(
+                {"port": port, **blob},
+                usual,
+                manifest.place(f"/spec/inputs{format_pointer((port,))}"),
+            )
             for port, blob in spec.get("inputs", {}).items()
         ),
         parameters=spec.get("parameters", {}),
         schedule=spec.get("schedule", ""),
         timeout_s=parse_duration(spec.get("timeout", "6h")),
         gate=tuple(map(_read_rule, spec.get("gate", ()))),
-        comparison=_read_comparison(compared, usual) if compared else None,
+        comparison=_read_comparison(
+            compared, usual, manifest.place("/spec/compare/scoredOutput/port")
+        )
+        if compared
+        else None,
         promote=tuple(
             Promotion(
                 Address(*one["resource"].split("/", 1)),
@@ -115,9 +139,9 @@ def make_retraining(manifest: Manifest) -> Retraining:
     )
 
 
-def _read_blob(given: Json, usual: StorageAccess) -> TrainingBlob:
+def _read_blob(given: Json, usual: StorageAccess, place: SourceLocation) -> TrainingBlob:
     access = _read_access(given["storage"]) if "storage" in given else usual
-    return TrainingBlob(given["port"], given["uri"], given.get("file", ""), access)
+    return TrainingBlob(given["port"], given["uri"], given.get("file", ""), access, place)
 
 
 def _read_access(given: Json) -> StorageAccess:
@@ -145,8 +169,8 @@ def _read_rule(given: Json) -> GateRule:
     )
 
 
-def _read_comparison(given: Json, usual: StorageAccess) -> Comparison:
-    scored = _read_blob(given["scoredOutput"], usual)
+def _read_comparison(given: Json, usual: StorageAccess, place: SourceLocation) -> Comparison:
+    scored = _read_blob(given["scoredOutput"], usual, place)
     return Comparison(given["rows"], given["label"], given.get("positive", ""), scored)
 
 
@@ -271,9 +295,23 @@ def _check_schedule(schedule: str) -> Iterator[Found]:
     try:
         next(CronSim(schedule, datetime(2000, 1, 1, tzinfo=UTC)))
     except (CronSimError, StopIteration) as error:
-        message = f"the schedule is not five words of cron: {str(error) or 'it is never due'}"
+        wrong = str(error).removeprefix("Bad ")
+        message = (
+            f"the {wrong} of the schedule is not one" if wrong else "the schedule is never due"
+        )
         step = 'Write minute, hour, day of month, month and day of week, such as "0 3 * * 1".'
         yield "/spec/schedule", Finding(message, next_step=step)
+
+
+def _check_service(manifest: Manifest, declared: Declarations) -> Iterator[Finding]:
+    """Yields a finding for a training service that is not declared."""
+    service = manifest.spec["service"].get("address", "")
+    if not service or declared.known is None or service in declared.known:
+        return
+    near = suggest(service, declared.known)
+    step = ask(service, near) if near else "Declare it, or name its url and its apiKey."
+    place = manifest.place("/spec/service/address")
+    yield Finding(f"no manifest declares {service}", place=place, next_step=step)
 
 
 def _check_promotions(retraining: Retraining, declared: Declarations) -> Iterator[Finding]:

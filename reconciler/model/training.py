@@ -30,6 +30,7 @@ class TrainingBlob:
     uri: str
     file: str = ""
     access: StorageAccess = field(default=StorageAccess())
+    place: SourceLocation | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,24 @@ def test_schema_is_printed_for_editors_and_as_a_table(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("kind", ["Project", "Fleet", "Retraining"])
+def test_the_fields_of_a_manifest_are_printed_as_a_table(tmp_path: Path, kind: str) -> None:
+    done = run(tmp_path, "schema", kind, "--fields")
+    assert done.code == 0, done.err
+    head, *lines = done.out.splitlines()
+    assert head.split() == ["FIELD", "VALUE", "MEANING"]
+    rows = {line.split()[0]: line for line in lines}
+    assert kind in rows["kind"]
+    assert "Required. " in rows["metadata.name"]
+    if kind == "Retraining":
+        assert " object " in rows["spec.service"]
+        assert (
+            " lower or higher " in rows["spec.gate[].better"]
+            or " higher or lower " in rows["spec.gate[].better"]
+        )
+        assert "spec.inputs.*.uri" in rows
+
+
 def test_a_schema_of_nothing_names_the_kinds(tmp_path: Path) -> None:
     done = run(tmp_path, "schema", "Nothing")
     assert (done.code, "Project, Fleet, Retraining, Endpoint, WebService" in done.err) == (1, True)

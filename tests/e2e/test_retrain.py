@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import jsonschema
 import pytest
@@ -32,6 +33,7 @@ from tests.e2e.world import (
     clean_environment,
     run,
     run_emulator,
+    spawn,
 )
 
 pytestmark = pytest.mark.e2e
@@ -467,10 +469,12 @@ def test_a_schedule_is_due_once(training: Training) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("port: output1", "port: output9", "Invalid output override name: output9"),
-        ("input1:", "input9:", "Invalid service input name(s) specified"),
-        ("file: census.csv", "file: none.csv", "the file cannot be read: No such file"),
-        ("-training}", "-nothing}", "no manifest declares it"),
+        ("port: output1", "port: output9", 'does not have an output port "output9"'),
+        ("port: output1", "port: Output1", 'Did you mean "output1"?'),
+        ("input1:", "input9:", 'does not have an input port "input9"'),
+        ("file: census.csv", "file: none.csv", "the file manifests/none.csv cannot be read: No"),
+        (", file: census.csv", "", "the data does not exist: "),
+        ("-training}", "-nothing}", "no manifest declares WebService/"),
         ("-live,", "-lives,", "no manifest declares WebService/"),
     ],
 )
@@ -480,11 +484,15 @@ def test_a_wrong_name_is_reported_and_no_job_is_started(
     file = training.folder / "manifests/retraining.yaml"
     text = file.read_text()
     assert old in text
-    file.write_text(text.replace(old, new))
+    text = text.replace(old, new)
+    # Data that exists has an address of its own.
+    file.write_text(text if "file:" in text else text.replace("data/${run}", "data/none"))
     done = training.run("retrain", "census")
     assert done.code == 1
     assert message in done.err
-    assert training.count_calls("POST", "/start") == 0
+    assert "on manifests/retraining.yaml line " in done.err
+    assert training.count_calls("POST", "/jobs") == 0
+    assert training.count_recorded("submitting") == 0
 
 
 def test_a_retraining_that_does_not_exist_is_answered_with_the_near_one(training: Training) -> None:
@@ -565,7 +573,45 @@ def test_a_corrected_port_goes_on_with_the_same_run(training: Training) -> None:
     assert training.count_calls("POST", "/start") == 1
 
 
-def test_a_retraining_without_inputs_is_trained(training: Training) -> None:
+def find_key(training: Training) -> tuple[str, str]:
+    """The address and the key of the training service, as its owner sees them."""
+    emulator, name = training.emulator, f"{training.name}-training"
+    shown = emulator.get(name)["properties"]["swaggerLocation"]
+    path = urlsplit(shown).path.removesuffix("/swagger.json")
+    status, keys, _ = emulator.send("GET", f"{emulator.path(name)}/listKeys")
+    assert status == 200
+    return f"{emulator.url}{path}", keys["primary"]
+
+
+@pytest.mark.parametrize("named", ["url", "address"])
+@pytest.mark.parametrize("state", ["good", "failing", "interrupted"])
+def test_the_key_of_a_service_is_kept_nowhere(tmp_path: Path, named: str, state: str) -> None:
+    faults = tmp_path / "faults.yaml"
+    fault = on("lose-job-reply" if state == "interrupted" else "fail-job", "POST", "start")
+    faults.write_text(json.dumps([] if state == "good" else [fault]))
+    with run_training(tmp_path, f"--faults={faults}") as training:
+        url, key = find_key(training)
+        file = training.folder / "manifests/retraining.yaml"
+        if named == "url":
+            address = f"{{address: WebService/{training.name}-training}}"
+            text = file.read_text()
+            assert address in text
+            file.write_text(text.replace(address, f"{{url: '{url}', apiKey: {{env: THE_KEY}}}}"))
+        environment = {"THE_KEY": key, "RECONCILER_LOG": "debug"}
+        done = spawn(training.folder, "retrain", "census", "--json", env=environment)
+        assert (done.code == 0) is (state == "good"), done.said
+        wrong = spawn(training.folder, "retrain", "census", "--again", env={"THE_KEY": f"{key}x"})
+        if named == "url":
+            assert "The service refuses its key." in wrong.err
+            assert "az login" not in wrong.err
+        kept = [one for one in training.folder.rglob("*") if one.is_file()]
+        assert any(one.name == "ledger.jsonl" for one in kept)
+        for text in (done.said, wrong.said, *(one.read_text(errors="replace") for one in kept)):
+            assert key not in text
+            assert key[:20] not in text
+
+
+def test_a_retraining_without_inputs_is_submitted(training: Training) -> None:
     """A service may read its data from an address in a parameter."""
     file = training.folder / "manifests/retraining.yaml"
     lines = [line for line in file.read_text().splitlines() if "input" not in line]
@@ -849,7 +895,7 @@ def test_a_member_that_fails_does_not_stop_the_others(training: Training) -> Non
     write_fleet(training, 3, wrong=2)
     done = training.run("retrain", "--fleet", "Fleet/bikes", "--json", "--detailed-exitcode")
     assert done.code == 6
-    assert "manifests/none.csv: the file cannot be read" in done.err
+    assert "the file manifests/none.csv cannot be read" in done.err
     results = json.loads(done.out)["results"]
     assert [one["retraining"] for one in results] == ["Retraining/bikes1", "Retraining/bikes3"]
     assert "no fleet of retrainings is called that" in training.run("retrain", "--fleet", "x").err

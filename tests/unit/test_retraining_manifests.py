@@ -24,6 +24,11 @@ metadata: {name: census}
 spec:
   trainedModels:
     Census Model: {uri: "https://a.blob.core.windows.net/models/1.ilearner"}
+---
+apiVersion: reconciler/v1
+kind: WebService
+metadata: {name: census-training}
+spec: {}
 """
 RETRAINING = """\
 apiVersion: reconciler/v1
@@ -63,7 +68,8 @@ def _load(folder: Path, retraining: str = RETRAINING) -> Loaded:
 def test_a_retraining_is_not_a_resource(tmp_path: Path) -> None:
     loaded = _load(tmp_path)
     assert not loaded.findings
-    assert [str(one.address) for one in loaded.manifests] == ["WebService/census"]
+    services = ["WebService/census", "WebService/census-training"]
+    assert [str(one.address) for one in loaded.manifests] == services
     (made,) = loaded.retrainings
     assert made.address == Address("Retraining", "census")
     assert made.service == Address("WebService", "census-training")
@@ -100,7 +106,14 @@ MODEL = '{port: output2, uri: "https://a.blob.core.windows.net/m/${run}.ilearner
         (", file: census.csv", "", 8, "the address of data that exists cannot contain ${run}"),
         ("file: census.csv", "file: ../../c.csv", 8, "the file is outside the project's folder"),
         ("rows: golden.csv", "rows: /golden.csv", 20, "the file is outside the project's folder"),
-        ("0 3 * * 1", "0 3 * * 9", 13, "the schedule is not five words of cron: Bad day-of-week"),
+        ("0 3 * * 1", "0 3 * * 9", 13, "the day-of-week of the schedule is not one"),
+        ("0 3 * * 1", "61 3 * * 1", 13, "the minute of the schedule is not one"),
+        ("0 3 * * 1", "0 3 * *", 13, "schedule does not match the required pattern"),
+        ("0 3 * * 1", "@daily", 13, "schedule does not match the required pattern"),
+        ("census-training}", "census-trainin}", 5, "no manifest declares WebService/census-trainin"),
+        ("{address: WebService/census-training}", "{url: 'http://a.example/w', apiKey: {env: K}}",
+         5, "url does not match the required pattern"),
+        ("{address: WebService/census-training}", "{url: 'https://a.example/w'}", 5, "url needs"),
         ("metric: AUC, min", "metric: Mine, maxRegression", 16, "it is not known whether a higher"),
         ("metric: Accuracy, margin", "metric: Recall, margin", 18, '"Recall" is not a metric of'),
         ("min: 0.85", "min: 0.85, onInconclusive: pass", 16, "onInconclusive needs a margin"),
@@ -137,7 +150,9 @@ def test_a_project_may_have_only_retrainings(tmp_path: Path) -> None:
     start = RETRAINING.index("  promote:")
     _load(tmp_path)
     (tmp_path / "manifests/service.yaml").unlink()
-    (tmp_path / "manifests/retraining.yaml").write_text(RETRAINING[:start])
+    service = '{url: "https://a.example/w", apiKey: {env: KEY}}'
+    text = RETRAINING[:start].replace("{address: WebService/census-training}", service)
+    (tmp_path / "manifests/retraining.yaml").write_text(text)
     loaded = load(tmp_path, None, (), find_kinds())
     assert not loaded.findings
     assert len(loaded.retrainings) == 1
@@ -166,6 +181,36 @@ def test_a_mistake_of_a_fleet_of_retrainings_is_reported_once(tmp_path: Path) ->
     )
     loaded = _load(tmp_path, fleet)
     (found,) = loaded.findings
-    assert found.message.startswith("2 members: the schedule is not five words of cron")
+    assert found.message.startswith("2 members: the day-of-week of the schedule is not one")
     assert loaded.retrainings == ()
-    assert [str(one.address) for one in loaded.manifests] == ["WebService/census"]
+    assert len(loaded.manifests) == 2
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://ussouthcentral.services.azureml.net/workspaces/w/services/s",
+        "https://a.example:8443/w",
+        "http://localhost:9000/w",
+        "http://127.0.0.1/w",
+        "http://[::1]:1/w",
+    ],
+)
+def test_a_key_goes_to_encrypted_addresses_and_to_this_machine(tmp_path: Path, url: str) -> None:
+    service = f"{{url: '{url}', apiKey: {{env: KEY}}}}"
+    text = RETRAINING.replace("{address: WebService/census-training}", service)
+    (made,) = _load(tmp_path, text).retrainings
+    assert made.url == url
+
+
+def test_a_service_of_a_fleet_that_is_not_declared_is_reported_once(tmp_path: Path) -> None:
+    lines = RETRAINING.replace("${run}", "$${run}").replace("-training", "-trainin").splitlines()
+    body = "\n".join(f"    {line}" for line in lines[3:-1])
+    fleet = (
+        "apiVersion: reconciler/v1\nkind: Fleet\nmetadata: {name: bikes}\nspec:\n"
+        "  items: {list: [{code: '001'}, {code: '002'}]}\n  template:\n    kind: Retraining\n"
+        "    metadata: {name: 'bikes${code}'}\n" + body.replace("m/$${run}", "m/${code}/$${run}")
+    )
+    (found,) = _load(tmp_path, fleet).findings
+    assert found.message == "2 members: no manifest declares WebService/census-trainin"
+    assert found.next_step == 'Did you mean "WebService/census-training"?'

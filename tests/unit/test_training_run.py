@@ -20,8 +20,8 @@ from reconciler.engine.training.run import (
     TrainingPorts,
     TrainingRun,
 )
-from reconciler.errors import ReconcilerError, StillRunning
-from reconciler.model import Address, LockOwner
+from reconciler.errors import BlobForbidden, ManifestInvalid, ReconcilerError, StillRunning
+from reconciler.model import Address, LockOwner, SourceLocation
 from reconciler.model.training import (
     BlobReference,
     JobState,
@@ -42,15 +42,17 @@ class Jobs:
     """A service that runs a job as soon as it is started; `meanwhile` happens before a call."""
 
     states: dict[str, JobState] = field(default_factory=dict)
-    outputs: dict[str, Mapping[str, BlobReference]] = field(default_factory=dict)
+    asked: dict[str, Mapping[str, BlobReference]] = field(default_factory=dict)
     started: list[str] = field(default_factory=list)
     result: JobState = JobState.FINISHED
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
     meanwhile: dict[str, Any] = field(default_factory=dict)
 
     def submit(self, inputs: Any, outputs: Mapping[str, BlobReference], parameters: Any) -> str:
         self._happen("submit")
         job = f"job{len(self.states) + 1}"
-        self.states[job], self.outputs[job] = JobState.NOT_STARTED, outputs
+        self.states[job], self.asked[job] = JobState.NOT_STARTED, outputs
         return job
 
     def start(self, job: str) -> None:
@@ -63,7 +65,7 @@ class Jobs:
         self._happen("poll")
         assert job in self.states, f"a job is asked for that nobody submitted: {job!r}"
         state = self.states[job]
-        return JobStatus(state, "", self.outputs[job] if state is JobState.FINISHED else {})
+        return JobStatus(state, "", self.asked[job] if state is JobState.FINISHED else {})
 
     def cancel(self, job: str) -> None:
         self.states[job] = JobState.CANCELLED
@@ -80,11 +82,18 @@ class Storage:
 
     blobs: set[str] = field(default_factory=set)
     meanwhile: Any = None
+    denied: bool = False
+    unreadable: str = ""
 
     def refer(self, blob: TrainingBlob, uri: str) -> BlobReference:
         return BlobReference(uri, "secret")
 
-    def exists(self, reference: BlobReference) -> bool:
+    def check_file(self, file: str) -> str:
+        return self.unreadable
+
+    def exists(self, reference: BlobReference, *, create: bool = True) -> bool:
+        if self.denied:
+            raise BlobForbidden("storage denies access")
         act, self.meanwhile = self.meanwhile, None
         if act is not None:
             act()
@@ -119,7 +128,10 @@ class World:
     runs: int = 0
 
     def process(self) -> TrainingRun:
-        ports = TrainingPorts(
+        return TrainingRun(self.ports(), self.retraining, self.jobs)
+
+    def ports(self) -> TrainingPorts:
+        return TrainingPorts(
             ledger=self.ledger,
             lock=lambda: self.ledger.lock(OWNER, 0, lambda _: None),
             storage=self.storage,
@@ -130,7 +142,6 @@ class World:
             sleep=self.clock.sleep,
             name_run=self._name_run,
         )
-        return TrainingRun(ports, self.retraining, self.jobs)
 
     def _name_run(self) -> str:
         self.runs += 1
@@ -256,3 +267,56 @@ def test_a_job_that_failed_is_closed_and_the_next_run_is_a_new_one() -> None:
 
 def test_a_record_without_the_newest_members_is_read() -> None:
     assert RunRecord.parse({"run": "r", "state": ENDED, "later": 1}) == RunRecord("r", ENDED)
+
+
+def test_what_a_job_would_fail_by_is_found_before_anything_is_recorded() -> None:
+    """All of it at once, each with its place and its next step."""
+    world = World(jobs=Jobs(inputs=("input1",), outputs=("output1", "output2")))
+    world.storage.unreadable = "No such file or directory"
+    world.retraining = replace(
+        world.retraining,
+        evaluation=TrainingBlob("Output1", f"{BASE}/e.csv", place=SourceLocation("r.yaml", 9, 7)),
+        inputs=(
+            TrainingBlob("inptu1", f"{BASE}/x.csv", "a.csv", place=SourceLocation("r.yaml", 4, 5)),
+            TrainingBlob("input1", f"{BASE}/gone.csv"),
+        ),
+    )
+    with pytest.raises(ManifestInvalid) as caught:
+        world.process().follow()
+    found = caught.value.findings()
+    assert [(one.message, one.next_step) for one in found] == [
+        (
+            'the training service does not have an input port "inptu1"',
+            'Did you mean "input1"?',
+        ),
+        (
+            'the training service does not have an output port "Output1"',
+            'Did you mean "output1"?',
+        ),
+        ("the file a.csv cannot be read: No such file or directory", ""),
+        (
+            f"the data does not exist: {BASE}/gone.csv",
+            "Upload it, or name the `file` that is uploaded to this address.",
+        ),
+    ]
+    assert [one.place and one.place.line for one in found] == [4, 9, 4, None]
+    assert {one.subject for one in found} == {"Retraining/census"}
+    assert (world.states, world.jobs.states) == ([], {})
+
+
+def test_data_that_only_the_training_service_may_read_is_not_missing() -> None:
+    world = World()
+    data = TrainingBlob("input1", f"{BASE}/x.csv")
+    world.retraining = replace(world.retraining, inputs=(data,))
+    world.storage.blobs = {f"{BASE}/x.csv"}
+    world.process().follow()
+    world.storage.denied = True
+    with pytest.raises(BlobForbidden):  # later, of an output
+        world.process().follow(again=True)
+
+
+def test_a_run_whose_job_was_submitted_is_followed_without_its_data() -> None:
+    world = World()
+    world.process().follow()
+    world.jobs.outputs = ("other",)
+    assert world.process().follow()[0].run == "run1"

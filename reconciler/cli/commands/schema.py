@@ -23,24 +23,29 @@ def schema(kind: str | None, *, fields: bool) -> None:
     """Print the JSON Schema of a kind, or list the kinds.
 
     Editors use it to complete manifests. --fields prints for each field of the service's document
-    its owner, its default, whether it can change, and whether it is secret.
+    its owner, its default, whether it can change, and whether it is secret. For Project, Fleet and
+    Retraining it prints each field of the manifest with its values and its meaning.
     """
     import json
 
     from reconciler.cli.streams import print_json
     from reconciler.kinds import find_kinds
     from reconciler.manifests.schema import bundle_schema, extend_project, list_schemas
+    from reconciler.render.manifest_fields import render_manifest_fields
     from reconciler.render.schema_fields import render_fields
 
     kinds = find_kinds()
     names = list_schemas(kinds)
     if kind is None:
         click.echo("\n".join(names))
-    elif kind not in names or (fields and kind not in kinds):
+        return
+    if kind not in names:
         raise click.UsageError(f"unknown kind {kind}; the kinds are {', '.join(names)}")
-    elif fields:
+    extension = extend_project(kinds.values()) if kind == "Project" else ""
+    bundled = bundle_schema(names[kind], extension)
+    if fields and kind in kinds:
         click.echo(render_fields(kinds[kind].field))
+    elif fields:
+        click.echo(render_manifest_fields(bundled))
     else:
-        extension = extend_project(kinds.values()) if kind == "Project" else ""
-        bundled = bundle_schema(names[kind], extension)
         print_json(json.dumps(bundled, indent=2, ensure_ascii=False))

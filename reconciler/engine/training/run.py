@@ -15,7 +15,14 @@ from dataclasses import asdict, field, fields, replace
 from datetime import datetime
 from typing import Final, TypeVar
 
-from reconciler.errors import ReconcilerError, Rejected, ReplyLost, StillRunning
+from reconciler.engine.training.checking import check_job
+from reconciler.errors import (
+    ManifestInvalid,
+    ReconcilerError,
+    Rejected,
+    ReplyLost,
+    StillRunning,
+)
 from reconciler.model import DataUploaded, Fact, JobReported, Json, RunJoined, SecretReference
 from reconciler.model.training import (
     BlobReference,
@@ -105,6 +112,9 @@ class TrainingRun:
         of the retraining; the job goes on. Raises ReconcilerError for a job that failed or was
         cancelled.
         """
+        found = self._find()
+        if again or found is None or found.state not in OPEN - {SUBMITTING}:
+            self._check()
         record = self._claim(again=again)
         if record.state == SUBMITTING:
             record = self._submit(record)
@@ -141,6 +151,14 @@ class TrainingRun:
         """Returns the last recorded state of the last run."""
         fact = self._ports.ledger.load().facts.get((TOPIC, str(self._retraining.address)))
         return RunRecord.parse(fact.data) if fact is not None else None
+
+    def _check(self) -> None:
+        """Raises ManifestInvalid with all that would make a new job fail."""
+        retraining, subject = self._retraining, str(self._retraining.address)
+        outputs = [*self._list_outputs()]
+        found = tuple(check_job(retraining, outputs, self._jobs, self._ports.storage))
+        if found:
+            raise ManifestInvalid(tuple(replace(one, subject=subject) for one in found))
 
     def _claim(self, *, again: bool) -> RunRecord:
         """Returns the open run, or a new one that is recorded as about to be submitted."""

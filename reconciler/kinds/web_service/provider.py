@@ -137,7 +137,7 @@ class WebServiceProvider:
     def _open(self, resource: Resource) -> DataPlane:
         """Return the calls of a service with its primary key, which listKeys shows."""
         from reconciler.kinds.data_plane import (  # noqa: PLC0415 - start-up: few commands need it
-            find_port,
+            find_ports,
             miss,
             open_data_plane,
         )
@@ -149,7 +149,8 @@ class WebServiceProvider:
         keys = self._client.send("GET", f"{_quote(resource.id)}/listKeys{_VERSION}").raw
         key = keys.get("primary") if isinstance(keys, dict) else None
         made = open_data_plane(self._access, properties.get("swaggerLocation"), key, resource)
-        return replace(made, port=find_port(properties))
+        inputs, outputs = (find_ports(properties, side) for side in ("input", "output"))
+        return replace(made, inputs=inputs, outputs=outputs)
 
     def _get(
         self, resource_id: str, tail: str, absent: Collection[str]
