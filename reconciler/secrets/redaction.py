@@ -48,7 +48,9 @@ _CREDENTIALS: Final = tuple(
         rb"(?:(?<![a-z])(?:sig|se|sv|sp)|token|password|pwd|secret|%b)=(?P<value>[^&;\s\"'\\]+)"
         % SECRET_NAMES,
         rb"(?:password|secret|%b)[\"']?\s*:\s*[\"']?(?P<value>%b)" % (SECRET_NAMES, RANDOM),
-        rb"Bearer\s+(?P<value>\S+)",
+        rb"(?<![a-z])sig[\"']?\s*[:=]\s*[\"']?(?P<value>[a-z0-9+/%=_-]{16,})",
+        rb"(?:Bearer|Basic|SharedKey(?:Lite)?)\s+(?P<value>[^\s\"']+)",
+        rb"-BEGIN [A-Z ]*PRIVATE KEY-+\s*(?P<value>[A-Za-z0-9+/=\s]+)",
         rb"(?<=://)(?P<value>[^/\s@]+)@",
         rb"(?P<value>\beyJ[\w-]+\.[\w-]+(?:\.[\w-]*)?)",
         rb"(?P<value>[A-Z0-9+/]{86}==)",

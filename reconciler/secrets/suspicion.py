@@ -12,10 +12,13 @@ from typing import Final
 from reconciler.secrets.spellings import read_views
 
 # The names of secrets in the spellings of programs: AccountKey, account_key, "account key" …
-KEY_NAMES: Final = rb"(?:shared[ _.-]?access|storage|account|access|secret|api)[ _.-]?key"
+KEY_NAMES: Final = (
+    rb"(?:shared[ _.-]?access|storage|account|access|secret|api|primary|secondary|subscription"
+    rb"|private)[ _.-]?key"
+)
 SECRET_NAMES: Final = (
     rb"(?:%b|shared[ _.-]?access[ _.-]?signature|sas[ _.-]?token|connection[ _.-]?string"
-    rb"|client[ _.-]?secret|pass(?:word|wd|phrase)|(?:access|refresh|bearer)[ _.-]?token)"
+    rb"|client[ _.-]?secret|pass(?:word|wd|phrase)|(?:access|refresh|bearer|id)[ _.-]?token)"
     % KEY_NAMES
 )
 # A value without blanks that has a character which words rarely have.
@@ -29,9 +32,9 @@ _TEXT_PROPERTY: Final = re.compile(
 )
 _SECRET_NAME: Final = re.compile(rb"sig|pwd|password|[\w .-]*%b" % SECRET_NAMES, re.IGNORECASE)
 _SECRET: Final = re.compile(
-    rb"[?&;]sig=|^[A-Z0-9+/]{86}==$|://[^/?#\s:@]*:[^/?#\s@]+@"
+    rb"(?:^|[?&;])\s*sig\s*=|^[A-Z0-9+/]{86}==$|://[^/?#\s:@]*:[^/?#\s@]+@"
     rb"|://[^/?#\s@]{20,}@"
-    rb"|(?:account|shared[ _.-]?access)[ _.-]?(?:key|signature)="
+    rb"|(?:account|shared[ _.-]?access)[ _.-]?(?:key|signature)=|-BEGIN [A-Z ]*PRIVATE KEY-"
     rb"|%b[\"']?\s*=\s*[\"']?%b" % (SECRET_NAMES, RANDOM),
     re.IGNORECASE,
 )
@@ -67,7 +70,7 @@ def _holds(text: str, *signs: re.Pattern[bytes]) -> bool:
         sign.search(view.data)
         for sign in signs
         for view in read_views(data)
-        if b"=" in view.data or b"@" in view.data
+        if b"=" in view.data or b"@" in view.data or b"PRIVATE KEY-" in view.data.upper()
     )
 
 
