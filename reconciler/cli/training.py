@@ -25,7 +25,7 @@ from reconciler.cli.rewrite import rewrite
 from reconciler.cli.wiring import Assembly, lock_ledger
 from reconciler.engine.pool import ResumableTask
 from reconciler.engine.runtime import Runtime
-from reconciler.engine.training.comparing import Rows
+from reconciler.engine.training.comparing import Rows, read_file
 from reconciler.engine.training.judging import judge_run
 from reconciler.engine.training.run import (
     OPEN,
@@ -189,12 +189,7 @@ class Trainer:
                 subject=str(retraining.address),
                 next_step="Add spec.promote to the retraining.",
             )
-        path = Path(self._assembly.project.root, comparison.rows)
-        try:
-            text = path.read_bytes()
-        except OSError as error:
-            message = f"the file cannot be read: {error.strerror}"
-            raise ReconcilerError(message, subject=comparison.rows) from error
+        text = read_file(Path(self._assembly.project.root, comparison.rows), comparison.rows)
         address = retraining.promote[0].resource
         try:
             return Rows(text, self._open_scorer(address))

@@ -11,8 +11,10 @@ import csv
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
+from reconciler.errors import ReconcilerError
 from reconciler.model import Finding, SourceLocation
 from reconciler.model.training import Comparison
 from reconciler.model.values import dataclass
@@ -32,8 +34,12 @@ class Rows:
 
 LABELS: Final = "Scored Labels"
 PROBABILITIES: Final = "Scored Probabilities"
+_MOST_BYTES: Final = 16 << 20
+_MOST_CELLS: Final = 500_000
 _MOST_ROWS: Final = 100_000
 _MOST_CLASSES: Final = 5
+_TOO_LONG: Final = f"are longer than {_MOST_BYTES >> 20} MiB"
+_CSV: Final = "Write CSV with a header and at least one row."
 _POSITIVE: Final = ("true", "1")
 
 
@@ -42,11 +48,16 @@ def compare_rows(comparison: Comparison, rows: Rows, answers: bytes) -> ScoredRo
 
     `answers` is the file with the rows that the new model has scored.
     """
-    golden = read_rows(rows.text)
-    scored = read_rows(answers)
     name = comparison.rows
-    if not golden or not scored:
-        return _refuse(name, "the rows to compare on cannot be read", "Write CSV with a header.")
+    try:
+        golden = read_rows(rows.text)
+    except ValueError as error:
+        return _refuse(name, f"the rows to compare on {error}", _CSV)
+    try:
+        scored = read_rows(answers)
+    except ValueError as error:
+        step = "Look at the output of the training service that spec.compare.scored names."
+        return _refuse(name, f"the scored rows {error}", step)
     columns = [*golden[0]]
     if comparison.label not in columns:
         near = ", ".join(columns[:20])
@@ -134,27 +145,59 @@ def find_numbers(answers: Sequence[Mapping[str, str]], column: str = "") -> list
     return None if None in found else [one for one in found if one is not None]
 
 
-def read_rows(data: bytes) -> list[dict[str, str]]:
-    """Returns the rows by the names of the columns; empty for what is not a table.
+def read_file(path: Path, subject: str, next_step: str = _CSV) -> bytes:
+    """Returns the bytes of a file with rows; `subject` is its name in messages.
 
-    Two columns of the same name are not a table.
+    Raises ReconcilerError for what is not a regular file, which could block for ever, or is longer
+    than rows may be.
     """
     try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return []
-    separator = "\t" if "\t" in text.partition("\n")[0] else ","
+        if path.exists() and not path.is_file():
+            raise ReconcilerError("is not a regular file", subject=subject, next_step=next_step)
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        message = f"the file cannot be read: {error.strerror}"
+        raise ReconcilerError(message, subject=subject, next_step=next_step) from error
+    if len(data) > _MOST_BYTES:
+        step = "Take a sample of the rows."
+        raise ReconcilerError(f"the rows {_TOO_LONG}", subject=subject, next_step=step)
+    return data
+
+
+def read_rows(data: bytes) -> list[dict[str, str]]:
+    """Returns the rows by the names of the columns.
+
+    Raises ValueError for what is not a table, or is too large; its text continues "the rows".
+    """
+    if len(data) > _MOST_BYTES:
+        raise ValueError(_TOO_LONG)
     try:
-        lines = [
-            row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row
-        ]
-    except csv.Error:
-        return []
-    if len(lines) < 2 or len(lines) > _MOST_ROWS or any(len(one) != len(lines[0]) for one in lines):
-        return []
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError("are not text in UTF-8") from error
+    separator = "\t" if "\t" in text.partition("\n")[0] else ","
+    lines: list[list[str]] = []
+    cells = 0
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    try:
+        for row in filter(None, reader):
+            cells += len(row)
+            if cells > _MOST_CELLS:
+                raise ValueError(f"have more than {_MOST_CELLS:,} cells")
+            if lines and len(row) != len(lines[0]):
+                fields = f"{count(len(row), 'cell')}, and {count(len(lines[0]), 'column')}"
+                raise ValueError(f"have {fields} in line {reader.line_num}")
+            lines.append(row)
+            if len(lines) > _MOST_ROWS + 1:
+                raise ValueError(f"are more than {_MOST_ROWS:,}")
+    except csv.Error as error:
+        raise ValueError(f"are not CSV: line {reader.line_num}: {error}") from error
+    if len(lines) < 2:
+        raise ValueError("are empty")
     header = [name.strip() for name in lines[0]]
-    if len(set(header)) < len(header):
-        return []
+    if len({*header}) < len(header):
+        raise ValueError("have two columns with the same name")
     return [dict(zip(header, map(str.strip, row), strict=True)) for row in lines[1:]]
 
 

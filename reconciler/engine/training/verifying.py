@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.engine.pool import ResumableTask
-from reconciler.engine.training.comparing import find_numbers, read_rows
+from reconciler.engine.training.comparing import find_numbers, read_file, read_rows
 from reconciler.errors import (
     LedgerConflict,
     LedgerInvalid,
@@ -172,16 +172,12 @@ def read_golden_rows(root: Path, manifest: Manifest) -> GoldenRows:
     if not path.resolve().is_relative_to(root.resolve()):
         message, step = "the rows are outside the project's folder", "Move them into the folder."
         raise ReconcilerError(message, subject=str(manifest.address), next_step=step)
+    step = f"Correct spec.verify.rows of {manifest.address}."
+    data = read_file(path, spec["rows"], step)
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        message = f"the file cannot be read: {error.strerror}"
-        step = f"Correct spec.verify.rows of {manifest.address}."
-        raise ReconcilerError(message, subject=spec["rows"], next_step=step) from error
-    rows = read_rows(data)
-    if not rows:
-        step = "Write CSV with a header and at least one row."
-        raise ReconcilerError("holds no rows", subject=spec["rows"], next_step=step)
+        rows = read_rows(data)
+    except ValueError as error:
+        raise ReconcilerError(f"the rows {error}", subject=spec["rows"], next_step=step) from error
     columns = [one for one in rows[0] if one != spec.get("label")]
     return GoldenRows(
         manifest.address,
