@@ -19,7 +19,25 @@ from reconciler.files import resolve_path
 from reconciler.model.values import dataclass
 
 _GIT_WITHIN_S: Final = 60
-_PLACES: Final = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"})
+# A hook of git runs with these set to its own repository (`git rev-parse --local-env-vars`).
+_PLACES: Final = frozenset(
+    {
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+        "GIT_COMMON_DIR",
+        "GIT_DIR",
+        "GIT_GRAFT_FILE",
+        "GIT_INDEX_FILE",
+        "GIT_NAMESPACE",
+        "GIT_OBJECT_DIRECTORY",
+        "GIT_PREFIX",
+        "GIT_QUARANTINE_PATH",
+        "GIT_REPLACE_REF_BASE",
+        "GIT_SHALLOW_FILE",
+        "GIT_WORK_TREE",
+    }
+)
+# A monitor is a program of the repository; a signature would be printed before a message.
+_SETTINGS: Final = ("-c", "core.fsmonitor=false", "-c", "log.showSignature=false")
 _SUBJECT: Final = "git"
 # The message of a proposal has a line with this word and the digest of the model.
 DIGEST: Final = "sha256 "
@@ -87,10 +105,14 @@ class Repository:
         `trailer` is the line that our proposals end with.
         """
         try:
-            self._ask("check-ref-format", "--branch", branch)
+            # It prints the name, or the branch that a word such as @{-1} means.
+            is_name = self._ask("check-ref-format", "--branch", branch).strip() == branch
         except ReconcilerError:
+            is_name = False
+        if not is_name or branch == "@" or branch.startswith("refs/"):
             message = f'"{branch}" is not the name of a branch'
-            raise ReconcilerError(message, subject=_SUBJECT, next_step="Name another.") from None
+            raise ReconcilerError(message, subject=_SUBJECT, next_step="Name another.")
+        self._check_free(branch)
         if self._ask("for-each-ref", "--format=%(worktreepath)", f"refs/heads/{branch}").strip():
             raise ReconcilerError(
                 f"the branch {branch} is checked out",
@@ -103,6 +125,23 @@ class Repository:
                 f"the branch {branch} exists and holds other work",
                 subject=_SUBJECT,
                 next_step="Name another branch, or delete this one.",
+            )
+
+    def _check_free(self, branch: str) -> None:
+        """Raise ReconcilerError if git keeps the branch in the place of the folder of another.
+
+        git would refuse the name at the end, after the job.
+        """
+        parts = branch.split("/")
+        above = ["/".join(parts[:length]) for length in range(1, len(parts))]
+        taken = [one for one in above if self._find_tip(one)]
+        below = self._ask("for-each-ref", "--format=%(refname:lstrip=2)", f"refs/heads/{branch}/")
+        others = [*taken, *below.splitlines()]
+        if others:
+            raise ReconcilerError(
+                f"the branch {branch} cannot exist beside the branch {others[0]}",
+                subject=_SUBJECT,
+                next_step="Name another branch.",
             )
 
     def commit(
@@ -144,8 +183,12 @@ class Repository:
         return own in {"0", "1"}
 
     def _find_tip(self, branch: str) -> str:
-        found = self._ask("for-each-ref", "--format=%(objectname)", f"refs/heads/{branch}")
-        return found.strip()
+        # A pattern of for-each-ref would also mean the branches below this name.
+        listed = self._ask(
+            "for-each-ref", "--format=%(refname) %(objectname)", f"refs/heads/{branch}"
+        )
+        tips = dict(line.rsplit(" ", 1) for line in listed.splitlines())
+        return tips.get(f"refs/heads/{branch}", "")
 
     def _write_tree(self, texts: Mapping[Path, str]) -> str:
         """Returns the tree of the current commit with these files changed."""
@@ -178,7 +221,7 @@ class Repository:
     def _ask(self, *arguments: str, given: str = "", more: Mapping[str, str] | None = None) -> str:
         """Returns what git prints; raises ReconcilerError with the first line of its error."""
         kept = {name: value for name, value in os.environ.items() if name not in _PLACES}
-        command = ["git", "-c", "core.fsmonitor=false", "-C", str(self._folder), *arguments]
+        command = ["git", *_SETTINGS, "-C", str(self._folder), *arguments]
         try:
             done = subprocess.run(  # noqa: S603 - no shell, our own arguments
                 command,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal
 
@@ -16,6 +17,7 @@ FORMAT_VERSION: Final = "1.0"
 TRAILER: Final = "Reconciler-Retraining"
 _MOST_METRICS: Final = 20
 _MOST_NAMED: Final = 10
+_NOT_PLAIN: Final = re.compile(r"[^\w .()%/-]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,13 +196,21 @@ def _describe(address: Address, candidate: Candidate, before: Mapping[str, float
 def _list_metrics(after: Mapping[str, float], before: Mapping[str, float]) -> Iterator[str]:
     """Yields a table: each metric of the model, and of the model before if they are recorded."""
     rows = [("metric", "before", "after")] if before else [("metric", "", "after")]
-    for name, value in after.items():
+    for name, value in [*after.items()][:_MOST_METRICS]:
         old = f"{before[name]:.6g}" if name in before else "-"
-        rows.append((name, old if before else "", f"{value:.6g}"))
+        rows.append((_write_plain(name), old if before else "", f"{value:.6g}"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [one.ljust(width) for one, width in zip(row, widths, strict=True) if width]
         yield "  ".join(cells).rstrip()
+
+
+def _write_plain(name: str) -> str:
+    """Returns the name of a metric without what programs read in the message of a commit.
+
+    The service names the columns: `[skip ci]` and `Fixes #1` would be orders to a forge.
+    """
+    return cut(_NOT_PLAIN.sub("?", name))
 
 
 def render_verifications(found: Sequence[Verification], paint: Paint) -> str:
