@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, Final
 
@@ -79,18 +80,31 @@ class TrainingBlobs:
         from azure.core.exceptions import ResourceExistsError  # noqa: PLC0415 - a slow import
 
         try:
-            with (self._root / file).open("rb") as opened:
+            with self._open_file(file) as opened:
                 digest = hashlib.file_digest(opened, "sha256").hexdigest()
                 opened.seek(0)
-                try:
-                    with self._open(reference) as (_, blob):
+                with self._open(reference) as (_, blob):
+                    try:
                         blob.upload_blob(opened, overwrite=False, metadata={"sha256": digest})
-                except ResourceExistsError:
-                    return self._check_same(reference, f"sha256:{digest}")
+                    except ResourceExistsError:
+                        return self._check_same(reference, f"sha256:{digest}")
         except OSError as error:
             message = f"the file cannot be read: {error.strerror}"
             raise ReconcilerError(message, subject=file) from error
         return True
+
+    def _open_file(self, file: str) -> BufferedReader:
+        """Open a file to upload; raises ReconcilerError for a pipe, a device or too large a one."""
+        path = self._root / file
+        wrong = ""
+        if path.exists() and not path.is_file():
+            wrong = "is not a regular file"
+        elif path.exists() and path.stat().st_size > _MOST_UPLOAD:
+            wrong = f"is larger than {_MOST_UPLOAD >> 30} GiB"
+        if wrong:
+            step = "Name another file in spec.inputs of the retraining."
+            raise ReconcilerError(wrong, subject=file, next_step=step)
+        return path.open("rb")
 
     def _check_same(self, reference: BlobReference, digest: str) -> bool:
         """Return False if the blob has this digest; raises ReconcilerError for another one."""
@@ -125,7 +139,6 @@ class TrainingBlobs:
         from azure.core.exceptions import (  # noqa: PLC0415 - a slow import
             AzureError,
             HttpResponseError,
-            ResourceExistsError,
             ResourceNotFoundError,
         )
         from azure.storage.blob import ContainerClient  # noqa: PLC0415 - a slow import
@@ -145,8 +158,6 @@ class TrainingBlobs:
                 where.account_url, where.container, credential=credential, **storage_options()
             ) as container:
                 yield container, container.get_blob_client(where.name)
-        except ResourceExistsError:
-            raise
         except ResourceNotFoundError:
             raise ReconcilerError("the blob does not exist", subject=reference.uri) from None
         except HttpResponseError as error:

@@ -105,5 +105,6 @@ def test_an_answer_of_the_live_model_without_a_number_is_refused() -> None:
 
 
 def test_two_columns_of_one_name_are_not_a_table() -> None:
-    assert read_rows(b"x,x\n1,2\n") == []
+    with pytest.raises(ValueError, match="two columns with the same name"):
+        read_rows(b"x,x\n1,2\n")
     assert read_rows(b"x,y\n1,2\n") == [{"x": "1", "y": "2"}]
