@@ -43,14 +43,14 @@ _SECTIONS: Final = {
     },
     "Train a better model": {
         "retrain": "Train a model, judge it by its gate, and propose it.",
-        "verify": "Prove by its answers which model a service serves.",
+        "verify": "Prove which model a service serves, by its answers.",
     },
-    "See what there is": {
+    "See what is managed": {
         "list": "List what is managed, with its model and its last apply.",
-        "drift": "Report what changed since the last apply, and on which side.",
+        "drift": "Report what others changed since the last apply.",
         "history": "Show each apply with its time, author and commit.",
     },
-    "Adopt services, and let them go": {
+    "Start and stop managing services": {
         "import": "Write a manifest for one live service.",
         "export": "Write manifests for many live services.",
         "forget": "Stop managing a resource, and keep its service.",

@@ -41,7 +41,7 @@ _VERBS_BY_ANSWER: Final = {
     "Edit the manifest, then use 'reconciler plan'.": "annotate autoscale edit label patch replace"
     " scale set unset",
     "One Fleet manifest declares many resources: 'reconciler schema Fleet'.": "modules template",
-    "Press Ctrl-C in the apply: it finishes and records the steps in flight.": "terminate-op",
+    "Press Ctrl-C in the apply: it finishes and records the running steps.": "terminate-op",
     "The services run in the cloud. 'reconciler list' and 'reconciler drift' show"
     " them.": "attach cluster-info console cordon cp debug drain exec port-forward proxy run top"
     " uncordon",

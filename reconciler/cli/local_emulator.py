@@ -31,6 +31,7 @@ _PLANES: Final = ("resourceManager", "studioManagement", "services")
 _MOST_BYTES: Final = 65_536
 _WITHIN_S: Final = 2.0
 _START_WITHIN_S: Final = 60.0
+_RECORD_WITHIN_S: Final = 2.0
 _LOOK_EVERY_S: Final = 0.1
 
 
@@ -125,6 +126,21 @@ def use_emulator(
         named = find_named_storage(Path(project.root), manifests)
         elsewhere = check_named_storage(named, found.urls.get("blob", ""))
     return replace(project, cloud=_connect(project.cloud, found)), (), elsewhere
+
+
+def await_record(project: Project) -> None:
+    """Wait a moment for an emulator that was started together with this command, in the project.
+
+    It has not written its record yet. Where an emulator answers at the shared address, or where
+    the project names another address, nothing is awaited.
+    """
+    if not project.cloud.emulated or _read_record(Path(project.root)) is not None:
+        return
+    if _ask_id(next(iter(project.cloud.planes.values()))):
+        return
+    deadline = time.monotonic() + _RECORD_WITHIN_S
+    while _read_record(Path(project.root)) is None and time.monotonic() < deadline:
+        time.sleep(_LOOK_EVERY_S)
 
 
 def _find_started(root: Path) -> LocalEmulator | None:

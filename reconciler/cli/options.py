@@ -106,8 +106,8 @@ _REFRESH = click.option(
     type=click.Choice(["auto", "full", "none"]),
     default="auto",
     show_default=True,
-    help="How live is read: auto reads the services that have changed in the service's lists, full"
-    " reads every service, none uses only cached observations.",
+    help="Which services are read: auto reads those that the service's list shows as changed,"
+    " full reads all of them, none reads nothing and uses the cache.",
 )
 
 
@@ -185,7 +185,7 @@ _MAX_CALLS = click.option(
     "--max-calls",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Send at most N calls to the services; refuse in advance a run that needs more.",
+    help="Send at most N calls to the services. A run that needs more is refused before it starts.",
 )
 
 
@@ -222,7 +222,7 @@ _PATIENCE = click.option(
     metavar="DURATION",
     default="10s",
     show_default=True,
-    help="How long a read may lag behind a write before the write counts as not applied.",
+    help="How long to wait until a read shows a finished write.",
 )
 
 

@@ -29,7 +29,7 @@ _UNKNOWN: Final = "Without them the next apply first reads the live documents."
 
 
 FINISHED: Final = (
-    "The steps in flight were finished and recorded. Run plan to see the remaining changes."
+    "The running steps were finished and recorded. Run plan to see the remaining changes."
 )
 
 

@@ -1,6 +1,6 @@
 """Decides whether a new step may start: not after an interruption or on a closed stdout.
 
-Before the first write, Ctrl-C ends the command. After it, the first Ctrl-C lets the steps in flight
+Before the first write, Ctrl-C ends the command. After it, the first Ctrl-C lets the running steps
 finish and be recorded, and the second one ends the process at once.
 """
 
@@ -18,10 +18,10 @@ from reconciler.render.events.outcome import INTERRUPTED
 
 CLOSED: Final = "stdout was closed"
 _SOON: Final = (
-    "Interrupt received. Finishing the steps in flight; press Ctrl-C again to abort at once.\n"
+    "Interrupt received. Finishing the running steps; press Ctrl-C again to end at once.\n"
 )
 _OPEN: Final = (
-    "The ledger has an open intent for each step in flight; the next run checks them first."
+    "The ledger has an open intent for each running step; the next run checks them first."
 )
 _SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGHUP")
 _STDERR: Final = 2
@@ -51,7 +51,7 @@ class Interruption:
         return "" if self._is_output_open() else CLOSED
 
     def note_writing(self) -> None:
-        """Note that from now on a step may be in flight."""
+        """Note that from now on a step may be running."""
         self._writing = True
 
     @contextlib.contextmanager

@@ -22,7 +22,7 @@ from reconciler.blobs import BlobStorage
 from reconciler.cli.context import Invocation
 from reconciler.cli.guards import check_allowed
 from reconciler.cli.loading import list_notes, load_all
-from reconciler.cli.local_emulator import use_emulator
+from reconciler.cli.local_emulator import await_record, use_emulator
 from reconciler.engine.planning.selection import PlanRequest
 from reconciler.engine.runtime import Providers, Runtime
 from reconciler.errors import ManifestInvalid, PlanInvalid, ReconcilerError
@@ -285,6 +285,8 @@ def assemble(
     )
     if errors:
         raise ManifestInvalid(errors)
+    if loaded.project is not None:
+        await_record(loaded.project)
     return Assembly(invocation, loaded, kinds)
 
 

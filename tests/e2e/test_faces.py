@@ -289,8 +289,8 @@ def test_the_first_signal_finishes_and_records_what_is_in_flight(
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert "Interrupt received. Finishing the steps in flight" in err
-    assert "The steps in flight were finished and recorded." in err
+    assert "Interrupt received. Finishing the running steps" in err
+    assert "The running steps were finished and recorded." in err
     assert "Traceback" not in err
     done = swapped(slowly, SLOW)
     assert 1 <= len(done) <= 2
@@ -331,7 +331,7 @@ def test_the_second_ctrl_c_aborts_and_the_next_run_looks_at_what_was_begun(
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert err.endswith(
-        "Aborted. The ledger has an open intent for each step in flight; the next run checks them"
+        "Aborted. The ledger has an open intent for each running step; the next run checks them"
         " first.\n"
     )
     again = slowly.run("apply", "--auto-approve")

@@ -9,10 +9,12 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from importlib.metadata import Distribution
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
 
 import pytest
 
@@ -387,11 +389,44 @@ def test_a_storage_that_an_emulator_without_one_cannot_have_is_named(
         assert (refused.code, "Start the emulator without --no-blob." in refused.err) == (1, True)
 
 
-def test_a_retraining_on_the_shared_emulator_says_so(tmp_path: Path) -> None:
+def test_a_retraining_on_the_shared_emulator_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "project"
     shutil.copytree(EXAMPLE.parent / "census-retraining", folder)
-    done = run(folder, "retrain", "--cancel")
+    # It is not due, so that no shared emulator is called.
+    monkeypatch.setattr("reconciler.cli.training.Trainer.is_due", lambda *_: False)
+    done = run(folder, "retrain", "--if-due")
+    assert "No retraining is due." in done.out
     assert f"Warning: Project: {NOTE}: no emulator was started in this project" in done.err
+
+
+def test_an_emulator_that_starts_together_with_a_plan_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`reconciler emulator & reconciler plan`: the plan may be the first to look."""
+    folder, slept = make_project(tmp_path), []
+    with run_emulator("--no-blob") as other:
+
+        def write(seconds: float) -> None:
+            slept.append(seconds)
+            write_record(folder, resourceManager=other.url)
+
+        clock = SimpleNamespace(monotonic=time.monotonic, sleep=write)
+        monkeypatch.setattr(local_emulator, "time", clock)
+        monkeypatch.setattr(local_emulator, "_ask_id", lambda _: "")
+        said = plan_notes(folder)
+    assert len(slept) == 1
+    assert f"{NOTE}: another program answers at" in said
+
+
+def test_nothing_is_awaited_where_the_shared_emulator_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: pytest.fail("waits"))
+    monkeypatch.setattr(local_emulator, "time", clock)
+    monkeypatch.setattr(local_emulator, "_ask_id", lambda _: "another")
+    assert f"{NOTE}: no emulator was started in this project" in plan_notes(make_project(tmp_path))
 
 
 @pytest.mark.parametrize("taken", [(), (10000,), (10000, 10003)])

@@ -11,8 +11,8 @@ from pathlib import Path
 import jsonpatch
 import pytest
 
-from reconciler.blobs import upload_model
 from tests.e2e.world import EXAMPLE, SUBSCRIPTION, Emulator, Project, clean_environment, run
+from tests.storage import upload_model
 
 pytestmark = pytest.mark.e2e
 MARKER = "marker-b1946ac9-planted"
@@ -340,7 +340,7 @@ def test_ctrl_c_finishes_what_was_begun_and_records_it(project: Project) -> None
                 break
         said = process.stderr.read()
     assert process.returncode == 130
-    assert "The steps in flight were finished and recorded." in said
+    assert "The running steps were finished and recorded." in said
     lines = (project.folder / ".reconciler" / "ledger.jsonl").read_text().splitlines()
     changed = [n for n in range(8) if world.model(f"s{n}") == world.model_uri("new")]
     ended = [line for line in map(json.loads, lines) if line["kind"] == "outcome"]

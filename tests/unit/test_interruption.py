@@ -12,10 +12,10 @@ import pytest
 from reconciler.cli.signals import Interruption, is_closed
 
 ABORT = (
-    "Aborted. The ledger has an open intent for each step in flight; the next run checks them"
+    "Aborted. The ledger has an open intent for each running step; the next run checks them"
     " first.\n"
 )
-SOON = "Interrupt received. Finishing the steps in flight; press Ctrl-C again to abort at once.\n"
+SOON = "Interrupt received. Finishing the running steps; press Ctrl-C again to end at once.\n"
 
 
 @contextmanager

@@ -22,6 +22,9 @@ PHRASES = {
     r"\banew\b": "again",
     r"\bnobody\b": "no one, nothing",
     r"\bwhoever\b": "the one that",
+    r"\bin flight\b": "running",
+    r"\bon which side\b": "in the service, or in the manifest",
+    r"\bin front of\b": "for, before",
 }
 # Case matters: None is a value of Python.
 _WORDS = re.compile("|".join(f"(?:{phrase})" for phrase in PHRASES))
@@ -59,7 +62,13 @@ def test_no_phrase_is_hard_to_read() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["It is no proof.", "what is told of it", "It tells that it ended.", "It stands in the file."],
+    [
+        "It is no proof.",
+        "a step in flight",
+        "what is told of it",
+        "It tells that it ended.",
+        "It stands in the file.",
+    ],
 )
 def test_a_hard_phrase_is_found(line: str) -> None:
     assert _WORDS.search(line)

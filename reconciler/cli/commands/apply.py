@@ -89,7 +89,7 @@ def apply(invocation: Invocation, /, paths: tuple[str, ...], **given: Any) -> in
 
     FILE is a plan that plan --out has saved: apply carries it out unchanged and does not ask.
     PATH is a manifest or a folder of manifests, as for plan. Ctrl-C finishes and records the
-    steps in flight; a second Ctrl-C aborts at once.
+    running steps; a second Ctrl-C ends at once.
     """
     from reconciler.cli.wiring import PlanFlags
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
 @click.command(
     cls=Command,
     examples=(
-        "# Report what changed, and on which side",
+        "# Report what changed in the services and in the manifests",
         "reconciler drift",
         "# Exit with 2 for drift, for a scheduled job",
         "reconciler drift --detailed-exitcode --format json",
@@ -49,9 +49,10 @@ def drift(
     accepted: tuple[str, ...],
     **wanted: object,
 ) -> int:
-    """Report what has changed since the last apply, and on which side; change nothing.
+    """Report what changed since the last apply, in the services or in the manifests.
 
-    It compares the ledger, the live documents and the manifests place by place. Each finding names
+    No service is changed. The values in the ledger, in the services and in the manifests are
+    compared. Each finding names
     the command that resolves it. A resource that could not be read never counts as in sync. With
     --accept the live values are written into the manifest; its other characters are unchanged.
     """

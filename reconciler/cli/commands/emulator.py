@@ -148,7 +148,7 @@ def _list_choices() -> str:
     metavar="NAME=VALUE",
     shell_complete=_complete_switches,
     multiple=True,
-    help="Choose a behaviour that is unknown of the service; see below.",
+    help="Choose a behaviour where that of the service is not known; see below.",
 )
 @click.option("--log", type=click.Path(path_type=Path), help="Append a JSON line for each request.")
 @click.option(
@@ -186,10 +186,11 @@ def emulator(  # noqa: PLR0917 - click passes every option as an argument
 ) -> None:
     """Run the service locally, with blob storage (Azurite) beside it.
 
-    It prints one JSON line when it is ready, and stops on SIGTERM or Ctrl-C. Started in a project,
-    it writes its address and a token of its own to .reconciler/emulator.json, and `cloud: emulator`
-    of that project means this emulator. Elsewhere its token is "emulator". The environment's
-    RECONCILER_EMULATOR_TOKEN has precedence.
+    It prints one JSON line when it is ready, and stops on SIGTERM or Ctrl-C. An emulator that is
+    started in a project writes its address and a token of its own to .reconciler/emulator.json:
+    `cloud: emulator` in this project then means this emulator. Its blob storage has the port that
+    the manifests name. Outside of a project its token is "emulator". If the variable
+    RECONCILER_EMULATOR_TOKEN is set, its value is the token.
     """
     from reconciler.cli.installation import check_emulator_installed
     from reconciler.cli.local_emulator import recorded_start

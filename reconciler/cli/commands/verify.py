@@ -37,7 +37,7 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
 def verify(
     invocation: Invocation, /, addresses: tuple[str, ...], *, every: bool, form: str
 ) -> None:
-    """Prove by its answers which model a service serves.
+    """Prove which model a service serves, by its answers.
 
     The rows of spec.verify are scored with the live model. The answers are compared with those that
     retrain recorded for the model that the service must serve, and for the model before.
