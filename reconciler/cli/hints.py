@@ -125,8 +125,8 @@ _FLAGS_BY_ANSWER: Final = {
     "Use 'reconciler drift', and 'reconciler drift --accept ADDRESS' to keep what"
     " moved.": "refresh-only",
     "Use 'reconciler export', or 'reconciler import ADDRESS ID'.": "generate-config-out",
-    "Use 'reconciler plan': it is the dry run, and changes nothing.": "diff diff-changes diff-run"
-    " dry-run preview-changes",
+    "Use 'reconciler plan': it is the dry run, and changes nothing.": "check-only diff diff-changes"
+    " diff-run dry-run dryrun no-op noop preview preview-changes simulate what-if whatif",
     "Use 'reconciler rollback ADDRESS --to N'. 'reconciler history' shows the numbers.": "revision"
     " to-revision",
     "Use spec.resource in the manifest, or spec.defaults in the project file.": "n namespace",

@@ -10,7 +10,7 @@ from reconciler.document.schema import Field
 from reconciler.model import Address, Json, LastApplied
 from reconciler.model.values import dataclass
 from reconciler.render.words.colour import Paint
-from reconciler.render.words.escape import cut, escape
+from reconciler.render.words.escape import cut, escape, shorten_apart
 from reconciler.secrets.signatures import strip_credentials
 from reconciler.text.commits import shorten_commit
 
@@ -51,15 +51,17 @@ def find_applied_models(last_applied: LastApplied, field: Field | None) -> tuple
 
 def render_resources(resources: Sequence[ManagedResource], paint: Paint) -> str:
     """Returns a table with a line for each resource, and one more for each further model."""
-    rows = [_COLUMNS, *(row for one in resources for row in _list_rows(one))]
+    models = {strip_credentials(uri) for one in resources for uri in one.models}
+    shown = shorten_apart(models)
+    rows = [_COLUMNS, *(row for one in resources for row in _list_rows(one, shown))]
     widths = [max(len(row[index]) for row in rows) for index in range(len(_COLUMNS))]
     lines = ["   ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     return "\n".join([paint("bold", lines[0]), *lines[1:]])
 
 
-def _list_rows(resource: ManagedResource) -> Iterator[tuple[str, ...]]:
+def _list_rows(resource: ManagedResource, shown: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
     last = resource.last_applied
-    models = [f"…/{escape(cut(one.rpartition('/')[2]))}" for one in resource.models] or ["-"]
+    models = [escape(cut(shown[strip_credentials(one)])) for one in resource.models] or ["-"]
     by = last.by + (f"@{shorten_commit(last.commit)}" if last.commit else "") if last else "-"
     yield (
         escape(str(resource.address)),

@@ -140,6 +140,9 @@ FLAGS = {
     ("plan", "--dry-run"): "'reconciler plan': it is the dry run",
     ("apply", "--dry-run"): "'reconciler plan': it is the dry run",
     ("apply", "--dry-run=client"): "'reconciler plan': it is the dry run",
+    ("apply", "--dryrun"): "'reconciler plan': it is the dry run",
+    ("apply", "--what-if"): "'reconciler plan': it is the dry run",
+    ("rollback", "--preview"): "'reconciler plan': it is the dry run",
     ("plan", "-var", "x=y"): "does not have variables",
     ("plan", "-var-file=x"): "does not have variables",
     ("plan", "-replace=WebService/census"): "'--rotate ADDRESS'",
@@ -374,7 +377,7 @@ def test_a_list_shows_what_is_declared_and_what_was_applied(project: Project) ->
     assert header.split() == ["ADDRESS", "ID", "MODEL", "LAST", "APPLIED", "BY"]
     assert line.split()[0] == "WebService/one"
     assert applied["at"] in line
-    assert "…/new.ilearner" in line
+    assert "…/census/new.ilearner" in line
     (project.folder / "manifests" / "one.yaml").unlink()
     (orphan,) = list_json(project)
     assert orphan == {**after, "declared": False}

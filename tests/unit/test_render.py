@@ -26,7 +26,7 @@ from reconciler.render.plan.groups import group_steps
 from reconciler.render.plan.markdown import render_plan_markdown
 from reconciler.render.plan.text import render_plan
 from reconciler.render.words.colour import Paint
-from reconciler.render.words.escape import cut, escape, shorten_uris, show_path
+from reconciler.render.words.escape import cut, escape, shorten_apart, shorten_uris, show_path
 from tests.e2e.world import definition
 from tests.golden import check
 from tests.plans import MEMORY, NEW, OLD, ORPHAN, SPEC, live, plan, step, step_of_every_shape
@@ -345,3 +345,26 @@ def test_a_digest_says_how_far_it_can_be_trusted() -> None:
     )
     assert "md5 9f86d081…" in reported("md5:9f86d08100", "md5")
     assert "reports no digest" in reported("", "none")
+
+
+@pytest.mark.parametrize(
+    ("uris", "shown"),
+    [
+        (["https://a/m/1/model.ilearner"], ["…/1/model.ilearner"]),
+        (
+            ["https://a/m/1/model.ilearner", "https://a/m/2/model.ilearner"],
+            ["…/1/model.ilearner", "…/2/model.ilearner"],
+        ),
+        (
+            ["https://a/x/1/m", "https://a/y/1/m", "https://a/y/2/m"],
+            ["…/x/1/m", "…/y/1/m", "…/2/m"],
+        ),
+        (["https://a/1/m", "https://b/1/m"], ["…/a/1/m", "…/b/1/m"]),
+        (["http://a/m", "https://a/m"], ["http://a/m", "https://a/m"]),
+        (["m", "b/m", "a/b/m"], ["m", "b/m", "a/b/m"]),
+        ([], []),
+    ],
+)
+def test_ends_of_uris_tell_them_apart(uris: list[str], shown: list[str]) -> None:
+    found = shorten_apart(uris)
+    assert [found[uri] for uri in uris] == shown

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from collections import Counter
+from collections.abc import Collection
 from typing import Final
 
 from reconciler.document.pointers import format_pointer
@@ -78,3 +80,21 @@ def shorten_uris(*uris: str) -> tuple[str, ...]:
     while shared + 2 < least and all(one[shared] == parts[0][shared] for one in parts):
         shared += 1
     return tuple("…/" + "/".join(one[shared:]) for one in parts)
+
+
+def shorten_apart(uris: Collection[str]) -> dict[str, str]:
+    """Returns the end of each URI, such as `…/2026-11-20/model.ilearner`.
+
+    It has two segments of the path, and more where the ends of two URIs would be equal.
+    """
+    shown: dict[str, str] = {}
+    left, depth = set(uris), 2
+    while left:
+        ends = {uri: "/".join(uri.split("/")[-depth:]) for uri in left}
+        number = Counter(ends.values())
+        for uri, end in ends.items():
+            if number[end] == 1 or end == uri:
+                shown[uri] = uri if end == uri else f"…/{end}"
+        left -= shown.keys()
+        depth += 1
+    return shown
