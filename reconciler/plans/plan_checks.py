@@ -186,16 +186,19 @@ def _write(value: Json) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _leaves_writes(step: Step) -> bool:
-    """Whether the definition after the step has each value that is written beside the patch.
+def _leaves_values(step: Step) -> bool:
+    """Whether the definition after the step has each value that the step shows.
 
-    The ledger records that definition where the service does not show a value.
+    The ledger records that definition where the service does not show a value. A new resource is
+    shown in parts: an object without its members, and each member.
     """
     after = step.after
     return all(
-        _write(_or_none(find(after, change.path))) == _write(change.after)
+        _write(_or_none(left)) == _write(change.after)
+        or (change.after == {} and isinstance(left, dict))
         for change in step.changes
-        if change.verb is Verb.WRITE and not isinstance(change.after, SecretReference)
+        if change.after is not ABSENT and not isinstance(change.after, SecretReference)
+        for left in (find(after, change.path),)
     )
 
 
@@ -307,7 +310,7 @@ _DEMANDS: Final[Mapping[str, Callable[[Step], bool]]] = {
     "its source does not match its action": _has_source,
     "the patch does not match the shown changes": _has_operations,
     "the patch does not fit the definition": _fits,
-    "the definition after it lacks a written value": _leaves_writes,
+    "the definition after it lacks a shown value": _leaves_values,
     "the secrets do not match the shown changes": _has_secrets,
     "the trained models do not match the written values": _has_models,
     "it does not own what it changes": _owns_changes,

@@ -168,7 +168,7 @@ CROOKED: dict[str, tuple[Callable[[], Step], str]] = {
     ),
     "a written value that it does not leave": (
         lambda: because(replace(UPDATE, changes=(*UPDATE.changes, UNLEFT))),
-        "the definition after it lacks a written value",
+        "the definition after it lacks a shown value",
     ),
     "a change that it does not own": (
         lambda: replace(UPDATE, owned_paths=UPDATE.owned_paths[1:]),
