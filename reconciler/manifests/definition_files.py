@@ -30,6 +30,9 @@ from reconciler.model.values import dataclass
 from reconciler.secrets.suspicion import is_suspicious
 from reconciler.text.json_text import BadJson, count_names, read_json
 
+# What YAML refuses, or takes for the end of a line.
+_NOT_YAML: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+_PRIVATE: Final = 0xF0000
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _LONGEST_INTEGER: Final = 10**39
 
@@ -192,8 +195,12 @@ def _is_faultless(value: Json) -> bool:
 
 
 def _to_yaml(text: str) -> str:
-    """JSON that YAML can read too, with every offset unchanged: no tabs, no lone surrogates."""
-    return _SURROGATE.sub(r"\\u0020", text.replace("\t", " "))
+    """JSON that YAML can read too, with every offset unchanged: no tabs, no lone surrogates.
+
+    A character that YAML cannot have in a text becomes one for private use.
+    """
+    spelled = _NOT_YAML.sub(lambda found: chr(_PRIVATE + ord(found[0])), text)
+    return _SURROGATE.sub(r"\\u0020", spelled.replace("\t", " "))
 
 
 def _read_json(text: str) -> Json:

@@ -6,7 +6,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+import yaml
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reconciler.manifests import Loaded, budget, load
@@ -345,13 +346,27 @@ JSON_VALUES = st.recursive(
 )
 
 
+def read_in_yaml(character: str) -> str:
+    """A character of JSON, or a private one where YAML has none like it."""
+    if character in '\r\n"\\':
+        return character
+    try:
+        [_, _, scalar, *_] = yaml.parse(f'"a{character}b"', Loader=yaml.CSafeLoader)
+    except yaml.YAMLError:
+        return chr(0xF0000 + ord(character))
+    at_once = scalar.end_mark is not None and scalar.end_mark.line == 0
+    return character if at_once else chr(0xF0000 + ord(character))
+
+
 @given(JSON_VALUES, st.booleans(), st.sampled_from([None, 1]))
+@example(value={"\x7f": None}, twice=True, indent=None)
+@example(value=["\x85\u2028\ufeff", {"\x9f": 1}], twice=True, indent=1)
 def test_json_has_the_findings_of_yaml_whichever_way_it_is_read(
     value: object, twice: bool, indent: int | None
 ) -> None:
     text = json.dumps({"a": value, "b": 1}, indent=indent, ensure_ascii=not twice)
     text = text.replace('"b"', '"a"') if twice else text
-    parsed = Text("d.json", text.replace("\x7f", " "))
+    parsed = Text("d.json", "".join(read_in_yaml(one) for one in text))
     wanted = [found for node in parsed.compose() for found in (parsed.build(node), parsed.findings)]
     found = parse_json("d.json", text, budget=Budget())
     if wanted and not any("is not YAML" in one.message for one in parsed.findings):
