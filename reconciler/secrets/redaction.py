@@ -58,6 +58,8 @@ _CREDENTIALS: Final = tuple(
 )
 # As Windows and databases encode text before they write it in digits.
 _WIDE: Final = ("utf-16-le", "utf-16-be", "utf-32-le")
+# What programs write between the bytes of hexadecimal digits, but for blanks.
+_BETWEEN: Final = "-:;.,|_"
 # The alphabet of base32 that keeps the order of the bytes.
 _BASE32_HEX: Final = bytes.maketrans(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", b"0123456789ABCDEFGHIJKLMNOPQRSTUV"
@@ -267,6 +269,8 @@ def _spell_opaque(secret: str) -> Iterator[bytes]:
     wide = (one.encode(code, "surrogatepass") for code in _WIDE for one in {secret, percent})
     for one in (data, *_escape_markup(secret), *wide):
         yield one.hex().encode()
+        # Of digits with a sign between them, only text of ASCII is read.
+        yield from (one.hex(sign).encode() for sign in _BETWEEN if not secret.isascii())
         for shift in range(3):
             coded = base64.b64encode(b"\0" * shift + one)
             for form in _cut_coded(coded, (0, 2, 3)[shift], (shift + len(one)) * 8 // 6):

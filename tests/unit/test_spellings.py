@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reconciler.errors import Unavailable
@@ -163,6 +163,8 @@ SECRETS = st.text(
 @pytest.mark.property
 @examples(2000)
 @given(SECRETS, st.lists(st.sampled_from(sorted(SPELLINGS)), max_size=3), st.booleans())
+@example(secret="000ü000ü", chain=["hexadecimal of .NET"], quoted=False)
+@example(secret="a€b€c€d€", chain=["hexadecimal with colons", "base64"], quoted=True)
 def test_no_chain_of_spellings_hides_a_secret_from_us(
     secret: str, chain: list[str], quoted: bool
 ) -> None:
