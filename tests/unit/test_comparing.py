@@ -84,8 +84,12 @@ def test_rows_without_two_known_classes_are_refused(
         ("1.0,b", "1.5,b", 'row 2 was scored with another value of "x"'),
         ("1.0,b,0.75\n", "", "2 rows to compare on, and 1 row scored"),
         ("1.0,b,0.75", "1.0,b,1e400", f"a model's answer to a row has no number in {SCORED}"),
-        (f"x,y,{SCORED}", f"x,y,y,{SCORED}", "the rows to compare on cannot be read"),
-        (f"x,y,{SCORED}", f"x,x,{SCORED}", "the rows to compare on cannot be read"),
+        (
+            f"x,y,{SCORED}",
+            f"x,y,y,{SCORED}",
+            "the scored rows have 3 cells, and 4 columns in line 2",
+        ),
+        (f"x,y,{SCORED}", f"x,x,{SCORED}", "the scored rows have two columns with the same name"),
     ],
 )
 def test_other_rows_and_answers_without_numbers_are_refused(

@@ -498,9 +498,9 @@ def test_what_may_not_be_declared_may_not_be_in_a_template(
 
 
 def test_what_becomes_a_signature_only_when_filled_in_is_refused(tmp_path: Path) -> None:
-    planted = "sig=cGxhbnRlZC1zZWNyZXQ"
-    fleet = change("Location ${code} of ${team}", "https://acct/m?${team}")
-    loaded = read(tmp_path, fleet, csv=f"{CSV}004,5,{planted}\n")
+    planted = "cGxhbnRlZC1zZWNyZXQ"
+    fleet = change("Location ${code} of ${team}", f"https://acct/m?${{team}}g={planted}")
+    loaded = read(tmp_path, fleet, csv=f"{CSV}004,5,si\n")
     assert found(loaded) == [
         (
             f"{AT}:14:11",
