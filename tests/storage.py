@@ -8,16 +8,19 @@ import contextlib
 import fcntl
 import functools
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NoReturn
 
 import pytest
 
+from reconciler.blobs import upload_model as upload
 from reconciler.emulator.azurite import AzuriteUnavailable, is_installed, run_azurite
 
 # The folder that all processes of one run share; the first process sets it.
 RUN_FOLDER: Final = "RECONCILER_TEST_RUN"
 ALL_CHECKS: Final = os.environ.get("RECONCILER_ALL_CHECKS") == "1"
+_NOTHING: Final = "http://127.0.0.1:9"
 _SHARED: Final = contextlib.ExitStack()
 
 
@@ -30,9 +33,24 @@ def leave_out(what: str, why: str) -> NoReturn:
 
 
 def open_storage() -> str:
-    """The URL of blob storage that all tests of this process share until `close_storage`."""
+    """The URL of blob storage that all tests of this process share until `close_storage`.
+
+    Leaves the test out where blob storage cannot be fetched.
+    """
     url, why = _start_storage()
     return url or leave_out("what needs blob storage", why)
+
+
+def find_storage() -> str:
+    """The URL of the shared blob storage, or one at which nothing answers: for its name only."""
+    return _start_storage()[0] or _NOTHING
+
+
+def upload_model(uri: str, data: bytes, environment: Mapping[str, str]) -> str:
+    """Upload a model and return its digest; leaves the test out where no storage runs."""
+    if uri.startswith(f"{_NOTHING}/"):
+        open_storage()
+    return upload(uri, data, environment)
 
 
 def need_storage() -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import yaml
 
-from reconciler.blobs import upload_model
 from reconciler.document.pointers import set_at, split_pointer
 from reconciler.emulator.storage import sign
 from reconciler.ledgers.file import FileLedger
@@ -19,6 +18,7 @@ from tests.casework.case import Case
 from tests.casework.classic import WORKSPACE
 from tests.contract.world import pascal
 from tests.e2e.world import SUBSCRIPTION, definition
+from tests.storage import upload_model
 
 Json = Any
 KEYS = {"primary": "live-primary-key", "secondary": "live-secondary-key"}

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 import requests
 from jsonschema import Draft4Validator
 
-from reconciler.blobs import upload_model
 from tests.contract.signatures import ACCOUNT, sign
 from tests.contract.world import HERE, LONG_S, run_service
 from tests.e2e.world import pass_time
+from tests.storage import upload_model
 
 Json = Any
 WORKSPACE = "333533ce0e6e44b38365410aec94d7f2"

@@ -15,13 +15,13 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from reconciler.blobs import upload_model
 from reconciler.emulator.training import jobs
 from tests.contract.classic import WORKSPACE, example, write_world
 from tests.contract.faulty import on
 from tests.contract.signatures import ACCOUNT, KEY, sign
 from tests.contract.world import Service, code_of, run_service
 from tests.e2e.world import definition, pass_time
+from tests.storage import upload_model
 
 pytestmark = pytest.mark.contract
 Json = Any

@@ -255,7 +255,7 @@ def test_a7_a_token_has_one_spelling() -> None:
 
 
 def test_a8_a_payload_in_a_blob_comes_back_inline_and_in_its_own_casing() -> None:
-    from reconciler.blobs import upload_model
+    from tests.storage import upload_model
 
     with run_service("--blob") as service:
         body = definition(MODEL)

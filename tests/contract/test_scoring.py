@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from reconciler.blobs import upload_model
 from tests.contract.classic import (
     MODEL,
     TRAINING,
@@ -27,6 +26,7 @@ from tests.contract.faulty import faulty, on
 from tests.contract.signatures import ACCOUNT
 from tests.contract.world import Service, code_of
 from tests.e2e.world import definition
+from tests.storage import upload_model
 
 pytestmark = pytest.mark.contract
 

@@ -5,7 +5,6 @@ import sys
 
 import pytest
 
-from reconciler.blobs import upload_model
 from reconciler.emulator import SWITCHES
 from tests.contract.world import (
     LONG_S,
@@ -19,6 +18,7 @@ from tests.contract.world import (
     switched,
 )
 from tests.e2e.world import SUBSCRIPTION, clean_environment, definition
+from tests.storage import upload_model
 
 pytestmark = pytest.mark.contract
 

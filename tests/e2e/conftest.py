@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from reconciler.blobs import upload_model
 from tests.e2e.bikes import sign
 from tests.e2e.markers import Evidence, Watch
 from tests.e2e.planted import NEW, Stage
 from tests.e2e.world import Emulator, Project
 from tests.scripted import run_scripted
-from tests.storage import leave_out
+from tests.storage import leave_out, upload_model
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.blobs import upload_model
 from tests.e2e.world import MODEL, Project, definition
+from tests.storage import upload_model
 
 pytestmark = pytest.mark.e2e
 MANIFEST = """\

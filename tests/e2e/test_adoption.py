@@ -6,8 +6,8 @@ from pathlib import Path
 import jsonpatch
 import pytest
 
-from reconciler.blobs import upload_model
 from tests.e2e.world import SUBSCRIPTION, Project, definition, run, run_emulator
+from tests.storage import upload_model
 
 pytestmark = pytest.mark.e2e
 

@@ -16,7 +16,6 @@ import jsonschema
 import pytest
 import requests
 
-from reconciler.blobs import upload_model
 from reconciler.package_data import read_schema
 from tests.contract.faulty import on
 from tests.contract.signatures import sign
@@ -24,6 +23,7 @@ from tests.contract.test_jobs import CONNECTION, Batch
 from tests.contract.world import PREVIEW
 from tests.e2e.resealed import seal
 from tests.e2e.world import ROOT, SUBSCRIPTION, Done, Emulator, pass_time, run, run_emulator
+from tests.storage import upload_model
 
 pytestmark = pytest.mark.e2e
 EXAMPLE = ROOT / "manifests" / "census-retraining"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.blobs import upload_model
 from tests.e2e.world import Project, clock_ahead
 from tests.scripted import Answer, run_scripted
+from tests.storage import upload_model
 
 pytestmark = pytest.mark.e2e
 CALLS = "  definition: {properties: {realtimeConfiguration: {maxConcurrentCalls: 20}}}"

@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 import pytest
 from azure.storage.blob import BlobSasPermissions, generate_blob_sas
 
-from reconciler.blobs import upload_model
 from reconciler.model import Json
 from reconciler.plans.plan_file import digest_of
 from reconciler.transport.storage import _EMULATED_KEY
 from tests.e2e.world import Project, definition
+from tests.storage import upload_model
 
 pytestmark = pytest.mark.e2e
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.e2e.test_ledger_commands import HOLD
 from tests.e2e.world import Emulator, Project, clean_environment
+from tests.storage import open_storage
 
 pytestmark = pytest.mark.e2e
 
@@ -21,7 +22,7 @@ class Shared(Project):
     def write_project(self) -> None:
         super().write_project()
         file = self.folder / "reconciler.yaml"
-        address = f"{self.emulator.blob}/devstoreaccount1/reconciler"
+        address = f"{open_storage()}/devstoreaccount1/reconciler"
         ledger = f"  ledger: {{container: '{address}', prefix: {self.emulator.group}/prod/}}\n"
         file.write_text(file.read_text() + ledger)
 

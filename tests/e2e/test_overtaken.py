@@ -15,6 +15,7 @@ import pytest
 
 from tests.contract.go_between import GoBetween, go_between
 from tests.e2e.world import Emulator, Project, clean_environment
+from tests.storage import open_storage
 
 pytestmark = pytest.mark.e2e
 
@@ -34,7 +35,7 @@ class Between(Project):
         file = self.folder / "reconciler.yaml"
         text = file.read_text().replace(f'"{self.emulator.url}"', f'"{self.url}"', 1)
         if self.container:
-            address = f"{self.emulator.blob}/devstoreaccount1/reconciler"
+            address = f"{open_storage()}/devstoreaccount1/reconciler"
             text += f"  ledger: {{container: '{address}', prefix: {self.emulator.group}/}}\n"
         file.write_text(text)
 

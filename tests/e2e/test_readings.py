@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.blobs import upload_model
 from reconciler.emulator import SWITCHES
 from tests.e2e.world import Project, definition, run_emulator
+from tests.storage import upload_model
 
 pytestmark = pytest.mark.e2e
 # The first value of a switch is its default, which every other test takes.

@@ -19,7 +19,6 @@ import jsonschema
 import pytest
 import yaml
 
-from reconciler.blobs import upload_model
 from reconciler.package_data import read_schema
 from tests.contract.classic import example
 from tests.contract.faulty import on
@@ -35,6 +34,7 @@ from tests.e2e.world import (
     run_emulator,
     spawn,
 )
+from tests.storage import upload_model
 
 pytestmark = pytest.mark.e2e
 ACCOUNT = "devstoreaccount1"

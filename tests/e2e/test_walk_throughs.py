@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import yaml
 
-from reconciler.blobs import upload_model
 from tests.casework.classic import MODEL
 from tests.contract.classic import WORKSPACE, execute, write_world
 from tests.e2e.bikes import sign
 from tests.e2e.world import Done, Emulator, run, run_emulator
+from tests.storage import upload_model
 
 pytestmark = pytest.mark.e2e
 Json = Any

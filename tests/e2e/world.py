@@ -31,7 +31,7 @@ from reconciler.emulator import Settings
 from reconciler.emulator.server import Server
 from reconciler.package_data import read_schema
 from tests.lines import check_stream
-from tests.storage import need_storage, open_storage
+from tests.storage import find_storage, need_storage, open_storage
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "manifests" / "census"
@@ -287,10 +287,11 @@ def _brings_storage(options: Sequence[str]) -> bool:
 def run_emulator(*options: str) -> Iterator[Emulator]:
     """An emulator on a free port while the block runs, in a thread of this process.
 
-    It shares the blob storage of this process, but for `--no-blob` and `--blob-url`.
+    It shares the blob storage of this process, but for `--no-blob` and `--blob-url`. Where that
+    cannot be fetched, it has the address of no storage: only what reads or writes a blob is left out.
     """
     if not _brings_storage(options):
-        options = (*options, f"--blob-url={open_storage()}")
+        options = (*options, f"--blob-url={find_storage()}")
     settings = read_settings(*options)
     ready: Future[tuple[str, Callable[[], object]]] = Future()
     clock = Clock()
@@ -380,6 +381,8 @@ class Project:
         self.write_project()
 
     def write_project(self) -> None:
+        if self.blobs != "skip" and self.emulator.blob == find_storage():
+            open_storage()
         (self.folder / "reconciler.yaml").write_text(
             f"""apiVersion: reconciler/v1
 kind: Project
