@@ -33,10 +33,12 @@ from reconciler.ports import (
     Access,
     AsksForCalls,
     Blobs,
+    ChecksSteps,
     Clock,
     Emit,
     HasTiming,
     Kind,
+    KnowsOwner,
     Ledger,
     ListsNames,
     ListsWider,
@@ -253,6 +255,16 @@ def names_parts(kind: Kind) -> TypeGuard[NamesParts]:
 def asks_for_calls(kind: Kind) -> TypeGuard[AsksForCalls]:
     """Whether a kind has this capability."""
     return _has(type(kind), AsksForCalls)
+
+
+def knows_owner(kind: Kind) -> TypeGuard[KnowsOwner]:
+    """Whether a kind has this capability."""
+    return _has(type(kind), KnowsOwner)
+
+
+def checks_steps(kind: Kind) -> TypeGuard[ChecksSteps]:
+    """Whether a kind has this capability."""
+    return _has(type(kind), ChecksSteps)
 
 
 @functools.cache

@@ -16,7 +16,7 @@ from reconciler.document.patch import apply_changes
 from reconciler.document.pointers import copy_along, find, format_pointer, set_at, split_pointer
 from reconciler.document.schema import Field
 from reconciler.engine.observe import ObservedResources, observe
-from reconciler.engine.runtime import Runtime
+from reconciler.engine.runtime import Runtime, knows_owner
 from reconciler.errors import (
     ManifestInvalid,
     PlanInvalid,
@@ -46,7 +46,7 @@ from reconciler.plans import guards
 from reconciler.plans.evidence import PLAN_AGAIN, check_done, check_stale
 from reconciler.plans.step import list_leaves
 from reconciler.plans.waves import name_item
-from reconciler.ports import ClonesFrom, Kind, KnowsOwner
+from reconciler.ports import ClonesFrom, Kind
 
 
 def check_admission(plan: Plan, kinds: Mapping[str, Kind], name: str) -> None:
@@ -246,7 +246,7 @@ def _find_owner(
 ) -> Mapping[Address, str]:
     """Return the other manager that live names, by the address of the step; empty without one."""
     kind = runtime.kinds[step.resource.address.kind]
-    if isinstance(live, Absent) or not isinstance(kind, KnowsOwner):
+    if isinstance(live, Absent) or not knows_owner(kind):
         return {}
     owner = kind.find_owner(live.document, project)
     return {step.resource.address: owner} if owner else {}

@@ -17,7 +17,7 @@ from reconciler.document.diff import is_omitted, same
 from reconciler.document.identity import is_same_creation
 from reconciler.document.pointers import find, format_pointer, split_pointer
 from reconciler.engine.planning.selection import PlanRequest
-from reconciler.engine.runtime import Runtime
+from reconciler.engine.runtime import Runtime, asks_for_calls
 from reconciler.errors import ManifestInvalid
 from reconciler.model import (
     ABSENT,
@@ -38,7 +38,7 @@ from reconciler.model import (
 from reconciler.model.values import dataclass
 from reconciler.plans.evidence import PLAN_AGAIN
 from reconciler.plans.step import Comparison, list_due_signatures
-from reconciler.ports import AsksForCalls, ClonesFrom, Kind
+from reconciler.ports import ClonesFrom, Kind
 
 
 @dataclass(frozen=True)
@@ -268,9 +268,7 @@ class Claim:
         A value that a manifest can declare is never set by a call.
         """
         kind, manifest = self.kind, self.manifest
-        asked = (
-            isinstance(kind, AsksForCalls) and manifest is not None and kind.asks_for_call(manifest)
-        )
+        asked = asks_for_calls(kind) and manifest is not None and kind.asks_for_call(manifest)
         for change in self.step.changes:
             if change.called and not (asked and kind.field.at(change.path).read_only):
                 yield self._differ("the call", format_pointer(change.path))

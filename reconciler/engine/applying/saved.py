@@ -17,7 +17,7 @@ from reconciler.engine.gate_checks import compare_verdicts, find_settled, judge_
 from reconciler.engine.planning.plan import estimate_steps
 from reconciler.engine.planning.selection import PlanRequest, find_meant
 from reconciler.engine.planning.step_checks import check_conflicts
-from reconciler.engine.runtime import Runtime
+from reconciler.engine.runtime import Runtime, checks_steps
 from reconciler.errors import StalePlan, Unplannable
 from reconciler.model import (
     Action,
@@ -35,7 +35,6 @@ from reconciler.model import (
 from reconciler.plans import guards
 from reconciler.plans.evidence import PLAN_AGAIN
 from reconciler.plans.waves import compute_pause, name_item
-from reconciler.ports import ChecksSteps
 
 
 def judge_saved_plan(runtime: Runtime, plan: Plan, digest: str, request: PlanRequest) -> Plan:
@@ -148,7 +147,7 @@ def _judge(
     yield from guards.check_unread(_list_leaving(steps, declared), request.unread)
     for step in steps:
         kind = runtime.kinds[step.resource.address.kind]
-        if step.action is not Action.DELETE and isinstance(kind, ChecksSteps):
+        if step.action is not Action.DELETE and checks_steps(kind):
             found = kind.check_step(named[step.resource], step.open())
             yield from (name_item(one, step.member) for one in found)
     for step in steps:

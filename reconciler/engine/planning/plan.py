@@ -34,7 +34,7 @@ from reconciler.engine.planning.step_checks import (
     check_state,
     recall_confirmed,
 )
-from reconciler.engine.runtime import Runtime
+from reconciler.engine.runtime import Runtime, knows_owner
 from reconciler.errors import Unplannable
 from reconciler.model import (
     ABSENT,
@@ -60,7 +60,6 @@ from reconciler.plans.evidence import CREATED_ANEW
 from reconciler.plans.reasons import explain_changes, format_author
 from reconciler.plans.step import Comparison, make_removal, make_step
 from reconciler.plans.waves import compute_pause, name_items, stage_members
-from reconciler.ports import KnowsOwner
 from reconciler.text.times import format_utc
 
 
@@ -216,11 +215,9 @@ def find_owners(
 ) -> Mapping[Address, str]:
     """Return the other manager of each resource that a step changes, if there is one."""
     owners: dict[Address, str] = {}
-    # Looked up once a kind: the check of a protocol takes longer than the search for a tag.
-    knowing = {name: kind for name, kind in runtime.kinds.items() if isinstance(kind, KnowsOwner)}
     for step in steps:
-        kind = knowing.get(step.resource.address.kind)
-        if kind is not None and step.before is not ABSENT:
+        kind = runtime.kinds[step.resource.address.kind]
+        if knows_owner(kind) and step.before is not ABSENT:
             owner = kind.find_owner(step.before, request.inputs.project)
             owners |= {step.resource.address: owner} if owner else {}
     return owners

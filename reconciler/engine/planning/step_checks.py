@@ -15,7 +15,7 @@ from typing import Final
 from reconciler.document.pointers import find, format_pointer
 from reconciler.document.schema import Field, find_failure, find_future_fields
 from reconciler.engine.observe import Mode
-from reconciler.engine.runtime import Runtime
+from reconciler.engine.runtime import Runtime, checks_steps
 from reconciler.errors import ReconcilerError, ServiceError
 from reconciler.model import (
     Absent,
@@ -28,7 +28,7 @@ from reconciler.model import (
     Step,
 )
 from reconciler.plans.step import Comparison, find_moved_once
-from reconciler.ports import ChecksScopes, ChecksSteps, ConfirmsValues, ShowsPeers
+from reconciler.ports import ChecksScopes, ConfirmsValues, ShowsPeers
 from reconciler.secrets.sas import read_signature
 from reconciler.text.times import seconds_since
 
@@ -79,7 +79,7 @@ def check_planned_step(
 ) -> Iterator[Finding]:
     """Yield the problems that would make a step fail at the service, before the first write."""
     kind = runtime.kinds[manifest.address.kind]
-    for finding in kind.check_step(manifest, step) if isinstance(kind, ChecksSteps) else ():
+    for finding in kind.check_step(manifest, step) if checks_steps(kind) else ():
         named = "\n".join(finding.detail)
         forced = (
             f"{at} cannot be changed in place, so it is replaced."
