@@ -6,6 +6,7 @@ Commands that write manifests call it: a single new file can change what others 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from reconciler.cli.context import Invocation
@@ -34,6 +35,20 @@ def rewrite(
     `paths` are those from which the assembly was loaded. Raises ManifestInvalid, with every file
     restored, if the project no longer loads, or if any other manifest changes.
     """
+    with rewriting(invocation, assembly, runtime, texts, written, paths):
+        pass
+
+
+@contextmanager
+def rewriting(
+    invocation: Invocation,
+    assembly: Assembly,
+    runtime: Runtime,
+    texts: Mapping[Path, str],
+    written: Collection[Address],
+    paths: Sequence[str] = (),
+) -> Iterator[None]:
+    """Write the files like `rewrite`, and restore every one also if the block raises."""
     with writing(texts):
         loaded, _ = load_all(invocation, paths)
         errors = [one for one in loaded.findings if one.severity == "error" and not one.guard]
@@ -41,6 +56,7 @@ def rewrite(
         if wrong:
             raise ManifestInvalid(tuple(wrong))
         identify_resources(runtime, loaded.manifests, assembly.project.defaults)
+        yield
 
 
 def _find_changed(before: Loaded, after: Loaded, written: Collection[Address]) -> Iterator[Finding]:

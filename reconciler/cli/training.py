@@ -21,7 +21,7 @@ from reconciler.cli.promotion import (
     recall_metrics,
     sort_edits,
 )
-from reconciler.cli.rewrite import rewrite
+from reconciler.cli.rewrite import rewriting
 from reconciler.cli.wiring import Assembly, lock_ledger
 from reconciler.engine.pool import ResumableTask
 from reconciler.engine.runtime import Runtime
@@ -279,15 +279,17 @@ class Trainer:
         made = Committed("")
         if texts and commit:
             Repository(root).check_committed(texts)
-        if texts and not branch:
-            self._write(texts, {one.manifest.address for one in placed})
-        if texts and commit:
-            proposed = [(one, candidates[one]) for one in edits if edits[one]]
-            trailer = write_trailer([one.address for one in retrainings])
-            facts = self._assembly.load_snapshot().facts
-            before = {one.parent: recall_metrics(facts, one.parent) for _, one in proposed}
-            message = write_message(proposed, trailer, before)
-            made = Repository(root).commit(texts, message, branch, trailer)
+        # After a commit that git refuses, no file has changed.
+        with self._writing(texts if not branch else {}, {one.manifest.address for one in placed}):
+            if texts and commit:
+                proposed = [(one, candidates[one]) for one in edits if edits[one]]
+                trailer = write_trailer([one.address for one in retrainings])
+                facts = self._assembly.load_snapshot().facts
+                before = {one.parent: recall_metrics(facts, one.parent) for _, one in proposed}
+                message = write_message(proposed, trailer, before)
+                made = Repository(root).commit(texts, message, branch, trailer)
+        if made.commit and not branch:
+            Repository(root).stage(texts)
         return [
             TrainingResult(
                 one.address,
@@ -323,8 +325,13 @@ class Trainer:
         if manifest.member is not None:
             yield root / manifest.member.place.file
 
-    def _write(self, texts: Mapping[Path, str], written: Collection[Address]) -> None:
-        rewrite(self._invocation, self._assembly, self.runtime, texts, written)
+    @contextmanager
+    def _writing(self, texts: Mapping[Path, str], written: Collection[Address]) -> Iterator[None]:
+        if not texts:
+            yield
+            return
+        with rewriting(self._invocation, self._assembly, self.runtime, texts, written):
+            yield
 
     def is_due(self, retraining: Retraining) -> bool:
         """Whether the schedule was due since the last run, or a run is open."""

@@ -36,9 +36,22 @@ _PLACES: Final = frozenset(
         "GIT_WORK_TREE",
     }
 )
-# A monitor is a program of the repository; a signature would be printed before a message.
-_SETTINGS: Final = ("-c", "core.fsmonitor=false", "-c", "log.showSignature=false")
+# A monitor is a program of the repository; a signature would be printed before a message. A message
+# is given and read in UTF-8, whatever the encoding of other commits is.
+_SETTINGS: Final = (
+    *("-c", "core.fsmonitor=false"),
+    *("-c", "log.showSignature=false"),
+    *("-c", "i18n.commitEncoding=UTF-8"),
+    *("-c", "i18n.logOutputEncoding=UTF-8"),
+)
 _SUBJECT: Final = "git"
+_REPOSITORY: Final = (
+    "Work in a git repository that has a commit, with user.name and user.email set."
+)
+_AGAIN: Final = (
+    "Correct the settings or the hooks of the repository, and run the command again:"
+    " it goes on with the same job."
+)
 # The message of a proposal has a line with this word and the digest of the model.
 DIGEST: Final = "sha256 "
 # The line before the last one names the tree of the commit: a commit that somebody amended has
@@ -90,7 +103,7 @@ class Repository:
                     subject=str(path),
                     next_step="Commit it first.",
                 )
-        names = [str(path) for path in files]
+        names = [*map(self._name_exactly, files)]
         changed = self._ask("status", "--porcelain", "--", *names).splitlines() if names else []
         if changed:
             raise ReconcilerError(
@@ -120,12 +133,17 @@ class Repository:
                 next_step="Name another branch, or leave out --branch to commit on this one.",
             )
         tip = self._find_tip(branch)
-        if tip and not self._is_proposal(tip, trailer):
-            raise ReconcilerError(
-                f"the branch {branch} exists and holds other work",
-                subject=_SUBJECT,
-                next_step="Name another branch, or delete this one.",
-            )
+        if tip and not (self._is_proposal(tip, trailer) and self._is_alone(tip)):
+            raise self._refuse(branch, is_proposal=self._is_proposal(tip, trailer))
+
+    def _refuse(self, branch: str, *, is_proposal: bool) -> ReconcilerError:
+        message = f"the branch {branch} exists and holds other work"
+        step = "Name another branch, or delete this one."
+        shallow = self._ask("rev-parse", "--is-shallow-repository").strip() == "true"
+        if is_proposal and shallow:
+            message = f"the branch {branch} exists, and may hold other work: this clone is shallow"
+            step = f"Fetch the other commits with: git fetch --unshallow. Otherwise: {step}"
+        return ReconcilerError(message, subject=_SUBJECT, next_step=step)
 
     def _check_free(self, branch: str) -> None:
         """Raise ReconcilerError if git keeps the branch in the place of the folder of another.
@@ -149,38 +167,56 @@ class Repository:
     ) -> Committed:
         """Commit the texts of files on a branch, or on the current one if `branch` is empty.
 
-        With a branch the work tree stays as it is; without one the files must be written already.
+        With a branch the work tree stays as it is; without one the files must be written already,
+        and `stage` must follow. Like `git commit`, it signs the commit if the repository demands
+        it. It runs no hook of `git commit`, because such hooks read the work tree.
         """
         tree = self._write_tree(texts)
         message = _name_tree(message, tree, trailer)
         if not branch:
-            commit = self._ask("commit-tree", tree, "-p", self._head, given=message).strip()
-            self._ask("update-ref", "-m", "reconciler retrain", "HEAD", commit, self._head)
-            self._ask("add", "--", *(str(path) for path in texts))
-            return Committed(commit)
+            return Committed(self._make_commit(tree, message, "HEAD", self._head))
         self.check_branch(branch, trailer)
         tip = self._find_tip(branch)
         if tip and self._says_same(tip, message):
             return Committed(tip, existed=True)
-        commit = self._ask("commit-tree", tree, "-p", self._head, given=message).strip()
-        self._ask("update-ref", "-m", "reconciler retrain", f"refs/heads/{branch}", commit, tip)
-        return Committed(commit)
+        return Committed(self._make_commit(tree, message, f"refs/heads/{branch}", tip))
+
+    def stage(self, files: Collection[Path]) -> None:
+        """Put files that were committed on the current branch into the index."""
+        self._ask("add", "--", *map(self._name_exactly, files))
+
+    def _make_commit(self, tree: str, message: str, reference: str, before: str) -> str:
+        """Makes a commit on ours, and moves the reference from `before` to it; returns its id."""
+        wanted = ("config", "--get", "--type=bool", "--default=false", "commit.gpgSign")
+        sign = ["-S"] if self._ask(*wanted).strip() == "true" else []
+        made = self._ask(
+            "commit-tree", *sign, "-p", self._head, tree, given=message, step=_AGAIN
+        ).strip()
+        self._ask("update-ref", "-m", "reconciler retrain", reference, made, before, step=_AGAIN)
+        return made
 
     def _says_same(self, tip: str, message: str) -> bool:
         """Whether a commit on ours proposes a model with the same bytes, of whatever run."""
-        parent = self._ask("rev-parse", f"{tip}^").strip()
         said = self._ask("log", "-1", "--format=%B", tip).splitlines()
         digests = [line for line in message.splitlines() if line.startswith(DIGEST)]
-        return parent == self._head and digests == [one for one in said if one.startswith(DIGEST)]
+        same = digests == [one for one in said if one.startswith(DIGEST)]
+        return same and self._list_parents(tip) == [self._head]
 
     def _is_proposal(self, tip: str, trailer: str) -> bool:
-        """Whether a commit is a proposal on a commit that we have, merged since or not."""
+        """Whether a commit is a proposal, as it was made."""
         said = self._ask("log", "-1", "--format=%T%n%B", tip).strip().splitlines()
-        if said[-2:] != [f"{_TREE}{said[0]}", trailer]:
-            return False
-        base = self._ask("merge-base", tip, self._head).strip()
-        own = self._ask("rev-list", "--count", f"{base}..{tip}").strip() if base else ""
-        return own in {"0", "1"}
+        return said[-2:] == [f"{_TREE}{said[0]}", trailer]
+
+    def _is_alone(self, tip: str) -> bool:
+        """Whether a commit was merged, or is the only one on a commit that we have.
+
+        The commits below the oldest ones of a shallow clone are not known.
+        """
+        own = self._ask("rev-list", "--count", f"{self._head}..{tip}").strip()
+        return own == "0" or (own == "1" and len(self._list_parents(tip)) == 1)
+
+    def _list_parents(self, tip: str) -> list[str]:
+        return self._ask("rev-list", "--parents", "--max-count=1", tip).split()[1:]
 
     def _find_tip(self, branch: str) -> str:
         # A pattern of for-each-ref would also mean the branches below this name.
@@ -213,12 +249,22 @@ class Repository:
             raise ReconcilerError(message, subject=str(path), next_step=step)
         return found.relative_to(resolve_path(self._top)).as_posix()
 
+    def _name_exactly(self, path: Path) -> str:
+        """A pattern that means this file alone; git follows no link in a pattern."""
+        return f":(top,literal){self._name(path)}"
+
     def _find_entry(self, name: str) -> str:
         """The mode, the type and the id of a file in the current commit; "" without it."""
         top = ("--full-tree", "--format=%(objectmode) %(objecttype) %(objectname)")
         return self._ask("ls-tree", *top, self._head, "--", f":(top,literal){name}").strip()
 
-    def _ask(self, *arguments: str, given: str = "", more: Mapping[str, str] | None = None) -> str:
+    def _ask(
+        self,
+        *arguments: str,
+        given: str = "",
+        more: Mapping[str, str] | None = None,
+        step: str = _REPOSITORY,
+    ) -> str:
         """Returns what git prints; raises ReconcilerError with the first line of its error."""
         kept = {name: value for name, value in os.environ.items() if name not in _PLACES}
         command = ["git", *_SETTINGS, "-C", str(self._folder), *arguments]
@@ -231,13 +277,15 @@ class Repository:
                 timeout=_GIT_WITHIN_S,
                 check=False,
             )
+        except subprocess.TimeoutExpired:
+            message = f"git {arguments[0]} has not ended after {_GIT_WITHIN_S} s"
+            raise ReconcilerError(message, subject=_SUBJECT, next_step=step) from None
         except (OSError, subprocess.SubprocessError) as error:
             message = f"git cannot be run: {type(error).__name__}"
             raise ReconcilerError(message, subject=_SUBJECT, next_step="Install git.") from None
         if done.returncode:
             lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
             message = f"git {arguments[0]} failed: {lines[0][:200]}"
-            step = "Work in a git repository that has a commit, with user.name and user.email set."
             raise ReconcilerError(message, subject=_SUBJECT, next_step=step)
         return done.stdout.decode(errors="replace")
 

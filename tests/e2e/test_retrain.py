@@ -457,6 +457,26 @@ def test_work_of_others_is_not_replaced_and_a_dirty_tree_refuses(training: Train
     assert training.count_calls("POST", "/jobs") == 0
 
 
+def test_a_commit_that_a_hook_refuses_leaves_the_files_and_is_made_by_the_next_run(
+    training: Training,
+) -> None:
+    make_repository(training)
+    hook = training.folder / ".git/hooks/reference-transaction"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\necho not now >&2\nexit 1\n")
+    hook.chmod(0o755)
+    before = (training.folder / "manifests/live.yaml").read_bytes()
+    done = training.run("retrain", "census", "--commit")
+    assert done.code == 1
+    assert "git update-ref failed: not now" in done.err
+    assert "it goes on with the same job" in done.err
+    assert (training.folder / "manifests/live.yaml").read_bytes() == before
+    hook.unlink()
+    assert training.retrain("--commit")["outcome"] == "proposed"
+    assert training.git("status", "--porcelain") == ""
+    assert training.count_calls("POST", "/start") == 1
+
+
 def test_a_schedule_is_due_once(training: Training) -> None:
     training.write(more="  schedule: '* * * * *'\n")
     assert training.retrain("--if-due")["outcome"] == "proposed"

@@ -103,3 +103,152 @@ def test_the_service_gives_a_forge_no_orders_in_a_message() -> None:
     assert "F1" in body
     assert not {*"[]#@*:"} & {*body}
     assert message.endswith(f"\n\n{TRAILER}\n")
+
+
+def propose(checkout: Path, text: str = "uri: new\n") -> str:
+    """A proposal on the branch; returns its commit."""
+    texts = {checkout / "live.yaml": text}
+    message = MESSAGE.replace("sha256 aa", f"sha256 {text.strip()}")
+    return Repository(checkout).commit(texts, message, "retrain/census", TRAILER).commit
+
+
+def clone(checkout: Path, depth: int) -> Path:
+    """A clone with few commits, whose branches are those of the checkout."""
+    folder = checkout.parent / "clone"
+    url, many = checkout.as_uri(), "--no-single-branch"
+    git(checkout.parent, "clone", "-q", f"--depth={depth}", many, "-b", "main", url, str(folder))
+    git(folder, "branch", "retrain/census", "origin/retrain/census")
+    return folder
+
+
+def add_commits(checkout: Path, number: int) -> None:
+    for _ in range(number):
+        git(checkout, "commit", "-q", "--allow-empty", "-m", "other")
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_shallow_clone_that_lacks_the_commit_below_a_proposal_says_so(
+    checkout: Path, depth: int
+) -> None:
+    add_commits(checkout, 1)
+    propose(checkout)
+    add_commits(checkout, 3)
+    shallow = clone(checkout, depth)
+    with pytest.raises(ReconcilerError, match="may hold other work: this clone is shallow") as got:
+        Repository(shallow).check_branch("retrain/census", TRAILER)
+    assert "git fetch --unshallow" in got.value.next_step
+    git(shallow, "fetch", "-q", "--unshallow")
+    Repository(shallow).check_branch("retrain/census", TRAILER)
+
+
+def test_a_shallow_clone_that_has_the_commit_below_a_proposal_replaces_it(checkout: Path) -> None:
+    old = propose(checkout)
+    shallow = clone(checkout, 2)
+    assert propose(shallow, "uri: newer\n") != old
+    assert git(shallow, "rev-list", "--count", "main..retrain/census") == "1"
+
+
+def test_a_merged_proposal_at_the_end_of_a_shallow_clone_is_replaced(checkout: Path) -> None:
+    old = propose(checkout)
+    git(checkout, "merge", "-q", "--ff-only", "retrain/census")
+    shallow = clone(checkout, 1)
+    assert propose(shallow, "uri: newer\n") != old
+    assert git(shallow, "rev-list", "--count", "main..retrain/census") == "1"
+
+
+def test_a_branch_with_a_history_of_its_own_is_other_work(checkout: Path) -> None:
+    propose(checkout)
+    tree = git(checkout, "rev-parse", "retrain/census^{tree}")
+    message = git(checkout, "log", "-1", "--format=%B", "retrain/census")
+    alone = git(checkout, "commit-tree", tree, "-m", message)
+    git(checkout, "update-ref", "refs/heads/retrain/census", alone)
+    with pytest.raises(ReconcilerError, match="exists and holds other work"):
+        Repository(checkout).check_branch("retrain/census", TRAILER)
+
+
+def test_a_message_is_in_the_encoding_that_its_commit_names(checkout: Path) -> None:
+    git(checkout, "config", "i18n.commitEncoding", "ISO-8859-1")
+    texts = {checkout / "live.yaml": "uri: new\n"}
+    message = MESSAGE.replace("sha256", "metric Größe\nsha256")
+    made = Repository(checkout).commit(texts, message, "retrain/census", TRAILER)
+    git(checkout, "config", "i18n.logOutputEncoding", "UTF-8")
+    assert "metric Größe" in git(checkout, "log", "-1", "--format=%B", made.commit)
+    assert "encoding" not in git(checkout, "cat-file", "-p", made.commit)
+
+
+def sign_by(checkout: Path, script: str) -> None:
+    """Demand signed commits, which a program makes."""
+    program = checkout.parent / "sign"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    git(checkout, "config", "gpg.program", str(program))
+    git(checkout, "config", "commit.gpgSign", "yes")
+
+
+def test_a_commit_is_signed_where_commits_must_be(checkout: Path) -> None:
+    sign_by(checkout, "cat > /dev/null; echo a signature; echo '\n[GNUPG:] SIG_CREATED ' >&2")
+    made = propose(checkout)
+    assert "gpgsig a signature" in git(checkout, "cat-file", "-p", made)
+    # The proposal is recognised, and a newer one replaces it.
+    assert propose(checkout, "uri: newer\n") != made
+
+
+@pytest.mark.parametrize("how", ["signature", "hook"])
+def test_a_commit_that_the_repository_refuses_is_reported_with_what_to_do(
+    checkout: Path, how: str
+) -> None:
+    if how == "signature":
+        sign_by(checkout, "echo 'no secret key' >&2; exit 1")
+    else:
+        hook = checkout / ".git" / "hooks" / "reference-transaction"
+        hook.parent.mkdir(exist_ok=True)
+        hook.write_text("#!/bin/sh\necho not now >&2\nexit 1\n")
+        hook.chmod(0o755)
+    with pytest.raises(ReconcilerError, match=r"git (commit-tree|update-ref) failed") as got:
+        propose(checkout)
+    assert "Correct the settings or the hooks of the repository" in got.value.next_step
+    assert git(checkout, "branch", "--list", "retrain/census") == ""
+
+
+@pytest.mark.parametrize("linked", ["file", "folder"])
+def test_a_file_behind_a_link_is_committed_and_staged(checkout: Path, linked: str) -> None:
+    (checkout / "real").mkdir()
+    (checkout / "real" / "live.yaml").write_text("uri: old\n")
+    (checkout / "live.yaml").unlink()
+    if linked == "file":
+        (checkout / "live.yaml").symlink_to("real/live.yaml")
+        named = checkout / "live.yaml"
+    else:
+        (checkout / "manifests").symlink_to("real")
+        named = checkout / "manifests" / "live.yaml"
+    git(checkout, "add", "-A")
+    git(checkout, "commit", "-q", "-m", "with a link")
+    repository = Repository(checkout)
+    repository.check_committed([named])
+    named.resolve().write_text("uri: new\n")
+    repository.commit({named: "uri: new\n"}, MESSAGE, "", TRAILER)
+    repository.stage([named])
+    assert git(checkout, "status", "--porcelain") == ""
+    assert git(checkout, "show", "HEAD:real/live.yaml") == "uri: new"
+
+
+def test_a_file_behind_a_link_must_be_in_the_commit_as_it_is(checkout: Path) -> None:
+    (checkout / "linked.yaml").symlink_to("live.yaml")
+    git(checkout, "add", "-A")
+    git(checkout, "commit", "-q", "-m", "with a link")
+    (checkout / "live.yaml").write_text("uri: mine\n")
+    with pytest.raises(ReconcilerError, match=r"not committed: live\.yaml"):
+        Repository(checkout).check_committed([checkout / "linked.yaml"])
+
+
+def test_a_name_with_signs_of_a_pattern_means_one_file(checkout: Path) -> None:
+    (checkout / "live[1].yaml").write_text("uri: old\n")
+    git(checkout, "add", "-A")
+    git(checkout, "commit", "-q", "-m", "with brackets")
+    (checkout / "live[1].yaml").write_text("uri: new\n")
+    (checkout / "live1.yaml").write_text("not ours\n")
+    repository = Repository(checkout)
+    named = checkout / "live[1].yaml"
+    repository.commit({named: "uri: new\n"}, MESSAGE, "", TRAILER)
+    repository.stage([named])
+    assert git(checkout, "status", "--porcelain") == "?? live1.yaml"
