@@ -419,6 +419,14 @@ class Kind(Protocol):
         """The part of the service's document that the manifest declares, with findings."""
         ...
 
+    def list_models(self, manifest: Manifest) -> Sequence[ModelReference]:
+        """The models that have an entry of their own in the manifest.
+
+        Their places in the service's document may be empty, because only `bind` has the live
+        document. A retraining names one of them, and writes the new model into its entry.
+        """
+        ...
+
     def export(
         self, resource: Resource, document: Json, defaults: Mapping[str, Json], *, full: bool
     ) -> ExportedSpec:

@@ -41,16 +41,20 @@ def list_edits(
             step = "Declare it, or correct spec.promote of the retraining."
             message = "no manifest declares it"
             raise ReconcilerError(message, subject=str(one.resource), next_step=step)
-        at = ("spec", "trainedModels", one.trained_model)
+        kind = kinds[one.resource.kind]
+        models = {model.name: model for model in kind.list_models(manifest)}
+        model = models.get(one.trained_model)
+        if model is None:
+            raise ReconcilerError(
+                f'does not declare a trained model "{one.trained_model}"',
+                subject=str(one.resource),
+                next_step="Declare it, or correct spec.promote of the retraining.",
+            )
         sha256 = candidate.digest.removeprefix("sha256:")
-        models = manifest.spec.get("trainedModels", {})
-        if models.get(one.trained_model, {}).get("sha256", "").lower() == sha256:
+        if model.sha256.lower() == sha256:
             continue
-        edits = [
-            Edit(format_pointer((*at, "uri")), candidate.uri),
-            Edit(format_pointer((*at, "sha256")), sha256),
-        ]
-        if manifest.member is None and _allows_annotations(kinds[one.resource.kind]):
+        edits = [Edit(f"{model.entry}/uri", candidate.uri), Edit(f"{model.entry}/sha256", sha256)]
+        if manifest.member is None and _allows_annotations(kind):
             prefix = _name_prefix(one, len(models))
             lineage = describe_lineage(retraining.address, candidate)
             edits += _annotate(manifest, {f"{prefix}/{name}": lineage[name] for name in lineage})

@@ -50,7 +50,7 @@ from reconciler.kinds.data_plane import open_address
 from reconciler.manifests.editing.accept import PlacedEdit, apply_edits, place_in_items
 from reconciler.manifests.proposal import Committed, Repository
 from reconciler.manifests.secrets import resolve_known
-from reconciler.model import Address, Finding, Manifest, Resource
+from reconciler.model import Address, Finding, Manifest, ModelReference, Resource
 from reconciler.model.training import Retraining
 from reconciler.plans.gates import Candidate
 from reconciler.plans.proof import Verification
@@ -154,7 +154,7 @@ class Trainer:
             retraining,
             run,
             ended,
-            self._assembly.loaded.manifests,
+            self._list_models,
             lambda: self._open_rows(retraining),
         )
 
@@ -216,6 +216,12 @@ class Trainer:
             )
         return provider, kind.identify(manifest, self._assembly.project.defaults)
 
+    def _list_models(self, address: Address) -> Sequence[ModelReference]:
+        """The models that the manifest of a resource names, if one declares the resource."""
+        declared = (one for one in self._assembly.loaded.manifests if one.address == address)
+        kind = self._assembly.kinds[address.kind]
+        return [model for one in declared for model in kind.list_models(one)]
+
     def _find_manifest(self, address: Address) -> Manifest:
         found = {one.address: one for one in self._assembly.loaded.manifests}
         if address not in found:
@@ -231,7 +237,7 @@ class Trainer:
         def work(one: Manifest) -> ResumableTask[Verification]:
             question = Question(
                 rows[one.address],
-                find_digest(snapshot, one),
+                find_digest(snapshot, one.address, self._list_models(one.address)),
                 snapshot.facts,
                 lambda within_s: self._open_scorer(one.address, within_s),
             )

@@ -90,6 +90,14 @@ class BaseKind:
         """
         return without_server_fields(self.field, normalize(self.field, definition))
 
+    def list_models(self, manifest: Manifest) -> Sequence[ModelReference]:
+        """Return the models of `spec.trainedModels`, without their places in the document."""
+        entries = manifest.spec.get("trainedModels", {})
+        return [
+            make_reference(manifest, ("spec", "trainedModels", name), name, given, ())
+            for name, given in entries.items()
+        ]
+
     def locate(self, address: Address, resource_id: str, defaults: Mapping[str, Json]) -> Resource:
         """Return the resource for an id, or for a name within the defaults."""
         given = self.split(resource_id) or {"name": resource_id}

@@ -427,13 +427,14 @@ class _Loading:
         if not taken:
             return ()
         from reconciler.manifests.retraining import (  # noqa: PLC0415 - few projects have one
-            Declarations,
+            LoadedManifests,
             make_retrainings,
         )
 
         for manifest in taken:
             del self.manifests[manifest.address]
-        declared = Declarations(self.folder, self.manifests, self.subjects if whole else None)
+        known = self.subjects if whole else None
+        declared = LoadedManifests(self.folder, self.manifests, known, self.kinds)
         made, findings = make_retrainings(taken, declared, self.counter)
         self.findings += findings
         return made

@@ -36,6 +36,7 @@ from reconciler.model.training import (
 from reconciler.model.values import dataclass
 from reconciler.plans.evaluations import find_direction, fold_metric
 from reconciler.plans.gates import COMPARABLE
+from reconciler.ports import Kind
 from reconciler.text.durations import parse_duration
 from reconciler.text.suggestions import ask, suggest
 
@@ -46,7 +47,7 @@ _OUTPUTS: Final = ("/spec/outputs/model", "/spec/outputs/evaluation", "/spec/com
 
 
 @dataclass(frozen=True)
-class Declarations:
+class LoadedManifests:
     """What a project declares: its resources, and the addresses of all its manifests.
 
     `known` also has the addresses of manifests with errors; it is None if only a part of the
@@ -56,10 +57,11 @@ class Declarations:
     folder: Folder
     manifests: Mapping[Address, Manifest]
     known: Collection[str] | None
+    kinds: Mapping[str, Kind]
 
 
 def make_retrainings(
-    taken: Iterable[Manifest], declared: Declarations, counter: FindingCounter
+    taken: Iterable[Manifest], declared: LoadedManifests, counter: FindingCounter
 ) -> tuple[tuple[Retraining, ...], list[Finding]]:
     """Returns the retrainings of manifests, by address, and the findings about them.
 
@@ -303,7 +305,7 @@ def _check_schedule(schedule: str) -> Iterator[Found]:
         yield "/spec/schedule", Finding(message, next_step=step)
 
 
-def _check_service(manifest: Manifest, declared: Declarations) -> Iterator[Finding]:
+def _check_service(manifest: Manifest, declared: LoadedManifests) -> Iterator[Finding]:
     """Yields a finding for a training service that is not declared."""
     service = manifest.spec["service"].get("address", "")
     if not service or declared.known is None or service in declared.known:
@@ -314,14 +316,15 @@ def _check_service(manifest: Manifest, declared: Declarations) -> Iterator[Findi
     yield Finding(f"no manifest declares {service}", place=place, next_step=step)
 
 
-def _check_promotions(retraining: Retraining, declared: Declarations) -> Iterator[Finding]:
+def _check_promotions(retraining: Retraining, declared: LoadedManifests) -> Iterator[Finding]:
     """Yields a finding for each promotion that names a resource or a model that is not declared."""
     if declared.known is None:
         return
     for one in retraining.promote:
         manifest = declared.manifests.get(one.resource)
         if manifest is not None:
-            yield from _check_model(one, manifest)
+            kind = declared.kinds[one.resource.kind]
+            yield from _check_model(one, manifest, kind)
         elif str(one.resource) not in declared.known:
             near = suggest(str(one.resource), declared.known)
             step = ask(str(one.resource), near) if near else "Declare it, or name another one."
@@ -329,12 +332,12 @@ def _check_promotions(retraining: Retraining, declared: Declarations) -> Iterato
             yield Finding(message, place=one.place, next_step=step)
 
 
-def _check_model(promotion: Promotion, manifest: Manifest) -> Iterator[Finding]:
-    models, name = manifest.spec.get("trainedModels", {}), promotion.trained_model
+def _check_model(promotion: Promotion, manifest: Manifest, kind: Kind) -> Iterator[Finding]:
+    models, name = [one.name for one in kind.list_models(manifest)], promotion.trained_model
     if name not in models:
         near = suggest(name, models)
-        names = ", ".join(f'"{known}"' for known in [*models][:20])
-        otherwise = f"It declares {names}." if names else "Add it under spec.trainedModels."
+        names = ", ".join(f'"{known}"' for known in models[:20])
+        otherwise = f"It declares {names}." if names else f"Declare it in {manifest.file}."
         step = ask(name, near) if near else otherwise
         message = f'{manifest.address} does not declare a trained model "{name}"'
         yield Finding(message, place=promotion.place, next_step=step)

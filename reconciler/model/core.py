@@ -140,7 +140,7 @@ class SecretReference:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """An address and the service's id of the resource (for Resource Manager: the whole id).
+    """An address and the service's whole id of the resource.
 
     `token` refers to the resource's own token; None when the token of the cloud is used.
     """

@@ -64,7 +64,7 @@ class UnreadFile:
 class Manifest:
     """One manifest document, checked against its schema, with included files inlined.
 
-    `places` maps a JSON pointer into the document ("/spec/trainedModels") to its place in a file.
+    `places` maps a JSON pointer into the document ("/spec/definition") to its place in a file.
     `member` is the item of a fleet that it is made from; None when a person wrote it. Each read of
     a compressed `spec` parses it again.
     """

@@ -34,6 +34,17 @@ spec:
   model: {{uri: "{model}"}}
   definition: {{replicas: {replicas}}}
 """
+RETRAINING = """
+apiVersion: reconciler/v1
+kind: Retraining
+metadata: {{name: one}}
+spec:
+  service: {{url: "https://train.example/services/s", apiKey: {{env: KEY}}}}
+  outputs:
+    model: {{port: model, uri: "https://acct.blob.core.windows.net/m/${{run}}.ilearner"}}
+    evaluation: {{port: evaluation, uri: "https://acct.blob.core.windows.net/m/${{run}}.csv"}}
+  promote: [{{resource: Deployment/one, trainedModel: {model}}}]
+"""
 FLEET = """
 apiVersion: reconciler/v1
 kind: Fleet
@@ -179,6 +190,16 @@ def test_its_own_guard_refuses_until_it_is_allowed(shelf: Shelf) -> None:
     assert "idle" in shelf.run("plan", "--help")
     shelf.run("apply", "--auto-approve", "--allow", "idle=Deployment/one")
     assert shelf.call("GET", "/one")["replicas"] == 0
+
+
+def test_its_models_can_be_promoted(shelf: Shelf) -> None:
+    retraining = shelf.folder / "manifests" / "retraining.yaml"
+    retraining.write_text(RETRAINING.format(model="model"))
+    assert "valid" in shelf.run("validate")
+    retraining.write_text(RETRAINING.format(model="another"))
+    said = shelf.run("validate", code=1)
+    assert 'Deployment/one does not declare a trained model "another"' in said
+    assert 'It declares "model".' in said
 
 
 def test_its_schema_and_its_settings_are_known(shelf: Shelf) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.kinds import find_kinds
 from tests.tree import find_tracked
 
 ROOT = Path(__file__).parents[2]
@@ -63,6 +64,36 @@ def test_a_long_module_says_why_it_is_long() -> None:
         name for name, doc in long.items() if "It is long because" not in " ".join(doc.split())
     ]
     assert silent == []
+
+
+# What only kinds know; a kind of another vendor has other words.
+VENDOR_WORDS = (
+    *("trainedModels", "resourceManager", "studioManagement", "webServices"),
+    *("Classic", "Studio", "Resource Manager", "azureml"),
+)
+NEUTRAL = ("engine", "plans", "document", "ledgers", "render", "model", "ports.py")
+# The names of metrics, and the rule of the positive class, are facts with a source.
+SOURCES = {"plans/evaluations.py": {"Studio"}, "engine/training/comparing.py": {"Studio"}}
+
+
+def test_only_kinds_know_a_vendor() -> None:
+    package = ROOT / "reconciler"
+    guards = {name for kind in find_kinds().values() for name in kind.guards}
+    words = [*VENDOR_WORDS, *(f'guard="{name}"' for name in sorted(guards))]
+    files = [file for name in NEUTRAL for file in find_modules(package / name)]
+    assert len(files) > 100
+    known = {
+        f"{path}: {word}"
+        for file in files
+        if (path := file.relative_to(package).as_posix())
+        for word in set(words) - SOURCES.get(path, set())
+        if word in file.read_text(encoding="utf-8")
+    }
+    assert known == set()
+
+
+def find_modules(path: Path) -> list[Path]:
+    return [path] if path.is_file() else sorted(path.rglob("*.py"))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])

@@ -55,7 +55,7 @@ class Moving(Jobs):
 def _judge(world: World) -> Candidate:
     run = world.process()
     ended = run.follow()
-    return judge_run(world.ports(), world.retraining, run, ended, (), pytest.fail)
+    return judge_run(world.ports(), world.retraining, run, ended, lambda _: (), pytest.fail)
 
 
 def _make(**more: Any) -> World:

@@ -167,7 +167,7 @@ def _make_prover(
         return None
     from reconciler.engine.applying.proving import Prover, list_cases  # noqa: PLC0415 - start-up
 
-    cases = list_cases(Path(declared.root), asking, steps, snapshot)
+    cases = list_cases(Path(declared.root), asking, steps, snapshot, runtime.kinds)
     return Prover(runtime, journal, snapshot, cases)
 
 

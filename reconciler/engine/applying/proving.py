@@ -31,6 +31,7 @@ from reconciler.model import (
     Finding,
     Json,
     Manifest,
+    ModelReference,
     ModelVerified,
     Resource,
     Snapshot,
@@ -39,7 +40,7 @@ from reconciler.model import (
 )
 from reconciler.model.values import dataclass
 from reconciler.plans.proof import Proof, Verification
-from reconciler.ports import Scorer, Trains
+from reconciler.ports import Kind, Scorer, Trains
 
 _DUE: Final = "due"
 # With these results the next apply asks again.
@@ -181,7 +182,11 @@ class Prover:
 
 
 def list_cases(
-    root: Path, manifests: Iterable[Manifest], steps: Iterable[Step], snapshot: Snapshot
+    root: Path,
+    manifests: Iterable[Manifest],
+    steps: Iterable[Step],
+    snapshot: Snapshot,
+    kinds: Mapping[str, Kind],
 ) -> Iterator[Case]:
     """Yields the resources to prove: those of the steps, and those that an earlier apply left.
 
@@ -195,7 +200,8 @@ def list_cases(
         address = manifest.address
         try:
             if address in updated:
-                yield _open_case(root, manifest, updated[address], snapshot.facts)
+                models = kinds[address.kind].list_models(manifest)
+                yield _open_case(root, manifest, models, updated[address], snapshot.facts)
             elif address in due:
                 resource = snapshot.last_applied_by_address[address].resource(address)
                 yield _open_left(root, manifest, resource, due[address])
@@ -215,9 +221,14 @@ def _open_left(
 
 
 def _open_case(
-    root: Path, manifest: Manifest, step: Step, facts: Mapping[tuple[str, str], Fact]
+    root: Path,
+    manifest: Manifest,
+    models: Iterable[ModelReference],
+    step: Step,
+    facts: Mapping[tuple[str, str], Fact],
 ) -> Case:
-    digests = {one.path: one.digest_after or _find_pin(manifest, one.after) for one in step.models}
+    pins = {one.uri: f"sha256:{one.sha256.lower()}" for one in models if one.sha256}
+    digests = {one.path: one.digest_after or pins.get(one.after, "") for one in step.models}
     digest = choose_digest(facts, digests.values())
     model = next(one for one in step.models if digests[one.path] == digest)
     return Case(
@@ -228,14 +239,6 @@ def _open_case(
         digest,
         model.digest_before,
     )
-
-
-def _find_pin(manifest: Manifest, uri: str) -> str:
-    """Returns the digest that a manifest pins for a model at an address, "" without one."""
-    models = manifest.spec.get("trainedModels", {}).values()
-    pins = (one["sha256"] for one in models if one["uri"] == uri and one.get("sha256"))
-    pin = next(pins, "")
-    return f"sha256:{pin.lower()}" if pin else ""
 
 
 def _describe_old(found: Verification) -> Finding:

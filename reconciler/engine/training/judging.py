@@ -15,7 +15,7 @@ from reconciler.document.comparers import COMPARERS
 from reconciler.engine.training.comparing import Rows, compare_rows
 from reconciler.engine.training.run import RunRecord, TrainingPorts, TrainingRun
 from reconciler.errors import BlobForbidden, ManifestInvalid, ReconcilerError
-from reconciler.model import Fact, Finding, Json, Manifest, Snapshot
+from reconciler.model import Address, Fact, Finding, Json, ModelReference, Snapshot
 from reconciler.model.training import (
     BlobReference,
     GateRule,
@@ -42,11 +42,12 @@ def judge_run(
     retraining: Retraining,
     run: TrainingRun,
     ended: tuple[RunRecord, JobStatus],
-    manifests: Sequence[Manifest],
+    list_models: Callable[[Address], Sequence[ModelReference]],
     open_rows: Callable[[], Rows],
 ) -> Candidate:
     """Judges the result of a run and records it; `open_rows` is called only for a comparison.
 
+    `list_models` returns the models that the manifest of a resource names.
     The run stays open, so that a command that is killed before the proposal makes it again without
     a second job: call `TrainingRun.close` after the proposal.
     Raises ManifestInvalid with a finding for each thing of the evaluation that cannot be used.
@@ -59,18 +60,10 @@ def judge_run(
         raise _refuse(retraining, [rows])
     values, metrics = _read_metrics(retraining, rows)
     snapshot = ports.ledger.load()
-    parent = find_live_digest(snapshot, retraining.promote, manifests)
+    parent = find_live_digest(snapshot, retraining.promote, list_models)
     digest = results.use(retraining.model, ports.storage.digest)
     before = snapshot.facts.get((EVALUATION, parent)) if parent else None
-    scored: ScoredRows | None = None
-    if retraining.comparison is not None:
-        answers = results.use(
-            retraining.comparison.scored, lambda one: ports.storage.read(one, _MOST_SCORED)
-        )
-        found = compare_rows(retraining.comparison, open_rows(), answers)
-        if isinstance(found, Finding):
-            raise _refuse(retraining, [found])
-        scored = found
+    scored = _compare(ports, retraining, results, open_rows)
     verdicts = tuple(
         judge(rule, value, recall_baseline(before, rule), scored, evaluation.uri)
         for rule, value in zip(retraining.gate, values, strict=True)
@@ -89,6 +82,23 @@ def judge_run(
     if digest != parent:
         _record(ports, retraining, candidate, scored, evaluation.uri)
     return candidate
+
+
+def _compare(
+    ports: TrainingPorts,
+    retraining: Retraining,
+    results: _Results,
+    open_rows: Callable[[], Rows],
+) -> ScoredRows | None:
+    """Returns the rows with the answers of both models; None if the manifest does not compare."""
+    comparison = retraining.comparison
+    if comparison is None:
+        return None
+    answers = results.use(comparison.scored, lambda one: ports.storage.read(one, _MOST_SCORED))
+    found = compare_rows(comparison, open_rows(), answers)
+    if isinstance(found, Finding):
+        raise _refuse(retraining, [found])
+    return found
 
 
 class _Results:
@@ -180,7 +190,9 @@ def _digest_inputs(
 
 
 def find_live_digest(
-    snapshot: Snapshot, promote: Sequence[Promotion], manifests: Sequence[Manifest]
+    snapshot: Snapshot,
+    promote: Sequence[Promotion],
+    list_models: Callable[[Address], Sequence[ModelReference]],
 ) -> str:
     """Returns the digest of the model that the first promoted resource serves, "" if not known.
 
@@ -188,10 +200,9 @@ def find_live_digest(
     the digest of the one that was in service.
     """
     for one in promote[:1]:
-        manifest = next((each for each in manifests if each.address == one.resource), None)
         last_applied = snapshot.last_applied_by_address.get(one.resource)
-        models = manifest.spec.get("trainedModels", {}) if manifest is not None else {}
-        uri = models.get(one.trained_model, {}).get("uri")
+        models = {each.name: each.uri for each in list_models(one.resource)}
+        uri = models.get(one.trained_model)
         if last_applied is None or uri is None:
             return ""
         for pointer, value in last_applied.owned.items():

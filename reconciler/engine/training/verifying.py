@@ -23,7 +23,7 @@ from reconciler.errors import (
     TooManyCalls,
     Unauthorized,
 )
-from reconciler.model import Address, Fact, Manifest, Snapshot
+from reconciler.model import Address, Fact, Manifest, ModelReference, Snapshot
 from reconciler.model.values import dataclass
 from reconciler.plans.proof import Answers, Proof, Verification, find_answers, find_gap, prove
 from reconciler.ports import Scorer
@@ -140,15 +140,14 @@ def is_unreachable_now(found: Verification) -> bool:
     return found.proof is Proof.UNREACHABLE and found.may_change
 
 
-def find_digest(snapshot: Snapshot, manifest: Manifest) -> str:
+def find_digest(snapshot: Snapshot, address: Address, models: Iterable[ModelReference]) -> str:
     """Returns the digest of the model that a resource must serve, "" if it is not known.
 
     It is one that the manifest pins, or else one that the last apply recorded. Of several models
-    it is the first one with a recorded evaluation.
+    it is the first one with a recorded evaluation. `models` are those that the manifest names.
     """
-    models = manifest.spec.get("trainedModels", {}).values()
-    digests = [f"sha256:{one['sha256'].lower()}" for one in models if one.get("sha256")]
-    last_applied = snapshot.last_applied_by_address.get(manifest.address)
+    digests = [f"sha256:{one.sha256.lower()}" for one in models if one.sha256]
+    last_applied = snapshot.last_applied_by_address.get(address)
     return choose_digest(
         snapshot.facts, digests or (last_applied.digests.values() if last_applied else ())
     )

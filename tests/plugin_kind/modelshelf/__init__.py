@@ -6,7 +6,7 @@ A deployment is at /teams/TEAM/deployments/NAME and serves one model.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -24,6 +24,7 @@ from reconciler.model import (
     Json,
     Live,
     Manifest,
+    ModelReference,
     Resource,
     SecretReference,
     Step,
@@ -56,13 +57,17 @@ class DeploymentKind(BaseKind):
     def bind(self, manifest: Manifest, live: Json | Absent) -> Declared:
         """The definition, and the model at /model."""
         document: Json = copy_document(self.declare(manifest.spec.get("definition", {})))
-        given = manifest.spec.get("model")
-        if given is None:
-            return Declared(document)
-        document["model"] = given["uri"]
-        return Declared(
-            document, (make_reference(manifest, ("spec", "model"), "model", given, ("model",)),)
-        )
+        models = self.list_models(manifest)
+        for one in models:
+            document["model"] = one.uri
+        return Declared(document, tuple(models))
+
+    def list_models(self, manifest: Manifest) -> Sequence[ModelReference]:
+        """The model of `spec.model`, at /model of the document."""
+        if "model" not in manifest.spec:
+            return ()
+        given = manifest.spec["model"]
+        return (make_reference(manifest, ("spec", "model"), "model", given, ("model",)),)
 
     def check_step(self, manifest: Manifest, step: Step) -> Iterator[Finding]:
         """A deployment without replicas answers nobody."""
