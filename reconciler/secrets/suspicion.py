@@ -46,6 +46,8 @@ _SIGN: Final = re.compile(r"[=@%\\&]|[A-Za-z0-9+_-]{24}")
 _WORD: Final = re.compile(
     r"[A-Za-z]{1,40}|[A-Za-z0-9_./-]{1,14}"
     r"|(?=.{1,60}$)[^\W\d_]{1,40}([ _.-][^\W\d_]{1,40})*([ _.-]?[0-9]{1,4})?"
+    # A version of an API, as Kubernetes writes it: group.example/v1beta1.
+    r"|(?=.{1,80}$)[^\W\d_]{1,40}([.-][^\W\d_]{1,40})*/v[0-9]{1,2}((alpha|beta)[0-9]{1,2})?"
 )
 SUSPICIOUS: Final = "holds what looks like a key or a shared access signature"
 REFER: Final = "Keep it in the environment or a file, and refer to it: {env: NAME}."

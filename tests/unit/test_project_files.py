@@ -146,6 +146,8 @@ def test_deep_folders_are_walked(tmp_path: Path) -> None:
         "v1/reconciler",
         "re\N{CYRILLIC SMALL LETTER ES}onciler/v1",
         "apps.reconciler.dev/v2",
+        "reconciler/v1beta1",
+        "reconciler.example.com/v1alpha2",
         "v1",
         "example.test/v1",
     ],
@@ -153,7 +155,7 @@ def test_deep_folders_are_walked(tmp_path: Path) -> None:
 def test_a_document_that_is_nearly_ours_is_refused(tmp_path: Path, version: str) -> None:
     loaded = read(tmp_path, {"manifests/a.yaml": service("one", version)})
     (finding,) = loaded.findings
-    assert finding.message.startswith("unknown apiVersion")
+    assert finding.message == f'unknown apiVersion "{version}"'
     assert finding.next_step.startswith('Did you mean "reconciler/v1"?')
     assert str(finding.place) == "manifests/a.yaml:1:1"
 
