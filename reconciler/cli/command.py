@@ -92,7 +92,7 @@ class Group(click.Group):
     def _answer(self, ctx: click.Context, word: str) -> str:
         from reconciler.cli.hints import answer_verb, suggest_word
 
-        answer = answer_verb(word)
+        answer = answer_verb(word, ctx.command_path)
         if answer:
             return answer
         near = suggest_word(word, self.list_commands(ctx), never=_NEVER_SUGGESTED)

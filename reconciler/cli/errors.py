@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,13 @@ if TYPE_CHECKING:  # start-up: it imports the sinks of an apply
 
 # A typing error must not suggest a flag that deletes, overwrites, lifts a guard or skips approval.
 _NEVER_SUGGESTED: Final = ("--allow", "--auto-approve", "--destroy", "--force", "--prune")
+
+
+_RANGES: Final = re.compile(r"is not a valid (integer|float)(?: range)?")
+
+
+def _name_number(found: re.Match[str]) -> str:
+    return "is not a whole number" if found[1] == "integer" else "is not a number"
 
 
 def report(error: Exception, invocation: Invocation) -> int:
@@ -76,8 +84,8 @@ def _explain(error: Exception, arguments: Sequence[str]) -> tuple[Finding, ...]:
     if isinstance(error, click.NoSuchOption):
         return (_explain_flag(error, arguments),)
     if isinstance(error, click.UsageError):
-        # click lists choices on lines of their own.
-        said = " ".join(error.format_message().split())
+        # click lists choices on lines of their own, and calls a number an "integer range".
+        said = _RANGES.sub(_name_number, " ".join(error.format_message().split()))
         return (Finding(said, next_step=_point_to_help(error)),)
     if isinstance(error, click.ClickException):
         return (Finding(error.format_message()),)
@@ -96,7 +104,7 @@ def _explain_flag(error: click.NoSuchOption, arguments: Sequence[str]) -> Findin
     flag = find_typed(error.option_name, arguments)
     command = error.ctx.command_path if error.ctx else "reconciler"
     known = set(list_flags(error.ctx))
-    answer = answer_flag(flag, known, _find_reader(error.ctx))
+    answer = answer_flag(flag, known, command, _find_reader(error.ctx))
     near = "" if answer else suggest_word(flag, sorted(known), never=_NEVER_SUGGESTED)
     step = f"Did you mean '{near}'?" if near else answer
     return Finding(f"{command} has no flag '{flag}'", next_step=step or _point_to_help(error))

@@ -26,31 +26,37 @@ _LOGIN: Final = (
     "reconciler does not log in: it uses the credentials that azure-identity finds, for example"
     " those of 'az login'."
 )
+_DESTROYED: Final = (
+    "The plan shows what an apply destroys. 'reconciler plan --help' has the flags for it."
+)
+_LOCK: Final = "apply always takes the lock, and plan takes none."
 # The answers, each with the verbs that it answers.
 _VERBS_BY_ANSWER: Final = {
-    _APPLY: "deploy install push sync up",
-    _DRIFT: "compare octodns-compare octodns-report report status",
+    _APPLY: "converge deploy install push reconcile sync up update",
+    _DESTROYED: "clean gc prune",
+    _DRIFT: "compare monitor octodns-compare octodns-report report status watch",
     _EXPORT: "dump generate octodns-dump pull",
-    _HISTORY: "log logs",
+    _HISTORY: "log logs tail",
     _KINDS: "api-resources metadata providers",
-    _LIST: "app apps inspect ls manifests resources search",
+    _LIST: "app apps endpoints inspect ls manifests models ps resources search services",
+    _LOCK: "lock",
     _LOGIN: "auth login logout",
     _PLAN: "diff preview",
-    _PROJECT: "account cluster config context proj project workspace",
-    _VALIDATE: "check lint octodns-validate test",
+    _PROJECT: "account cluster config context env environment proj project workspace",
+    _VALIDATE: "check doctor lint octodns-validate test",
     "Edit the manifest, then use 'reconciler plan'.": "annotate autoscale edit label patch replace"
     " scale set unset",
     "One Fleet manifest declares many resources: 'reconciler schema Fleet'.": "modules template",
     "Press Ctrl-C in the apply: it finishes and records the running steps.": "terminate-op",
     "The services run in the cloud. 'reconciler list' and 'reconciler drift' show"
-    " them.": "attach cluster-info console cordon cp debug drain exec port-forward proxy run top"
-    " uncordon",
+    " them.": "attach cluster-info console cordon cp debug drain exec port-forward proxy restart"
+    " run start stop top uncordon",
     "Install the new version from where you installed this one.": "upgrade",
     "Use 'reconciler apply --destroy --target ADDRESS', or 'reconciler forget ADDRESS' to keep the"
     " service.": "delete down remove uninstall",
     "Use 'reconciler apply --destroy'.": "destroy",
     "Use 'reconciler apply --rotate ADDRESS' to write secrets again. A resource is replaced when an"
-    " immutable value changes.": "taint",
+    " immutable value changes.": "rotate taint",
     "Use 'reconciler apply FILE' with the saved plan.": "approve merge",
     "Use 'reconciler apply': it creates what a manifest declares.": "create",
     "Use 'reconciler apply': it waits until each change took effect.": "wait",
@@ -66,11 +72,13 @@ _VERBS_BY_ANSWER: Final = {
     " definition.": "get",
     "Use 'reconciler plan', and then 'reconciler apply'.": "octodns-sync",
     "Use 'reconciler rollback ADDRESS', or 'reconciler history ADDRESS'.": "rollout",
-    "Use 'reconciler rollback ADDRESS'.": "undo",
+    "Use 'reconciler rollback ADDRESS'.": "restore revert undo",
     "Use 'reconciler schema KIND --fields'.": "explain",
     "reconciler does not format YAML: it keeps the bytes of your files.": "fmt",
     "reconciler does not taint resources. Use 'reconciler plan'.": "untaint",
     "reconciler has no graph: resources do not depend on each other.": "graph",
+    "reconciler scores rows only to prove which model answers: 'reconciler verify"
+    " ADDRESS'.": "invoke predict score",
     "reconciler runs no server: a pipeline runs 'reconciler plan' and 'reconciler"
     " apply'.": "server",
 }
@@ -78,9 +86,15 @@ _PATH: Final = "Give the file or the folder without a flag: '{command} PATH'."
 _JSON: Final = "Use '--format json'."
 _LEDGER: Final = "Use spec.ledger in the project file."
 _PROJECT_FILE: Final = "Use 'reconciler --project FILE'."
-_DESTROYED: Final = (
-    "The plan shows what an apply destroys. 'reconciler plan --help' has the flags for it."
-)
+_DRY_RUN: Final = "Use 'reconciler plan': it is the dry run, and changes nothing."
+# The answer for a dry run of each command that can change a service, and of all others.
+_DRY_RUNS: Final = {
+    "reconciler plan": _DRY_RUN,
+    "reconciler apply": _DRY_RUN,
+    "reconciler rollback": "Use '--out FILE': it only saves the plan, and 'reconciler show FILE'"
+    " prints it.",
+}
+_NO_DRY_RUN: Final = "This command changes no service. Its help says what it writes."
 # The answers, each with the flags that it answers.
 _FLAGS_BY_ANSWER: Final = {
     _DESTROYED: "cascade delete grace-period prune-allowlist prune-whitelist purge rm",
@@ -125,42 +139,49 @@ _FLAGS_BY_ANSWER: Final = {
     "Use 'reconciler drift', and 'reconciler drift --accept ADDRESS' to keep what"
     " moved.": "refresh-only",
     "Use 'reconciler export', or 'reconciler import ADDRESS ID'.": "generate-config-out",
-    "Use 'reconciler plan': it is the dry run, and changes nothing.": "check-only diff diff-changes"
-    " diff-run dry-run dryrun no-op noop preview preview-changes simulate what-if whatif",
+    _DRY_RUN: "check check-only diff diff-changes diff-run dry-run dryrun no-op noop preview"
+    " preview-changes simulate trial what-if whatif",
     "Use 'reconciler rollback ADDRESS --to N'. 'reconciler history' shows the numbers.": "revision"
     " to-revision",
     "Use spec.resource in the manifest, or spec.defaults in the project file.": "n namespace",
-    "apply always takes the lock, and plan takes none.": "lock",
+    _LOCK: "lock",
     "apply waits until each change took effect.": "async no-wait wait",
     "reconciler does not have variables. The template of a Fleet takes values of its items:"
-    " ${…}.": "var var-file",
+    " ${…}.": "var var-file varfile vars",
     "reconciler uses the credentials that azure-identity finds, for example those of 'az"
     " login'.": "as insecure-skip-tls-verify password token username",
     "reconciler writes only what a manifest declares. 'reconciler drift' shows what others"
     " wrote.": "field-manager force-conflicts server-side",
 }
 _VERBS: Final = {word: said for said, words in _VERBS_BY_ANSWER.items() for word in words.split()}
+_LEDGER_VERBS: Final = dict.fromkeys(("list", "log", "show"), _HISTORY)
 _FLAGS: Final = {word: said for said, words in _FLAGS_BY_ANSWER.items() for word in words.split()}
 # A flag of the command itself, at the start of a quoted text.
 _NAMED: Final = re.compile(r"'(--[a-z-]+)")
 _FLAG: Final = re.compile(r"--?([A-Za-z][A-Za-z-]*)(=.*)?", re.DOTALL)
 
 
-def answer_verb(word: str) -> str:
-    """What reconciler has in place of another tool's verb; "" for an unknown one."""
-    return _VERBS.get(word.lower(), "")
+def answer_verb(word: str, group: str = "reconciler") -> str:
+    """What reconciler has in place of another tool's verb; "" for an unknown one.
+
+    `group` is the command line before the verb.
+    """
+    known = _VERBS | _LEDGER_VERBS if group == "reconciler ledger" else _VERBS
+    return known.get(word.lower(), "")
 
 
-def answer_flag(flag: str, known: Collection[str], command: str) -> str:
+def answer_flag(flag: str, known: Collection[str], command: str, reader: str) -> str:
     """What reconciler has in place of another tool's flag, given with its dashes; "" if unknown.
 
-    `known` are the flags of the command: an answer with one that the command lacks is not given.
-    `command` is the one to read a manifest with.
+    `known` are the flags of `command`: an answer with one that the command lacks is not given.
+    `reader` is the command to read a manifest with.
     """
     found = _FLAG.fullmatch(flag)
     answer = _FLAGS.get(found[1], "") if found else ""
+    if answer == _DRY_RUN:
+        return _DRY_RUNS.get(command, _NO_DRY_RUN)
     fits = set(_NAMED.findall(answer)).issubset(known)
-    return answer.replace("{command}", command) if fits else ""
+    return answer.replace("{command}", reader) if fits else ""
 
 
 def suggest_word(word: str, known: Sequence[str], *, never: Collection[str]) -> str:

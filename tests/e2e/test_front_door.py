@@ -14,7 +14,7 @@ import pytest
 
 from reconciler.cli import main, reconciler
 from reconciler.cli.command import Command
-from reconciler.cli.hints import _FLAGS, _VERBS, answer_verb
+from reconciler.cli.hints import _DRY_RUNS, _FLAGS, _VERBS, answer_verb
 from reconciler.kinds import find_kinds
 from reconciler.model import LastApplied
 from reconciler.package_data import read_schema
@@ -136,13 +136,34 @@ def test_a_verb_of_another_tool_is_answered(
     assert answer in err
 
 
+@pytest.mark.parametrize("verb", ["list", "show", "log"])
+def test_the_lines_of_the_ledger_are_shown_by_history(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = say("ledger", verb, capsys=capsys)
+    assert (code, "Use 'reconciler history'." in err) == (1, True)
+
+
+def test_no_command_that_changes_a_service_has_the_answer_of_the_others() -> None:
+    changing = {
+        words for words, one in RUNNABLE.items() if "step_timeout" in {p.name for p in one.params}
+    }
+    assert {(*name.split()[1:],) for name in _DRY_RUNS} == {*changing, ("plan",)}
+
+
 FLAGS = {
     ("plan", "--dry-run"): "'reconciler plan': it is the dry run",
     ("apply", "--dry-run"): "'reconciler plan': it is the dry run",
     ("apply", "--dry-run=client"): "'reconciler plan': it is the dry run",
     ("apply", "--dryrun"): "'reconciler plan': it is the dry run",
     ("apply", "--what-if"): "'reconciler plan': it is the dry run",
-    ("rollback", "--preview"): "'reconciler plan': it is the dry run",
+    ("plan", "--check"): "'reconciler plan': it is the dry run",
+    ("rollback", "--preview"): "'--out FILE': it only saves the plan",
+    ("rollback", "--dry-run"): "'reconciler show FILE' prints it",
+    ("forget", "--dry-run"): "changes no service. Its help says what it writes.",
+    ("force-unlock", "--dry-run"): "changes no service. Its help says what it writes.",
+    ("init", "--dry-run"): "changes no service. Its help says what it writes.",
+    ("retrain", "--dry-run"): "changes no service. Its help says what it writes.",
     ("plan", "-var", "x=y"): "does not have variables",
     ("plan", "-var-file=x"): "does not have variables",
     ("plan", "-replace=WebService/census"): "'--rotate ADDRESS'",
@@ -176,7 +197,8 @@ annotate api-resources attach auth autoscale cluster-info completion config cord
 delete describe diff drain edit exec explain label logs patch port-forward proxy replace rollout run
 scale set top uncordon wait
 history manifests resources rollback sync terminate-op unset
-deploy inspect ls
+deploy inspect ls ps start stop restart update watch monitor revert restore rotate prune clean lock env
+score predict reconcile converge doctor tail
 octodns-compare octodns-dump octodns-report octodns-sync octodns-validate
 """
 
@@ -233,6 +255,23 @@ def test_a_flag_without_its_value_leads_to_the_help_of_its_command(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert "See 'reconciler plan --help' for usage." in say("plan", "--out", capsys=capsys)[2]
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (("plan", "--parallelism", "many"), "'many' is not a whole number"),
+        (("rollback", "WebService/x", "--to", "last"), "'last' is not a whole number"),
+        (("emulator", "--seed", "x"), "'x' is not a whole number"),
+        (("emulator", "--job-seconds", "x"), "'x' is not a number"),
+    ],
+    ids=str,
+)
+def test_a_number_is_called_a_number(
+    typed: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = say(*typed, capsys=capsys)
+    assert (code, f"{said}.\n" in err) == (1, True), err
 
 
 @pytest.mark.parametrize(("typed", "answer"), FLAGS.items(), ids=" ".join)
@@ -295,7 +334,7 @@ def test_no_answer_names_a_flag_that_destroys_unless_it_was_asked_for() -> None:
 def test_every_command_and_flag_that_an_answer_names_exists() -> None:
     every = {flag for one in COMMANDS.values() for option in one.params for flag in option.opts}
     every |= {flag for one in reconciler.params for flag in one.opts} | {"--help"}
-    for said in (*_VERBS.values(), *_FLAGS.values()):
+    for said in (*_VERBS.values(), *_FLAGS.values(), *_DRY_RUNS.values()):
         answer = said.replace("{command}", "reconciler apply")
         quoted = [
             part for part in answer.split("'")[1::2] if part.startswith(("reconciler ", "--"))

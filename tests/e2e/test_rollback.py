@@ -114,7 +114,7 @@ def test_the_last_apply_is_rolled_back_and_then_the_manifest_brings_it_back(
 def test_a_rollback_is_saved_reviewed_and_applied_like_any_plan(applied: Project) -> None:
     apply(applied, "newest", 30)
     first = entries(applied)[2]["sequence"]
-    saved = applied.run("rollback", "WebService/census", "--to", f"{first}", "--out", "b.plan")
+    saved = applied.run("rollback", "WebService/census", "--to", f"#{first}", "--out", "b.plan")
     assert saved.code == 0, saved.said
     assert 'reconciler apply "b.plan"' in saved.out
     assert served(applied) == (model(applied, "newest"), 30), "nothing was done yet"

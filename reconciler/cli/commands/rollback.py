@@ -17,6 +17,18 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
     from reconciler.model import Address, Plan
 
 
+class EntryNumber(click.IntRange):
+    """The number of an entry of the ledger: 12, or #12 as history prints it."""
+
+    def __init__(self) -> None:
+        super().__init__(min=1)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number as an int; raises BadParameter for any other text."""
+        given: Any = str(value).removeprefix("#")
+        return super().convert(given, param, ctx)
+
+
 @click.command(
     cls=Command,
     examples=(
@@ -30,7 +42,7 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
 @click.option(
     "--to",
     metavar="N",
-    type=click.IntRange(min=1),
+    type=EntryNumber(),
     help="Restore the state right after entry N of the ledger; by default before the last entry.",
 )
 @click.option(
