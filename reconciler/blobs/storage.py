@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from reconciler.errors import BlobForbidden, ReconcilerError, Unavailable
@@ -24,6 +24,7 @@ from reconciler.transport import (
     explain_failure,
     find_credential,
     find_end,
+    is_loopback,
     name_credential,
     read_date,
     read_signature,
@@ -175,11 +176,18 @@ def _forbidden(model: ModelReference, credential: Any, response: Any) -> BlobFor
     return BlobForbidden("storage denies read access", subject=model.name, next_step=hint)
 
 
+_START_IT: Final = (
+    "Start the storage of this machine. An emulator that fetches it for the first time reports when"
+    " it is ready."
+)
+
+
 def _unreached(model: ModelReference, where: Where, error: Exception) -> Unavailable:
     from reconciler.transport.azure_core import explain_azure  # noqa: PLC0415 - see inspect
 
     failed = explain_azure(error)
-    return _unavailable(model, f"storage at {where.shown}: {failed.said}", failed.next_step)
+    step = failed.next_step or (_START_IT if is_loopback(model.uri) else "")
+    return _unavailable(model, f"storage at {where.shown}: {failed.said}", step)
 
 
 def _unavailable(model: ModelReference, said: str, next_step: str = "") -> Unavailable:

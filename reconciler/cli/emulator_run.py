@@ -123,7 +123,11 @@ def serve_emulator(
     """
     from reconciler.emulator.server import serve
 
+    listening = False
+
     def announce(planes: dict[str, str]) -> None:
+        nonlocal listening
+        listening = True
         urls = {**planes, "blob": blob_url}
         if project is not None:
             record_emulator(project, settings.id, settings.token, urls)
@@ -134,6 +138,8 @@ def serve_emulator(
     try:
         serve(replace(settings, blob_url=blob_url), announce)
     except OSError as error:
+        if listening:  # the ready line or the record could not be written
+            raise
         if error.errno == errno.EADDRINUSE:
             raise ReconcilerError(
                 f"port {settings.port} is already in use",

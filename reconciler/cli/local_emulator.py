@@ -68,8 +68,9 @@ class LocalEmulator:
 def recorded_start(root: Path | None, id_: str) -> Iterator[None]:
     """Let the commands of the project in `root` wait for this process while it starts.
 
-    Nothing is written outside of a project, nor over the record of an emulator that runs. The
-    record of this process is removed when the block ends.
+    Nothing is written outside of a project, nor over the record of an emulator that runs. When the
+    block ends, the record of this process is removed, and that of an emulator that still runs is
+    written again.
     """
     if root is None:
         yield
@@ -81,18 +82,24 @@ def recorded_start(root: Path | None, id_: str) -> Iterator[None]:
         yield
     finally:
         remove_record(root, id_)
+        if found is not None and found.is_running() and _read_record(root) is None:
+            _write_record(root, found)
 
 
 def record_emulator(root: Path, id_: str, token: str, urls: Mapping[str, str]) -> None:
     """Write the emulator of this process into the project in `root`, readable by its owner only."""
     _, pid, started = describe_process()
+    _write_record(root, LocalEmulator(id_, token, urls, pid, started, name_machine()))
+
+
+def _write_record(root: Path, found: LocalEmulator) -> None:
     record = {
-        "id": id_,
-        "token": token,
-        "pid": pid,
-        "started": started,
-        "machine": name_machine(),
-        **urls,
+        "id": found.id,
+        "token": found.token,
+        "pid": found.pid,
+        "started": found.started,
+        "machine": found.machine,
+        **found.urls,
     }
     make_folder((root / RECORD).parent)
     replace_file(root / RECORD, json.dumps(record, indent=2).encode() + b"\n")

@@ -333,6 +333,11 @@ def _is_link(path: Path) -> bool:
         return False
 
 
+def find_project_above(folder: Path) -> Path | None:
+    """The nearest folder above a resolved one that has a project file."""
+    return next((one for one in folder.parents if (one / PROJECT_FILE).is_file()), None)
+
+
 def miss_project(file: Path, paths: Sequence[Path] = ()) -> Finding:
     """The finding for a project file that does not exist.
 
@@ -340,7 +345,7 @@ def miss_project(file: Path, paths: Sequence[Path] = ()) -> Finding:
     similar name.
     """
     here = resolve_path(file.parent)
-    above = next((one for one in here.parents if (one / PROJECT_FILE).is_file()), None)
+    above = find_project_above(here)
     step = "Create one with: reconciler init. Or name one with --project."
     if above is not None and file.name == PROJECT_FILE:
         step = f"The project is in a folder above: use --chdir {os.path.relpath(above, here)}"

@@ -118,8 +118,11 @@ def test_storage_and_not_our_clock_decides_when_a_signature_is_valid(
 
 
 def test_storage_that_does_not_answer_is_unavailable_and_no_absence() -> None:
-    with pytest.raises(Unavailable, match="cannot be reached"):
+    with pytest.raises(Unavailable, match="cannot be reached") as failed:
         inspect(f"http://127.0.0.1:9/{ACCOUNT}/models/x.ilearner")
+    (finding,) = failed.value.findings()
+    # Every first emulator fetches its storage, and a plan may come before its end.
+    assert "fetches it for the first time reports when it is ready" in finding.next_step
 
 
 @pytest.mark.parametrize(

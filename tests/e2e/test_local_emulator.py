@@ -192,6 +192,51 @@ def test_an_emulator_that_cannot_start_leaves_the_record_of_the_one_that_runs(
     assert record_of(folder).read_bytes() == before
 
 
+def test_the_first_emulator_of_a_project_is_found_again_when_the_second_one_ends(
+    started: tuple[Path, Emulator],
+) -> None:
+    folder, _ = started
+    first = json.loads(record_of(folder).read_bytes())
+    with spawn_emulator("--no-blob", folder=folder):
+        assert json.loads(record_of(folder).read_bytes())["id"] != first["id"]
+    assert json.loads(record_of(folder).read_bytes()).items() <= first.items()
+    assert stat.S_IMODE(record_of(folder).stat().st_mode) == 0o600
+    assert run(folder, "export", "--all").code == 0
+
+
+@pytest.mark.parametrize("below", ["manifests", "manifests/prod"])
+def test_an_emulator_below_a_project_says_that_it_is_not_its_own(
+    below: str, tmp_path: Path
+) -> None:
+    folder = make_project(tmp_path / "project")
+    (folder / below).mkdir(exist_ok=True)
+    with (tmp_path / "said").open("w+b") as stderr:
+        with spawn_emulator("--no-blob", folder=folder / below, stderr=stderr):
+            assert not record_of(folder).exists()
+        stderr.seek(0)
+        said = stderr.read().decode()
+    up = "/".join(".." for _ in Path(below).parts)
+    assert "does not belong to the project in the folder above" in said
+    assert f"reconciler --chdir {up} emulator" in said
+
+
+def test_a_ready_line_that_cannot_be_written_is_not_an_address_that_is_refused(
+    tmp_path: Path,
+) -> None:
+    folder = make_project(tmp_path)
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m reconciler emulator --no-blob --port 0 >/dev/full"],
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.count("Error: ")) == (1, 1), done.stderr
+    assert "Error: No space left on device" in done.stderr
+    assert "--host" not in done.stderr
+    assert not record_of(folder).exists()
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -16,6 +16,9 @@ from reconciler.emulator.classic.world_file import DEFAULT_WORLD
 from reconciler.emulator.faults.fault_file import KINDS
 from reconciler.emulator.switches import SWITCHES
 from reconciler.emulator.tcp_ports import DEFAULT_PORT
+
+if TYPE_CHECKING:  # start-up: known only when the command runs
+    from reconciler.model import Finding
 
 _PUBLISHED_TOKEN: Final = "emulator"  # noqa: S105 - it protects nothing
 _MOST_BYTES: Final = 1024 * 1024
@@ -230,6 +233,8 @@ def emulator(  # noqa: PLR0917 - click passes every option as an argument
             id=id_,
         )
         check_token(settings)
+        if project is None:
+            invocation.print_findings(_find_above())
         wanted = not (no_blob or blob_url)
         named = find_named_port(project) if project is not None and wanted else 0
         with run_blob_storage(settings, invocation.print_error, wanted=wanted, named=named) as url:
@@ -242,6 +247,26 @@ def _find_project(invocation: Invocation) -> Path | None:
 
     file = Path(invocation.project_file or PROJECT_FILE)
     return file.parent.resolve() if file.is_file() else None
+
+
+def _find_above() -> tuple[Finding, ...]:
+    """A warning if the working directory is in a project, and not its folder."""
+    from reconciler.manifests.folder import find_project_above
+    from reconciler.model import Finding
+
+    here = Path.cwd()
+    above = find_project_above(here)
+    if above is None:
+        return ()
+    return (
+        Finding(
+            "this emulator does not belong to the project in the folder above",
+            subject=here.name,
+            next_step="The commands of the project do not find it. Start it there: reconciler"
+            f" --chdir {os.path.relpath(above, here)} emulator",
+            severity="warning",
+        ),
+    )
 
 
 def _parse_switches(given: tuple[str, ...]) -> dict[str, str]:
