@@ -118,8 +118,16 @@ class TrainingBlobs:
 
     def read(self, reference: BlobReference, most_bytes: int) -> bytes:
         """Return the bytes of a blob; raises ReconcilerError if it is longer or missing."""
+        from azure.core.exceptions import HttpResponseError  # noqa: PLC0415 - a slow import
+
+        data = b""
         with self._open(reference) as (_, blob):
-            data: bytes = blob.download_blob(offset=0, length=most_bytes + 1).readall()
+            try:
+                data = blob.download_blob(offset=0, length=most_bytes + 1).readall()
+            except HttpResponseError as error:
+                # A blob without bytes does not have the range from its start.
+                if getattr(error, "error_code", "") != "InvalidRange":
+                    raise
         if len(data) > most_bytes:
             message = f"the blob has more than {most_bytes:,} bytes"
             raise ReconcilerError(message, subject=reference.uri)

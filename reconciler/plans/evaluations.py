@@ -28,7 +28,14 @@ _MOST_ROWS: Final = 1_000
 _MOST_COLUMNS: Final = 1_000
 _MOST_SHOWN: Final = 20
 _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
-_SEPARATORS: Final[Mapping[str, str]] = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_SEPARATORS: Final[Mapping[str, str]] = {
+    ",": "commas",
+    ";": "semicolons",
+    "\t": "tabs",
+    "|": "vertical bars",
+}
+_END_OF_LINE: Final = re.compile(r"[\r\n]")
+_ENDINGS: Final[Mapping[str, str]] = {",": ".csv", "\t": ".tsv"}
 _SIGNS: Final = str.maketrans("", "", " _-")
 # The metrics of Studio's modules and of their later port. `Training Log Loss` and `Average Distance
 # to Other Center` are left out: their names say lower, and Studio's pages say higher.
@@ -153,6 +160,10 @@ def parse_evaluation(data: bytes, name: str) -> list[Evaluation] | Finding:
 
 def _parse_rows(text: str, start: SourceLocation, separator: str) -> list[Evaluation] | Finding:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    other = _find_other_separator(text, separator)
+    if other:
+        message = f"the evaluation separates cells with {_SEPARATORS[other]}"
+        return Finding(message, place=start, next_step=_cure_separator(separator, other))
     try:
         lines = [(reader.line_num, cells) for cells in reader if any(cells)]
     except csv.Error as error:
@@ -162,7 +173,7 @@ def _parse_rows(text: str, start: SourceLocation, separator: str) -> list[Evalua
         return Finding("the evaluation is empty", place=start, next_step=_PORT)
     (line, header), *rows = lines
     place = SourceLocation(start.file, line, 1)
-    wrong = next(_check(header, rows, separator), None)
+    wrong = next(_check(header, rows), None)
     if wrong is not None:
         return Finding(wrong[0], place=place, next_step=wrong[1])
     return [
@@ -171,14 +182,32 @@ def _parse_rows(text: str, start: SourceLocation, separator: str) -> list[Evalua
     ]
 
 
+def _find_other_separator(text: str, separator: str) -> str:
+    """Returns the separator that the first line has instead of the expected one; "" without one."""
+    first = _END_OF_LINE.split(text.lstrip("\r\n"), maxsplit=1)[0]
+    if len(_split(first, separator)) > 1:
+        return ""
+    return next((one for one in _SEPARATORS if len(_split(first, one)) > 1), "")
+
+
+def _split(line: str, separator: str) -> list[str]:
+    """Returns the cells of a line; empty if it cannot be read with this separator."""
+    try:
+        return next(csv.reader([line], delimiter=separator, strict=True), [])
+    except csv.Error:
+        return []
+
+
+def _cure_separator(separator: str, other: str) -> str:
+    ending = _ENDINGS.get(other, "")
+    instead = f", or let the address of the output end in {ending}" if ending else ""
+    return f"Write {_SEPARATORS[separator]}{instead}."
+
+
 def _check(
-    header: Sequence[str], rows: Sequence[tuple[int, Sequence[str]]], separator: str
+    header: Sequence[str], rows: Sequence[tuple[int, Sequence[str]]]
 ) -> Iterator[tuple[str, str]]:
     """What is wrong with a table, and the next step."""
-    other = next((one for one in _SEPARATORS if one != separator and one in header[0]), "")
-    if len(header) == 1 and other:
-        step = f"Write {_SEPARATORS[separator]}, or name the output after its format."
-        yield f"the evaluation separates cells with {_SEPARATORS[other]}", step
     if len(header) > _MOST_COLUMNS or len(rows) > _MOST_ROWS:
         size = f"{count(len(header), 'column')} and {count(len(rows), 'row')}"
         yield f"the file has {size}, so it is not an evaluation", _PORT
@@ -211,9 +240,10 @@ def select_row(rows: Sequence[Evaluation], rule: RowRule) -> Evaluation | Findin
             next_step="Add `row: NUMBER` to the gate, or `row: {COLUMN: TEXT}`.",
         )
     are = agree(len(chosen), "is", "are")
-    fit = f"{len(chosen):,} of them {are}" if chosen else "none of them is"
+    fit = f"{len(chosen):,} of them {are} the row" if chosen else "none of them is the row"
+    fit = "it is not the one" if len(rows) == 1 else fit
     return Finding(
-        f"the evaluation {many}, and {fit} the row that the gate names: {_format_rule(rule)}",
+        f"the evaluation {many}, and {fit} that the gate names: {_format_rule(rule)}",
         place=start,
         detail=tuple(shown),
         next_step="Name exactly one row.",

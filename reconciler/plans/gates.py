@@ -121,7 +121,25 @@ def format_rule(rule: GateRule) -> str:
         "margin": rule.margin,
     }
     name, limit = next((name, limit) for name, limit in limits.items() if limit is not None)
-    return f"{rule.metric} {name} {limit:g}"
+    return f"{rule.metric} {name} {str(limit).removesuffix('.0')}"
+
+
+def format_verdict(verdict: Verdict) -> str:
+    """Returns the rule, its numbers, and whether the rule accepts what it does not pass."""
+    said = f"{format_rule(verdict.rule)}: {verdict.reason}"
+    accepted = not verdict.refuses and verdict.outcome is not Outcome.PASS
+    return f"{said}; the rule accepts it" if accepted else said
+
+
+def describe_row(rule: GateRule) -> str:
+    """Returns where the number of a rule is, such as ` in row 2`; "" for the only row."""
+    if rule.row is None:
+        return ""
+    if isinstance(rule.row, int):
+        return f" in row {rule.row}"
+    return " in the row whose " + " and ".join(
+        f'{name} is "{text}"' for name, text in rule.row.items()
+    )
 
 
 def describe_verdict(verdict: Verdict) -> Json:
@@ -155,7 +173,20 @@ def judge(
         return _judge_regression(rule, rule.max_regression, found, remembered, source)
     is_good = (rule.min is None or found >= rule.min) and (rule.max is None or found <= rule.max)
     outcome = Outcome.PASS if is_good else Outcome.FAIL
-    return Verdict(rule, outcome, f"{rule.metric} {found:.6g}", {"candidate": found}, source)
+    limit = rule.max if rule.min is None else rule.min
+    shown = _show(found, None if is_good else limit)
+    reason = f"{rule.metric} {shown}{describe_row(rule)}"
+    return Verdict(rule, outcome, reason, {"candidate": found}, source)
+
+
+def _show(number: float, missed: float | None = None, least: int = 6, sign: str = "") -> str:
+    """Returns a number with `least` digits, or with so many as show that it misses a limit."""
+    for digits in range(least, _ALL_DIGITS):
+        text = f"{number:{sign}.{digits}g}"
+        shown = float(text)
+        if missed is None or ((shown < missed) is (number < missed) and shown != missed):
+            return text
+    return f"{number:{sign}.{_ALL_DIGITS}g}"
 
 
 def _judge_regression(
@@ -168,13 +199,17 @@ def _judge_regression(
     folded = fold_metric(rule.metric)
     before = next((one for name, one in remembered.items() if fold_metric(name) == folded), None)
     if before is None:
-        reason = f"{rule.metric} {found:.6g}; that of the model in service is not known"
+        shown = f"{rule.metric} {_show(found)}{describe_row(rule)}"
+        reason = f"{shown}; that of the model in service is not known"
         return Verdict(rule, Outcome.NO_BASELINE, reason, {"candidate": found}, source)
     worse = before - found if find_better(rule) == "higher" else found - before
     # A difference of two decimal numbers is not exact: 0.9 - 0.89 is more than 0.01.
     is_good = worse - most <= _ROUNDING * max(1, abs(before))
     outcome = Outcome.PASS if is_good else Outcome.FAIL
-    reason = f"{rule.metric} {before:.6g} -> {found:.6g} ({found - before:+.6g})"
+    shown = _show(found, None if is_good else before)
+    limit = None if is_good else math.copysign(most, found - before)
+    difference = _show(found - before, limit, sign="+")
+    reason = f"{rule.metric} {_show(before)} -> {shown} ({difference}){describe_row(rule)}"
     return Verdict(rule, outcome, reason, {"candidate": found, "live": before}, source)
 
 
@@ -215,7 +250,9 @@ def judge_interval(
         outcome = Outcome.INCONCLUSIVE
     needed = better.needed(margin) if outcome is Outcome.INCONCLUSIVE else None
     given |= {"rowsNeeded": float(needed)} if needed is not None else {}
-    return Verdict(rule, outcome, _format(rule, given), given, source)
+    side = -margin if better is difference else margin
+    reason = _format(rule, given, None if outcome is Outcome.PASS else side)
+    return Verdict(rule, outcome, reason, given, source)
 
 
 def _find_obstacle(rule: GateRule, rows: ScoredRows) -> str:
@@ -224,17 +261,21 @@ def _find_obstacle(rule: GateRule, rows: ScoredRows) -> str:
     values = itertools.chain(rows.truth, rows.candidate, rows.live)
     if not all(abs(one) <= _LARGEST for one in values):
         return f"an answer or a label is not between -{_LARGEST:g} and {_LARGEST:g}"
+    folded = fold_metric(rule.metric)
+    if folded in _OF_PROBABILITIES and not rows.is_classification:
+        return f"{rule.metric} needs probabilities, and the models answer with numbers"
     if count < LEAST_ROWS:
         return f"{count} rows were scored by both models, and at least {LEAST_ROWS} are needed"
     positive = sum(map(bool, rows.truth))
     fewer = min(positive, count - positive)
-    if fold_metric(rule.metric) == "auc" and fewer < LEAST_OF_CLASS:
+    if folded == "auc" and fewer < LEAST_OF_CLASS:
         return f"one class has {fewer} rows, and at least {LEAST_OF_CLASS} are needed"
     return ""
 
 
-def _format(rule: GateRule, numbers: Mapping[str, float]) -> str:
-    interval = f"95 % interval {numbers['low']:+.4g} to {numbers['high']:+.4g}"
+def _format(rule: GateRule, numbers: Mapping[str, float], missed: float | None) -> str:
+    low, high = (_show(numbers[one], missed, 4, "+") for one in ("low", "high"))
+    interval = f"95 % interval {low} to {high}"
     needed = numbers.get("rowsNeeded")
     more = f", about {count(round(needed), 'row')} would decide" if needed is not None else ""
     rows = count(round(numbers["rows"]), "row")
@@ -299,6 +340,8 @@ def _compare_means(rows: ScoredRows, loss: Callable[[float, float], float]) -> _
 _ROUNDING: Final = 1e-12
 _LARGEST: Final = 1e100  # the square of a larger number may not be finite
 _LEAST_PROBABILITY: Final = 1e-15
+_ALL_DIGITS: Final = 17  # as many as tell two doubles apart
+_OF_PROBABILITIES: Final = ("auc", "accuracy", "averagelogloss")
 # The metrics of single rows, by their folded names.
 COMPARABLE: Final[Mapping[str, str]] = {
     fold_metric(name): name

@@ -31,7 +31,14 @@ from reconciler.model import (
 from reconciler.model.training import GateRule, Retraining
 from reconciler.model.values import dataclass
 from reconciler.plans.evaluations import fold_metric
-from reconciler.plans.gates import Outcome, Verdict, format_rule, judge, judge_interval
+from reconciler.plans.gates import (
+    Outcome,
+    Verdict,
+    describe_row,
+    format_rule,
+    judge,
+    judge_interval,
+)
 
 EVALUATION: Final = "evaluation"
 _Facts: TypeAlias = Mapping[tuple[str, str], Fact]
@@ -122,7 +129,7 @@ class Gates:
             return _judge_comparison(rule, rule.margin, model, fact)
         value = find_recorded(fact, rule)
         if value is None:
-            reason = f"the recorded evaluation has no {rule.metric}"
+            reason = f"the recorded evaluation has no {rule.metric}{describe_row(rule)}"
             return Verdict(rule, Outcome.NOT_EVALUATED, reason, {})
         return judge(rule, value, self._find_baseline(rule, model))
 
@@ -149,7 +156,7 @@ def find_recorded(fact: Fact, rule: GateRule) -> float | None:
         named = {
             metric: one.get("numbers", {}).get("candidate")
             for metric, one in _list_verdicts(fact)
-            if one.get("row") == rule.row
+            if one.get("row") == rule.row and not _is_comparison(one)
         }
     wanted = fold_metric(rule.metric)
     found = (value for name, value in named.items() if fold_metric(name) == wanted)
@@ -174,9 +181,14 @@ def _judge_comparison(rule: GateRule, margin: float, model: ModelChange, fact: F
         return Verdict(rule, Outcome.NO_BASELINE, reason, {})
     wanted = fold_metric(rule.metric)
     for metric, said in _list_verdicts(fact):
-        if fold_metric(metric) == wanted and f" {_MARGIN} " in said["rule"]:
+        if fold_metric(metric) == wanted and _is_comparison(said):
             return _recall_comparison(rule, margin, said)
     return Verdict(rule, Outcome.NO_BASELINE, "no comparison on the same rows is recorded", {})
+
+
+def _is_comparison(said: Json) -> bool:
+    """Whether a recorded verdict has the numbers of rows, and not those of the evaluation."""
+    return bool(said["rule"].split(" ")[-2:-1] == [_MARGIN])
 
 
 def _recall_comparison(rule: GateRule, margin: float, said: Json) -> Verdict:

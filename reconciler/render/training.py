@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from reconciler.model import Address, Json
 from reconciler.model.values import dataclass
-from reconciler.plans.gates import Candidate, Verdict, describe_verdict, format_rule
+from reconciler.plans.gates import Candidate, Verdict, describe_verdict, format_verdict
 from reconciler.plans.proof import Proof, Verification
 from reconciler.render.words.colour import Paint
 from reconciler.render.words.escape import cut, escape
@@ -98,7 +98,7 @@ def format_metrics(candidate: Candidate) -> Iterator[str]:
 def _format_verdict(verdict: Verdict, paint: Paint) -> str:
     colour = "red" if verdict.refuses else "green"
     word = paint(colour, verdict.outcome.value)
-    return f"{word}: {escape(format_rule(verdict.rule))}: {escape(verdict.reason)}"
+    return f"{word}: {escape(format_verdict(verdict))}"
 
 
 def _sum_up(result: TrainingResult, paint: Paint) -> str:
@@ -190,7 +190,7 @@ def _describe(address: Address, candidate: Candidate, before: Mapping[str, float
     if candidate.verdicts:
         yield ""
     for one in candidate.verdicts:
-        yield f"{one.outcome.value}: {format_rule(one.rule)}: {one.reason}"
+        yield f"{one.outcome.value}: {format_verdict(one)}"
 
 
 def _list_metrics(after: Mapping[str, float], before: Mapping[str, float]) -> Iterator[str]:

@@ -103,6 +103,10 @@ def test_a_metric_that_does_not_exist_is_answered_with_the_names_that_do() -> No
         (b"AUC,Accuracy\n", "the evaluation has a header and not a row"),
         (b"AUC;Accuracy\n0,9;0,8\n", "the evaluation separates cells with semicolons"),
         (b"AUC\tAccuracy\n0.9\t0.8\n", "the evaluation separates cells with tabs"),
+        (b'"";"AUC";"Mean, all"\n"1";0,9;0,8\n', "the evaluation separates cells with semicolons"),
+        (b'"AUC"\t"Accuracy"\n0.9\t0.8\n', "the evaluation separates cells with tabs"),
+        (b"AUC|Accuracy\n0.9|0.8\n", "the evaluation separates cells with vertical bars"),
+        (b"sep=;\nAUC;Accuracy\n0,9;0,8\n", "the evaluation separates cells with semicolons"),
         (b"AUC,Accuracy\n0.9\n", "line 2 does not have 2 cells, as the header has"),
         (b"F-Score,f_score\n0.9,0.8\n", 'two columns of the evaluation are called "F-Score"'),
         (b"AUC\n\xff\n", "the evaluation is not UTF-8 at byte 4"),
@@ -122,8 +126,28 @@ def test_arff_is_answered_with_the_cure() -> None:
     assert "end in .csv or .tsv" in _refuse(b"@relation x", "e.arff").next_step
 
 
+def test_commas_in_a_tsv_file_are_the_wrong_separator() -> None:
+    found = _refuse(b'"AUC","Accuracy"\n0.9,0.8\n', "e.tsv")
+    assert found.message == "the evaluation separates cells with commas"
+    assert found.next_step == "Write tabs, or let the address of the output end in .csv."
+    assert _refuse(b"AUC;Accuracy\n0,9;0,8\n").next_step == "Write commas."
+
+
+def test_the_only_row_may_not_be_the_one_of_the_rule() -> None:
+    found = _refuse(b"AUC\n0.9\n", rule=2)
+    assert (
+        found.message
+        == "the evaluation has 1 row, and it is not the one that the gate names: row 2"
+    )
+
+
 def test_tabs_separate_the_cells_of_a_tsv_file() -> None:
     assert _read(b"AUC\tAccuracy\n0.9\t0.8\n", "run/e.TSV").find("AUC") == 0.9
+
+
+def test_a_line_may_end_in_any_way() -> None:
+    for end in ("\n", "\r\n", "\r"):
+        assert _read(f"{end}AUC,Accuracy{end}0.9,0.8{end}".encode()).find("AUC") == 0.9
 
 
 def test_a_byte_order_mark_is_not_a_part_of_a_name() -> None:

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 
 from reconciler.model.training import GateRule
-from reconciler.plans.gates import Outcome, ScoredRows, Verdict, format_rule, judge
+from reconciler.plans.gates import (
+    Outcome,
+    ScoredRows,
+    Verdict,
+    format_rule,
+    format_verdict,
+    judge,
+    judge_interval,
+)
 
 LIVE = {"AUC": 0.9, "Mean Absolute Error": 2.0}
 
@@ -51,6 +60,63 @@ def test_the_reason_shows_both_numbers() -> None:
     assert verdict.reason == "AUC 0.9 -> 0.88 (-0.02)"
     assert verdict.numbers == {"candidate": 0.88, "live": 0.9}
     assert format_rule(verdict.rule) == "AUC maxRegression 0.01"
+
+
+@pytest.mark.parametrize(
+    ("rule", "value", "said"),
+    [
+        (GateRule("AUC", min=0.86726065), 0.867260646, "AUC min 0.86726065: AUC 0.8672606"),
+        (GateRule("AUC", max=0.8), 0.8000000001, "AUC max 0.8: AUC 0.8000000001"),
+        (GateRule("AUC", min=1_234_567), 1_234_566.5, "AUC min 1234567: AUC 1234566"),
+        (
+            GateRule("AUC", max_regression=0.02),
+            0.87999999,
+            "AUC maxRegression 0.02: AUC 0.9 -> 0.88 (-0.02000001)",
+        ),
+        (
+            GateRule("AUC", max_regression=0),
+            0.89999999,
+            "AUC maxRegression 0: AUC 0.9 -> 0.89999999 (-1e-08)",
+        ),
+    ],
+)
+def test_a_number_that_fails_is_never_shown_as_one_that_passes(
+    rule: GateRule, value: float, said: str
+) -> None:
+    verdict = _judge(rule, value)
+    assert verdict.outcome is Outcome.FAIL
+    assert f"{format_rule(rule)}: {verdict.reason}" == said
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.0200001, 0.01), (-0.05, -0.0200001)])
+def test_a_bound_beyond_the_margin_is_never_shown_as_the_margin(low: float, high: float) -> None:
+    numbers = {"difference": -0.01, "live": 0.9, "candidate": 0.89, "rows": 400.0}
+    numbers |= {"low": low, "high": high}
+    verdict = judge_interval(GateRule("AUC", margin=0.02), 0.02, numbers)
+    assert verdict.outcome is not Outcome.PASS
+    assert "-0.0200001" in verdict.reason
+
+
+def test_the_row_of_a_rule_is_shown() -> None:
+    assert _judge(GateRule("AUC", min=0.5, row=2), 0.9).reason == "AUC 0.9 in row 2"
+    named = GateRule("AUC", max_regression=0, row={"Fold Number": "Mean"})
+    assert _judge(named, 0.9).reason == 'AUC 0.9 -> 0.9 (+0) in the row whose Fold Number is "Mean"'
+
+
+def test_a_verdict_that_the_rule_accepts_is_shown_as_such() -> None:
+    rule = GateRule("AUC", max_regression=0.01, accepts_first=True)
+    assert format_verdict(_judge(rule, 0.9, {})).endswith("is not known; the rule accepts it")
+    assert "accepts" not in format_verdict(_judge(replace(rule, accepts_first=False), 0.9, {}))
+    assert "accepts" not in format_verdict(_judge(rule, 0.9))
+
+
+@pytest.mark.parametrize("metric", ["AUC", "Accuracy", "Average Log Loss"])
+def test_answers_without_probabilities_have_no_metric_of_probabilities(metric: str) -> None:
+    truth = [float(number) for number in range(200)]
+    rows = ScoredRows(truth, truth, truth, is_classification=False, digest="1")
+    verdict = _compare(GateRule(metric, margin=0.5), rows)
+    assert (verdict.outcome, verdict.refuses) == (Outcome.INCONCLUSIVE, True)
+    assert verdict.reason == f"{metric} needs probabilities, and the models answer with numbers"
 
 
 def test_a_first_model_is_refused_unless_the_rule_accepts_it() -> None:

@@ -200,12 +200,22 @@ def test_too_few_rows_stay_inconclusive() -> None:
     assert verdicts(update(), MARGIN, facts=facts) == ["inconclusive"]
 
 
+def test_a_row_that_was_not_recorded_is_named() -> None:
+    made = retraining(replace(MIN, row=2))
+    _, (found,) = judge(update(), [made], [evaluation(AFTER, 0.9)])
+    assert found.detail[0].endswith("the recorded evaluation has no AUC in row 2")
+
+
 def test_a_row_is_judged_by_its_own_number() -> None:
     second = {"rule": "AUC min 0.1", "row": 2, "numbers": {"candidate": 0.5}}
     facts = [evaluation(AFTER, 0.9, gates=[second])]
     assert verdicts(update(), replace(MIN, row=2), facts=facts) == ["fail"]
     assert verdicts(update(), replace(MIN, row=1), facts=facts) == ["not evaluated"]
     assert verdicts(update(), replace(MIN, row={"Model": "x"}), facts=facts) == ["not evaluated"]
+    # A comparison on rows has another number, and its rule may name a row too.
+    compared = {"rule": "AUC margin 0.1", "row": 2, "numbers": {"candidate": 0.99}}
+    facts = [evaluation(AFTER, 0.9, gates=[second, compared])]
+    assert verdicts(update(), replace(MIN, row=2), facts=facts) == ["fail"]
     named = {**second, "row": {"Model": "x"}}
     facts = [evaluation(AFTER, 0.5, gates=[{**named, "numbers": {"candidate": 0.9}}])]
     assert verdicts(update(), replace(MIN, row={"Model": "x"}), facts=facts) == ["pass"]

@@ -53,6 +53,16 @@ def test_a_blob_in_the_archive_is_not_a_defect(use: str) -> None:
         USES[use](open_blobs(), refer(server.url))
 
 
+def test_a_blob_without_bytes_is_empty() -> None:
+    """Storage does not have a range of such a blob, also not the one from its start."""
+    answer = Answer(416, None, {"x-ms-error-code": "InvalidRange"})
+    with run_scripted(answers(answer)) as server:
+        assert open_blobs().read(refer(server.url), 100) == b""
+    unsaid = Answer(416, None, {})
+    with run_scripted(answers(unsaid)) as server, pytest.raises(Unavailable, match="416"):
+        open_blobs().read(refer(server.url), 100)
+
+
 def test_a_blob_that_is_longer_than_it_may_be_is_not_read_to_its_end() -> None:
     answer = Answer(206, b"x" * 101, {**BLOB, "Content-Range": "bytes 0-100/1000000"})
     longer = pytest.raises(ReconcilerError, match="the blob has more than 100 bytes")
