@@ -6,8 +6,8 @@ goes to the redaction and into the calls, and nowhere else.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -17,7 +17,7 @@ from reconciler.kinds.scoring import ScoringService
 from reconciler.model import Json, Resource
 from reconciler.model.values import dataclass
 from reconciler.ports import Access
-from reconciler.transport import Client, check_sendable
+from reconciler.transport import Client, check_sendable, limit_timeouts, read_timeouts
 
 # Each region has a host of its own below this one (published addresses).
 _HOSTS: Final = ".services.azureml.net"
@@ -38,17 +38,6 @@ class DataPlane:
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
 
-    def limit(self, within_s: float | None) -> DataPlane:
-        """The same calls, sent again for at most so many seconds; None for the usual time."""
-        if within_s is not None:
-            usual = self.client.timeouts
-            self.client.timeouts = replace(
-                usual,
-                total_s=min(usual.total_s, within_s),
-                throttled_s=min(usual.throttled_s, within_s),
-            )
-        return self
-
     @property
     def jobs(self) -> BatchService:
         """The batch execution."""
@@ -61,11 +50,18 @@ class DataPlane:
         return ScoringService(self.client, self.path, self.key, port)
 
 
-def open_data_plane(access: Access, location: Json, key: Json, resource: Resource) -> DataPlane:
+def open_data_plane(
+    access: Access,
+    location: Json,
+    key: Json,
+    resource: Resource,
+    within_s: float | None = None,
+) -> DataPlane:
     """Returns the calls of a live service.
 
-    `location` is the address of its API, or of its Swagger document. Raises Unavailable if the
-    service shows no address or key that can be used.
+    `location` is the address of its API, or of its Swagger document. With `within_s`, a call and
+    its repetitions wait at most so many seconds. Raises Unavailable if the service shows no address
+    or key that can be used.
     """
     if not isinstance(location, str) or not urlsplit(location).path.strip("/"):
         raise _unusable(resource, "the service shows no address for calls")
@@ -78,7 +74,8 @@ def open_data_plane(access: Access, location: Json, key: Json, resource: Resourc
     shown, given = (parts.hostname or "").lower(), (urlsplit(base).hostname or "").lower()
     if shown.endswith(_HOSTS) and given.endswith(_HOSTS):
         base = f"https://{shown}"
-    return DataPlane(_make_client(access, base), parts.path.removesuffix(_SWAGGER), key)
+    path = parts.path.removesuffix(_SWAGGER)
+    return DataPlane(_make_client(access, base, within_s), path, key)
 
 
 def open_address(access: Access, url: str, key: str) -> DataPlane:
@@ -88,13 +85,15 @@ def open_address(access: Access, url: str, key: str) -> DataPlane:
     return DataPlane(_make_client(access, f"{parts.scheme}://{parts.netloc}"), parts.path, key)
 
 
-def _make_client(access: Access, base: str) -> Client:
+def _make_client(access: Access, base: str, within_s: float | None = None) -> Client:
+    usual = read_timeouts(os.environ)
     return Client(
         base,
         access.emit,
         access.rate_limiter,
         redaction=access.redaction,
         local_token=access.cloud.token,
+        timeouts=usual if within_s is None else limit_timeouts(usual, within_s),
     )
 
 

@@ -73,14 +73,15 @@ def find_answers(
     """Returns the recorded answers of a model and of the model before, and the latter's digest.
 
     `before` is the digest of the model before. If it is empty, it is the one with which the model
-    was compared. The answers of a model are recorded with its own evaluation, and with that of a
-    model that was compared with it.
+    was compared, whose answers may be known without its digest. The answers of a model are recorded
+    with its own evaluation, and with that of a model that was compared with it.
     """
     data = _find_data(facts, digest)
-    parent = data.get("parent")
-    before = before or (parent if isinstance(parent, str) else "")
+    said = data.get("parent")
+    parent = said if isinstance(said, str) else ""
+    before = before or parent
     mine = Answers.parse(data.get("answers")) or _find_as_parent(facts, digest)
-    if before and before == parent:
+    if before == parent:
         return mine, Answers.parse(data.get("parentAnswers")), before
     theirs = Answers.parse(_find_data(facts, before).get("answers"))
     return mine, theirs or _find_as_parent(facts, before), before

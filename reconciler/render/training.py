@@ -223,7 +223,8 @@ def render_verifications(found: Sequence[Verification], paint: Paint) -> str:
         address = paint("bold", escape(str(one.address)) + ":")
         lines.append(f"{address} {paint(colour, one.proof.value)}: {escape(cut(one.reason))}")
         if one.proof is Proof.OLD:
-            lines += [f"  must serve {one.digest}", f"  answers    {one.before}"]
+            before = one.before or "the model before, whose digest is not known"
+            lines += [f"  must serve {one.digest}", f"  answers    {before}"]
     return "\n".join(lines)
 
 

@@ -28,6 +28,7 @@ from reconciler.transport.storage import (
     split_address,
     storage_credential,
 )
+from reconciler.transport.timeouts import limit_timeouts, read_timeouts
 from reconciler.transport.token_bucket import READS, WRITES
 
 __all__ = [
@@ -51,9 +52,11 @@ __all__ = [
     "finish_operation",
     "follow_operation",
     "is_loopback",
+    "limit_timeouts",
     "name_credential",
     "read_date",
     "read_signature",
+    "read_timeouts",
     "split_address",
     "storage_credential",
     "token_credential",

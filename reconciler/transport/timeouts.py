@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from reconciler.errors import ReconcilerError
 from reconciler.model.values import dataclass
 
 _TIMEOUT_VARIABLE: Final = "RECONCILER_TIMEOUT"
+_LEAST_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,18 @@ class Timeouts:
     longest_wait_s: float = 60.0
     connect_s: float = 10.0
     read_s: float = 30.0
+
+
+def limit_timeouts(usual: Timeouts, within_s: float) -> Timeouts:
+    """The timeouts of calls that together wait at most so many seconds, and one second at least."""
+    most = max(within_s, _LEAST_S)
+    return replace(
+        usual,
+        total_s=min(usual.total_s, within_s),
+        throttled_s=min(usual.throttled_s, within_s),
+        connect_s=min(usual.connect_s, most),
+        read_s=min(usual.read_s, most),
+    )
 
 
 def read_timeouts(environment: Mapping[str, str]) -> Timeouts:

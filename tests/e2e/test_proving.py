@@ -151,6 +151,15 @@ def test_what_cannot_be_reached_is_incomplete_evidence(tmp_path: Path, fault: st
         assert "0 added, 0 changed, 0 destroyed. 1 not proven." in again.out
 
 
+def test_an_answer_that_does_not_come_is_awaited_as_long_as_the_rows_say(tmp_path: Path) -> None:
+    with open_story(tmp_path, on("hang", "POST", "/execute")) as story:
+        done = story.run("apply", "--auto-approve", "--detailed-exitcode")
+        assert done.code == 8, done.said
+        assert "no answer within 1 s." in done.out
+        done = story.run("verify", "--all", "--detailed-exitcode")
+        assert (done.code, "no answer within 1 s" in done.out) == (8, True), done.said
+
+
 def test_a_failed_proof_is_rolled_back_with_the_rest(tmp_path: Path) -> None:
     with open_story(tmp_path, on("stale-model", "PATCH", seconds=600, times=1)) as story:
         old = story.emulator.model("census")

@@ -10,13 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
+from reconciler.package_data import read_schema
 from tests.casework.classic import MODEL
 from tests.contract.classic import WORKSPACE, execute, write_world
+from tests.contract.faulty import on, write_faults
 from tests.e2e.bikes import sign
-from tests.e2e.world import Done, Emulator, run, run_emulator
+from tests.e2e.world import Done, Emulator, pass_time, run, run_emulator
 from tests.storage import upload_model
 
 pytestmark = pytest.mark.e2e
@@ -203,6 +206,47 @@ def test_only_answers_show_a_second_writer_of_a_model_that_is_not_shown(tmp_path
         assert world.run("drift", "--detailed-exitcode").code == 0
         done = world.run("verify", "Endpoint/rentalloc001", "--detailed-exitcode")
         assert (done.code, "the answers are those of another model" in done.out) == (8, True)
+
+
+def test_an_old_model_is_known_by_its_answers_without_its_digest(tmp_path: Path) -> None:
+    """The models are not looked up in storage, so that no digest of the live one is recorded."""
+    faults = write_faults(tmp_path, on("stale-model", "PATCH", seconds=3600))
+    with open_rentals(tmp_path, f"--faults={faults}") as world:
+        served = world.folder / "manifests" / "served.yaml"
+        served.write_text(
+            served.read_text().replace("label: rentals", "label: rentals\n        timeout: 1s")
+        )
+        world.upload(seed=1)
+        world.retrain("train001")
+        target = ("apply", "--auto-approve", "--target", "Endpoint/rentalloc001")
+        assert world.run(*target).code == 0
+        pass_time(world.emulator.url, 3600)
+        world.upload(seed=2)
+        (result,) = world.retrain("train001")
+        assert (result["outcome"], result["parent"]) == ("proposed", None)
+        done = world.run(*target, "--detailed-exitcode")
+        assert done.code == 6, done.said
+        assert f"It must serve {result['digest']}." in done.said
+        assert "It answers as the model before, whose digest is not known." in done.said
+        done = world.run("verify", "Endpoint/rentalloc001", "--detailed-exitcode")
+        assert (done.code, "old model answers" in done.out) == (6, True), done.said
+        assert "answers    the model before, whose digest is not known" in done.out
+        shown = world.run("verify", "Endpoint/rentalloc001", "--json", "--detailed-exitcode")
+        document = json.loads(shown.out)
+        jsonschema.validate(document, read_schema("output/verify"))
+        assert document["resources"][0]["before"] is None
+        pass_time(world.emulator.url, 3600)
+        assert world.run("verify", "Endpoint/rentalloc001", "--detailed-exitcode").code == 0
+
+
+def test_a_fleet_is_verified_by_its_address(tmp_path: Path) -> None:
+    with open_rentals(tmp_path) as world:
+        world.upload(seed=1)
+        world.run("retrain", "--fleet", "trained")
+        assert world.run("apply", "--auto-approve").code == 0
+        done = world.run("verify", "Fleet/served", "Endpoint/rentalloc002", "--detailed-exitcode")
+        assert (done.code, done.out.count(": proven")) == (0, len(LOCATIONS)), done.said
+        assert "Did you mean Fleet/served?" in world.run("verify", "Fleet/serve").err
 
 
 @pytest.mark.parametrize("status", ["404", "204"])

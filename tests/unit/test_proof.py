@@ -56,6 +56,13 @@ def test_answers_of_the_model_before_are_found_where_they_were_recorded() -> Non
     assert find_answers(facts, "", "") == (None, None, "")
 
 
+def test_answers_of_a_model_before_whose_digest_is_not_known_are_found() -> None:
+    c = fact("c", answers=NEW.write(), parentAnswers=OLD.write())
+    assert find_answers(c, "c") == (NEW, OLD, "")
+    # Another model that is named as the one before has other answers.
+    assert find_answers(c, "c", "a") == (NEW, None, "a")
+
+
 def test_a_gap_is_known_without_a_call() -> None:
     assert find_gap(ROWS, None) == "no answers of this model are recorded"
     assert find_gap("sha256:other", NEW) == "its answers are recorded for other rows"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
 
     from reconciler.cli.exit_codes import ExitWord
     from reconciler.cli.wiring import Assembly
-    from reconciler.model import Manifest
+    from reconciler.model import Address, Manifest
     from reconciler.plans.proof import Verification
 
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
     examples=(
         "# Prove which model answers for one service",
         "reconciler verify WebService/census",
+        "# Prove it for each member of a fleet",
+        "reconciler verify Fleet/bike-rental",
         "# Prove it for every resource with spec.verify",
         "reconciler verify --all",
     ),
@@ -40,7 +42,8 @@ def verify(
     """Prove which model a service serves, by its answers.
 
     The rows of spec.verify are scored with the live model. The answers are compared with those that
-    retrain recorded for the model that the service must serve, and for the model before.
+    retrain recorded for the model that the service must serve, and for the model before. The
+    ADDRESS of a fleet means all its members.
     """
     import json
 
@@ -68,21 +71,35 @@ def verify(
 
 
 def _select(assembly: Assembly, addresses: Sequence[str]) -> list[Manifest]:
-    """The manifests with spec.verify: of these addresses, or all."""
+    """The manifests with spec.verify, each once: of these addresses, or all.
+
+    The address of a fleet means all its members.
+    """
     from reconciler.cli.wiring import parse_addresses
     from reconciler.errors import ReconcilerError
     from reconciler.text.suggestions import ask, suggest
 
-    able = {one.address: one for one in assembly.loaded.manifests if "verify" in one.spec}
+    manifests = assembly.loaded.manifests
+    able = [one for one in manifests if "verify" in one.spec]
+    found: dict[Address, Manifest] = {}
     named = parse_addresses("verify", addresses)
     for address in named:
-        if address not in able:
-            declared = any(one.address == address for one in assembly.loaded.manifests)
-            near = "" if declared else suggest(str(address), [str(one) for one in able])
+        meant = {one.address: one for one in able if address in _list_names(one)}
+        if not meant:
+            declared = any(address in _list_names(one) for one in manifests)
+            known = [str(name) for one in able for name in _list_names(one)]
+            near = "" if declared else suggest(str(address), known)
             step = ask(str(address), near, "{}") if near else "Add spec.verify to its manifest."
             message = "has no spec.verify" if declared else "no manifest declares it"
             raise ReconcilerError(message, subject=str(address), next_step=step)
-    return [able[one] for one in named] if named else [*able.values()]
+        found |= meant
+    return [*found.values()] if named else able
+
+
+def _list_names(manifest: Manifest) -> list[Address]:
+    """The address of a resource, and that of its fleet."""
+    fleet = [manifest.member.fleet] if manifest.member is not None else []
+    return [manifest.address, *fleet]
 
 
 def _classify(found: Sequence[Verification]) -> ExitWord:

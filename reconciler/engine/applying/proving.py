@@ -248,7 +248,7 @@ def _describe_old(found: Verification) -> Finding:
         detail=(
             f"{found.reason[:1].upper()}{found.reason[1:]}.",
             f"It must serve {found.digest}.",
-            f"It answers as {found.before}.",
+            f"It answers as {found.before or 'the model before, whose digest is not known'}.",
         ),
         next_step=f"See later which model answers: reconciler verify {found.address}. Restore the"
         f" old model with: reconciler rollback {found.address}",

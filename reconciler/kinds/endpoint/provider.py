@@ -257,9 +257,9 @@ class EndpointProvider:
 
     def open_scorer(self, resource: Resource, within_s: float | None = None) -> ScoringService:
         """Return the scoring of an endpoint."""
-        return self._open_data_plane(resource).limit(within_s).scorer
+        return self._open_data_plane(resource, within_s).scorer
 
-    def _open_data_plane(self, resource: Resource) -> DataPlane:
+    def _open_data_plane(self, resource: Resource, within_s: float | None = None) -> DataPlane:
         """Return the calls of an endpoint with its primary key, which its document shows."""
         from reconciler.kinds.data_plane import (  # noqa: PLC0415 - start-up: few commands need it
             miss,
@@ -276,7 +276,7 @@ class EndpointProvider:
             raise miss(resource)
         shown = reply.raw if isinstance(reply.raw, dict) else {}
         location, key = shown.get("ApiLocation"), shown.get("PrimaryKey")
-        return open_data_plane(self._access, location, key, resource)
+        return open_data_plane(self._access, location, key, resource, within_s)
 
     def _write(self, method: str, resource: Resource, body: Json) -> Iterator[None]:
         """Send a write. Send a PATCH again if its reply was lost or it was refused at random.

@@ -132,9 +132,9 @@ class WebServiceProvider:
 
     def open_scorer(self, resource: Resource, within_s: float | None = None) -> ScoringService:
         """Return the scoring of a service."""
-        return self._open(resource).limit(within_s).scorer
+        return self._open(resource, within_s).scorer
 
-    def _open(self, resource: Resource) -> DataPlane:
+    def _open(self, resource: Resource, within_s: float | None = None) -> DataPlane:
         """Return the calls of a service with its primary key, which listKeys shows."""
         from reconciler.kinds.data_plane import (  # noqa: PLC0415 - start-up: few commands need it
             find_ports,
@@ -148,7 +148,8 @@ class WebServiceProvider:
         properties = got[0]["properties"]
         keys = self._client.send("GET", f"{_quote(resource.id)}/listKeys{_VERSION}").raw
         key = keys.get("primary") if isinstance(keys, dict) else None
-        made = open_data_plane(self._access, properties.get("swaggerLocation"), key, resource)
+        location = properties.get("swaggerLocation")
+        made = open_data_plane(self._access, location, key, resource, within_s)
         inputs, outputs = (find_ports(properties, side) for side in ("input", "output"))
         return replace(made, inputs=inputs, outputs=outputs)
 
