@@ -82,6 +82,10 @@ def every_event() -> list[Event]:
             Address("Retraining", "census"), "20261129T190512Z-3f2a", "b0f1e2", "Running", 61.5
         ),
         RunJoined(Address("Retraining", "census"), "20261129T190512Z-3f2a"),
+        RunJoined(Address("Retraining", "census"), "20261129T190512Z-3f2a", submitted=False),
+        JobReported(
+            Address("Retraining", "census"), "20261129T190512Z-3f2a", "b0f1e2", "NotStarted", 1.0
+        ),
         DataUploaded(
             Address("Retraining", "census"),
             "manifests/census.csv",

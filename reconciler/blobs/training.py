@@ -18,6 +18,7 @@ from reconciler.model.training import BlobReference, TrainingBlob
 from reconciler.ports import ResolveSecret
 from reconciler.transport import (
     TransportError,
+    clean,
     explain_failure,
     read_signature,
     split_address,
@@ -36,12 +37,17 @@ class TrainingBlobs:
         self._root, self._resolve, self._know = root, resolve, know
 
     def refer(self, blob: TrainingBlob, uri: str) -> BlobReference:
-        """Return the reference to a blob with its secret; raises SecretMissing."""
+        """Return the reference to a blob with its secret; raises SecretMissing.
+
+        Raises ReconcilerError for a secret that is not a credential of the blob's account.
+        """
         connection, sas = blob.access.connection_string, blob.access.sas
         if connection is not None:
             text = self._resolve(connection)
             self._know(_read_parts(text).get("accountkey", ""))
-            return BlobReference(uri, text, is_connection=True)
+            reference = BlobReference(uri, text, is_connection=True)
+            _find_credential(reference)
+            return reference
         if sas is not None:
             return BlobReference(uri, read_signature(self._resolve(sas), str(sas), uri))
         if split_address(uri).loopback:
@@ -113,7 +119,7 @@ class TrainingBlobs:
         raise ReconcilerError(
             "another blob has the address of this input",
             subject=reference.uri,
-            next_step="Write ${run} into its address, or remove the blob.",
+            next_step="Write ${run} into its address. If it has it, begin a new run: --again.",
         )
 
     def read(self, reference: BlobReference, most_bytes: int) -> bytes:
@@ -175,7 +181,9 @@ class TrainingBlobs:
                     subject=reference.uri,
                     next_step="Check the credential of the retraining's storage.",
                 ) from None
-            message = f"storage answers {error.status_code}"
+            code = getattr(error, "error_code", None)
+            said = f", code {clean(str(getattr(code, 'value', code)))[:60]}" if code else ""
+            message = f"storage answers {error.status_code}{said}"
             raise Unavailable(message, subject=reference.uri) from None
         except (AzureError, TransportError) as error:
             failed = explain_azure(error)

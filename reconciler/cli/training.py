@@ -106,6 +106,7 @@ class Trainer:
                 self.access.resolve,
                 self.access.redaction.know,
             ),
+            read_file=lambda file: read_file(Path(self._assembly.project.root, file), file),
             author=RunAuthor(revision.author, revision.host, revision.name),
             emit=self._assembly.emit,
             clock=self.runtime.clock,
@@ -189,7 +190,7 @@ class Trainer:
                 subject=str(retraining.address),
                 next_step="Add spec.promote to the retraining.",
             )
-        text = read_file(Path(self._assembly.project.root, comparison.rows), comparison.rows)
+        text = self.ports.read_file(comparison.rows)
         address = retraining.promote[0].resource
         try:
             return Rows(text, self._open_scorer(address))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -58,6 +58,25 @@ class LoadedManifests:
     manifests: Mapping[Address, Manifest]
     known: Collection[str] | None
     kinds: Mapping[str, Kind]
+
+    def check_resource(self, address: str, otherwise: str) -> Finding | None:
+        """Returns why a retraining cannot name this address as a resource; None if it can.
+
+        `otherwise` is the next step if no address is near.
+        """
+        if self.known is None:
+            return None
+        resources = [one for one in self.known if self._is_service(one)]
+        if address in resources:
+            return None
+        near = suggest(address, resources)
+        wrong = f"{address} is not a service"
+        if self._is_service(address):
+            wrong = f"no manifest declares {address}"
+        return Finding(wrong, next_step=ask(address, near) if near else otherwise)
+
+    def _is_service(self, address: str) -> bool:
+        return address.partition("/")[0] in self.kinds
 
 
 def make_retrainings(
@@ -122,11 +141,7 @@ def make_retraining(manifest: Manifest) -> Retraining:
         schedule=spec.get("schedule", ""),
         timeout_s=parse_duration(spec.get("timeout", "6h")),
         gate=tuple(map(_read_rule, spec.get("gate", ()))),
-        comparison=_read_comparison(
-            compared, usual, manifest.place("/spec/compare/scoredOutput/port")
-        )
-        if compared
-        else None,
+        comparison=_read_comparison(compared, usual, manifest.place) if compared else None,
         promote=tuple(
             Promotion(
                 Address(*one["resource"].split("/", 1)),
@@ -171,9 +186,19 @@ def _read_rule(given: Json) -> GateRule:
     )
 
 
-def _read_comparison(given: Json, usual: StorageAccess, place: SourceLocation) -> Comparison:
-    scored = _read_blob(given["scoredOutput"], usual, place)
-    return Comparison(given["rows"], given["label"], given.get("positive", ""), scored)
+def _read_comparison(
+    given: Json, usual: StorageAccess, place: Callable[[str], SourceLocation]
+) -> Comparison:
+    at = place("/spec/compare/scoredOutput/port")
+    scored = _read_blob(given["scoredOutput"], usual, at)
+    return Comparison(
+        given["rows"],
+        given["label"],
+        given.get("positive", ""),
+        scored,
+        place("/spec/compare/rows"),
+        place("/spec/compare/label"),
+    )
 
 
 def check_retraining(folder: Folder, file: Path, spec: Json) -> Iterator[Found]:
@@ -234,11 +259,6 @@ def _check_inputs(folder: Folder, file: Path, inputs: Mapping[str, Json]) -> Ite
             step = f"Remove {RUN}, or name the `file` that is uploaded."
             message = f"the address of data that exists cannot contain {RUN}"
             yield f"{at}/uri", Finding(message, next_step=step)
-
-
-def _make_ending(what: str, ends: Sequence[str]) -> Finding:
-    message = f"the address of this {what} has another ending"
-    return Finding(message, next_step=f"Let it end in {' or '.join(ends)}.")
 
 
 def _check_variables(at: str, uri: str) -> Iterator[Found]:
@@ -308,28 +328,22 @@ def _check_schedule(schedule: str) -> Iterator[Found]:
 def _check_service(manifest: Manifest, declared: LoadedManifests) -> Iterator[Finding]:
     """Yields a finding for a training service that is not declared."""
     service = manifest.spec["service"].get("address", "")
-    if not service or declared.known is None or service in declared.known:
-        return
-    near = suggest(service, declared.known)
-    step = ask(service, near) if near else "Declare it, or name its url and its apiKey."
-    place = manifest.place("/spec/service/address")
-    yield Finding(f"no manifest declares {service}", place=place, next_step=step)
+    step = "Declare it, or name its url and its apiKey."
+    found = declared.check_resource(service, step) if service else None
+    if found is not None:
+        yield replace(found, place=manifest.place("/spec/service/address"))
 
 
 def _check_promotions(retraining: Retraining, declared: LoadedManifests) -> Iterator[Finding]:
     """Yields a finding for each promotion that names a resource or a model that is not declared."""
-    if declared.known is None:
-        return
     for one in retraining.promote:
+        step = "Declare it, or name another one."
+        found = declared.check_resource(str(one.resource), step)
         manifest = declared.manifests.get(one.resource)
-        if manifest is not None:
-            kind = declared.kinds[one.resource.kind]
-            yield from _check_model(one, manifest, kind)
-        elif str(one.resource) not in declared.known:
-            near = suggest(str(one.resource), declared.known)
-            step = ask(str(one.resource), near) if near else "Declare it, or name another one."
-            message = f"no manifest declares {one.resource}"
-            yield Finding(message, place=one.place, next_step=step)
+        if found is not None:
+            yield replace(found, place=one.place)
+        elif manifest is not None and declared.known is not None:
+            yield from _check_model(one, manifest, declared.kinds[one.resource.kind])
 
 
 def _check_model(promotion: Promotion, manifest: Manifest, kind: Kind) -> Iterator[Finding]:

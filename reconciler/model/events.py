@@ -191,10 +191,14 @@ class JobReported:
 
 @dataclass(frozen=True, slots=True)
 class RunJoined:
-    """An open run of an earlier command is followed, with the data of that time."""
+    """An open run of an earlier command is followed, with the data of that time.
+
+    If its job was not `submitted`, the data and the manifest of now are used.
+    """
 
     retraining: Address
     run: str
+    submitted: bool = True
 
 
 @dataclass(frozen=True, slots=True)

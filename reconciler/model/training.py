@@ -54,12 +54,17 @@ class GateRule:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The rows on which two models are compared. `rows` is a file from the project's folder."""
+    """The rows on which two models are compared. `rows` is a file from the project's folder.
+
+    `place` is where the manifest names the rows, `label_place` where it names their label.
+    """
 
     rows: str
     label: str
     positive: str
     scored: TrainingBlob
+    place: SourceLocation | None = field(default=None, compare=False)
+    label_place: SourceLocation | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

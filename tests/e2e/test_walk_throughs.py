@@ -256,3 +256,22 @@ def test_the_first_model_of_an_endpoint_has_no_baseline(tmp_path: Path, status: 
         (result,) = world.retrain("train001")
         assert [one["verdict"] for one in result["gates"]] == ["pass", "no baseline"]
         assert result["outcome"] == "proposed"
+
+
+@pytest.mark.parametrize("status", ["word", "number"])
+def test_a_declared_endpoint_trains_and_its_key_is_kept_nowhere(
+    tmp_path: Path, status: str
+) -> None:
+    """Its document has the address of its jobs and its key: the manifest names neither."""
+    with open_rentals(tmp_path, f"--switch=job-status={status}") as world:
+        world.upload(seed=1)
+        world.write("manifests/t.yaml", "Endpoint", "t", {"resource": {"webService": TRAINING}})
+        assert world.run("apply", "--auto-approve", "--target", "Endpoint/t").code == 0
+        spec = {**world.train(""), "service": {"address": "Endpoint/t"}}
+        world.declare("trained", "Retraining", "train${code}", spec)
+        world.env["RECONCILER_LOG"] = "debug"
+        done = world.run("retrain", "train001", "--json")
+        assert json.loads(done.out)["results"][0]["outcome"] == "proposed", done.said
+        key = world.read(TRAINING, "t")["PrimaryKey"]
+        kept = [one.read_bytes() for one in world.folder.rglob("*") if one.is_file()]
+        assert not [one for one in [done.said.encode(), *kept] if key[:20].encode() in one]

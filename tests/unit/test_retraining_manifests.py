@@ -55,6 +55,17 @@ spec:
     scoredOutput: {port: output3, uri: "https://a.blob.core.windows.net/m/${run}-rows.csv"}
   promote: [{resource: WebService/census, trainedModel: Census Model}]
 """
+FLEET = """\
+apiVersion: reconciler/v1
+kind: Fleet
+metadata: {name: bikes}
+spec:
+  items: {list: [{code: '001'}]}
+  template:
+    kind: WebService
+    metadata: {name: 'bike${code}'}
+    spec: {}
+"""
 
 
 def _load(folder: Path, retraining: str = RETRAINING) -> Loaded:
@@ -120,6 +131,10 @@ MODEL = '{port: output2, uri: "https://a.blob.core.windows.net/m/${run}.ilearner
         ("min: 0.85", "min: 0.85, firstModel: accept", 16, "firstModel needs maxRegression or margin"),
         ("min: 0.85", "min: 0.85, max: 1", 16, "needs exactly one of min or max or maxRegression"),
         ("WebService/census,", "WebService/cansus,", 23, "no manifest declares WebService/cansus"),
+        ("WebService/census,", "Retraining/census,", 23, "Retraining/census is not a service"),
+        ("WebService/census,", "Project/census,", 23, "Project/census is not a service"),
+        ("WebService/census-training}", "Retraining/census}", 5,
+         "Retraining/census is not a service"),
         ("Census Model}", "Census Modell}", 23, "WebService/census does not declare a trained model"),
     ],
 )  # fmt: skip
@@ -133,6 +148,13 @@ def test_a_mistake_is_reported_with_its_place(
     assert first.place is not None
     assert (first.place.file, first.place.line) == ("manifests/retraining.yaml", line)
     assert first.subject == "Retraining/census"
+
+
+@pytest.mark.parametrize("name", ["WebService/census-training", "WebService/census"])
+def test_a_fleet_is_not_a_service(tmp_path: Path, name: str) -> None:
+    loaded = _load(tmp_path, f"{FLEET}---\n{RETRAINING.replace(name, 'Fleet/bikes', 1)}")
+    assert [one.message for one in loaded.findings] == ["Fleet/bikes is not a service"]
+    assert loaded.findings[0].place is not None
 
 
 def test_a_margin_needs_rows(tmp_path: Path) -> None:

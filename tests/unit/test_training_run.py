@@ -20,10 +20,17 @@ from reconciler.engine.training.run import (
     TrainingPorts,
     TrainingRun,
 )
-from reconciler.errors import BlobForbidden, ManifestInvalid, ReconcilerError, StillRunning
-from reconciler.model import Address, LockOwner, SourceLocation
+from reconciler.errors import (
+    BlobForbidden,
+    ManifestInvalid,
+    ReconcilerError,
+    SecretMissing,
+    StillRunning,
+)
+from reconciler.model import Address, LockOwner, RunJoined, SourceLocation
 from reconciler.model.training import (
     BlobReference,
+    Comparison,
     JobState,
     JobStatus,
     Retraining,
@@ -84,8 +91,11 @@ class Storage:
     meanwhile: Any = None
     denied: bool = False
     unreadable: str = ""
+    secret: bool = True
 
     def refer(self, blob: TrainingBlob, uri: str) -> BlobReference:
+        if not self.secret:
+            raise SecretMissing("the secret is not set", subject="env STORAGE", next_step="Set it.")
         return BlobReference(uri, "secret")
 
     def check_file(self, file: str) -> str:
@@ -126,6 +136,8 @@ class World:
         )
     )
     runs: int = 0
+    rows: bytes = b"age,income\n1,2\n"
+    events: list[Any] = field(default_factory=list)
 
     def process(self) -> TrainingRun:
         return TrainingRun(self.ports(), self.retraining, self.jobs)
@@ -135,8 +147,9 @@ class World:
             ledger=self.ledger,
             lock=lambda: self.ledger.lock(OWNER, 0, lambda _: None),
             storage=self.storage,
+            read_file=lambda _: self.rows,
             author=RunAuthor("me", "here", "c"),
-            emit=lambda _: None,
+            emit=self.events.append,
             clock=lambda: datetime(2026, 11, 29, tzinfo=UTC),
             monotonic=self.clock,
             sleep=self.clock.sleep,
@@ -241,6 +254,7 @@ def test_a_refused_submit_is_made_again_with_the_corrected_manifest() -> None:
     world.retraining = replace(world.retraining, evaluation=corrected)
     record, status = world.process().follow()
     assert (record.run, world.runs) == ("run1", 1)
+    assert RunJoined(ADDRESS, "run1", submitted=False) in world.events
     assert record.outputs == {
         "output2": f"{BASE}/run1.ilearner",
         "output3": f"{BASE}/run1-e.csv",
@@ -301,6 +315,45 @@ def test_what_a_job_would_fail_by_is_found_before_anything_is_recorded() -> None
     ]
     assert [one.place and one.place.line for one in found] == [4, 9, 4, None]
     assert {one.subject for one in found} == {"Retraining/census"}
+    assert (world.states, world.jobs.states) == ([], {})
+
+
+@pytest.mark.parametrize(
+    ("rows", "message", "line"),
+    [
+        (b"age,income\n", "the rows of golden.csv are empty", 20),
+        (b"age,income\n1\n", "the rows of golden.csv have 1 cell, and 2 columns in line 2", 20),
+        (b"age,Income\n1,2\n", 'golden.csv does not have the column "income"', 21),
+    ],
+)
+def test_rows_that_nothing_can_be_compared_on_start_no_job(
+    rows: bytes, message: str, line: int
+) -> None:
+    world = World(rows=rows)
+    scored = TrainingBlob("output3", f"{BASE}/${{run}}-rows.csv")
+    at, label = SourceLocation("r.yaml", 20, 5), SourceLocation("r.yaml", 21, 5)
+    comparison = Comparison("golden.csv", "income", "", scored, at, label)
+    world.retraining = replace(world.retraining, comparison=comparison)
+    with pytest.raises(ManifestInvalid) as caught:
+        world.process().follow()
+    (found,) = caught.value.findings()
+    assert found.message == message
+    assert found.place == SourceLocation("r.yaml", line, 5)
+    assert (world.states, world.jobs.states) == ([], {})
+
+
+def test_a_credential_that_is_missing_is_reported_once_and_nothing_is_recorded() -> None:
+    world = World(storage=Storage(secret=False))
+    place = SourceLocation("r.yaml", 9, 7)
+    world.retraining = replace(
+        world.retraining,
+        inputs=(TrainingBlob("input1", f"{BASE}/x.csv", place=place),),
+    )
+    with pytest.raises(ManifestInvalid) as caught:
+        world.process().follow()
+    (found,) = caught.value.findings()
+    said = "the storage of input1 cannot be used: env STORAGE: the secret is not set"
+    assert (found.message, found.place, found.next_step) == (said, place, "Set it.")
     assert (world.states, world.jobs.states) == ([], {})
 
 

@@ -9,7 +9,8 @@ import pytest
 from reconciler.blobs import training as training_blobs
 from reconciler.blobs.training import TrainingBlobs
 from reconciler.errors import ReconcilerError, Unavailable
-from reconciler.model.training import BlobReference
+from reconciler.model import SecretReference
+from reconciler.model.training import BlobReference, StorageAccess, TrainingBlob
 from tests.scripted import Answer, answers, run_scripted
 from tests.wire.test_storage import BLOB, PAGE, without
 from tests.wire.test_storage import quick as quick  # noqa: PLC0414 - a fixture
@@ -61,6 +62,25 @@ def test_a_blob_without_bytes_is_empty() -> None:
     unsaid = Answer(416, None, {})
     with run_scripted(answers(unsaid)) as server, pytest.raises(Unavailable, match="416"):
         open_blobs().read(refer(server.url), 100)
+
+
+@pytest.mark.parametrize("use", USES)
+def test_what_storage_refuses_has_its_code(use: str) -> None:
+    answer = Answer(400, None, {"x-ms-error-code": "InvalidResourceName"})
+    refused = pytest.raises(Unavailable, match="storage answers 400, code InvalidResourceName")
+    with run_scripted(answers(answer)) as server, refused:
+        USES[use](open_blobs(), refer(server.url))
+
+
+@pytest.mark.parametrize(
+    "text", ["AccountName=other;AccountKey=c2VjcmV0", "AccountName=acct", "UseTheCloud=true", ""]
+)
+def test_a_connection_string_of_another_account_is_refused_before_a_call(text: str) -> None:
+    access = StorageAccess(connection_string=SecretReference(env="STORAGE"))
+    uri = "https://acct.blob.core.windows.net/models/a.ilearner"
+    blobs = TrainingBlobs(Path(), lambda _: text, lambda _: None)
+    with pytest.raises(ReconcilerError, match="the connection string is not of the account acct"):
+        blobs.refer(TrainingBlob("model", uri, access=access), uri)
 
 
 def test_a_blob_that_is_longer_than_it_may_be_is_not_read_to_its_end() -> None:

@@ -41,6 +41,7 @@ def validate(invocation: Invocation, paths: tuple[str, ...], *, form: str) -> in
         click.echo(render_findings(loaded.findings, paint=invocation.paint()), color=True)
     if not wrong:
         members = sum(one.member is not None for one in loaded.manifests)
+        members += sum(one.fleet is not None for one in loaded.retrainings)
         fleets = f"{count(members, 'member')} of {count(len(loaded.rollouts), 'fleet')}"
         among = f", with {fleets} among them," if loaded.rollouts else ""
         resources = count(len(loaded.manifests), "resource")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 
-from reconciler.errors import BlobForbidden, Unavailable
+from reconciler.engine.training.comparing import read_rows
+from reconciler.errors import BlobForbidden, ReconcilerError, Unavailable
 from reconciler.model import Finding
-from reconciler.model.training import Retraining, TrainingBlob
+from reconciler.model.training import Comparison, Retraining, TrainingBlob
 from reconciler.ports import BatchJobs, TrainingStorage
 from reconciler.text.suggestions import ask, suggest
 
@@ -16,14 +18,23 @@ def check_job(
     outputs: Sequence[TrainingBlob],
     jobs: BatchJobs,
     storage: TrainingStorage,
+    read_file: Callable[[str], bytes],
 ) -> Iterator[Finding]:
-    """Yields a finding for each port that the service does not have, and for missing data."""
+    """Yields a finding for each port that the service lacks, and for data that cannot be used.
+
+    `read_file` returns the rows of a comparison by the name of their file.
+    """
     for blob in retraining.inputs:
         yield from _check_port(blob, "input", jobs.inputs)
     for blob in outputs:
         yield from _check_port(blob, "output", jobs.outputs)
+    denied = list(_check_credentials([*retraining.inputs, *outputs], storage))
+    yield from denied
     for blob in retraining.inputs:
-        yield from _check_data(blob, storage)
+        if blob.file or not denied:
+            yield from _check_data(blob, storage)
+    if retraining.comparison is not None:
+        yield from _check_rows(retraining.comparison, read_file)
 
 
 def _check_port(blob: TrainingBlob, side: str, known: Collection[str]) -> Iterator[Finding]:
@@ -36,6 +47,23 @@ def _check_port(blob: TrainingBlob, side: str, known: Collection[str]) -> Iterat
         place=blob.place,
         next_step=ask(blob.port, near) if near else f"It has {names}.",
     )
+
+
+def _check_credentials(
+    blobs: Sequence[TrainingBlob], storage: TrainingStorage
+) -> Iterator[Finding]:
+    """Yields a finding for each credential that opens no blob; most blobs share one."""
+    seen = set[str]()
+    for blob in blobs:
+        try:
+            storage.refer(blob, blob.uri)
+        except ReconcilerError as error:
+            for one in error.findings():
+                named = "" if one.subject == blob.uri else f"{one.subject}: "
+                message = f"the storage of {blob.port} cannot be used: {named}{one.message}"
+                if named + one.message not in seen:
+                    seen.add(named + one.message)
+                    yield replace(one, message=message, place=blob.place)
 
 
 def _check_data(blob: TrainingBlob, storage: TrainingStorage) -> Iterator[Finding]:
@@ -52,3 +80,23 @@ def _check_data(blob: TrainingBlob, storage: TrainingStorage) -> Iterator[Findin
     if not exists:
         step = "Upload it, or name the `file` that is uploaded to this address."
         yield Finding(f"the data does not exist: {blob.uri}", place=blob.place, next_step=step)
+
+
+def _check_rows(comparison: Comparison, read_file: Callable[[str], bytes]) -> Iterator[Finding]:
+    """Yields a finding for rows that no model could be compared on."""
+    file, place = comparison.rows, comparison.place
+    try:
+        columns = [*read_rows(read_file(file))[0]]
+    except ReconcilerError as error:
+        yield Finding(f"{file}: {error.message}", place=place, next_step=error.next_step)
+        return
+    except ValueError as error:
+        step = "Write CSV with a header and at least one row."
+        yield Finding(f"the rows of {file} {error}", place=place, next_step=step)
+        return
+    label = comparison.label
+    if label not in columns:
+        near = suggest(label, columns)
+        step = ask(label, near) if near else f"The columns are {', '.join(columns[:20])}."
+        message = f'{file} does not have the column "{label}"'
+        yield Finding(message, place=comparison.label_place, next_step=step)

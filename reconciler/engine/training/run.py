@@ -84,11 +84,15 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class TrainingPorts:
-    """What a run needs. `lock` takes the lock of the ledger; `name_run` makes the name of a run."""
+    """What a run needs. `lock` takes the lock of the ledger; `name_run` makes the name of a run.
+
+    `read_file` returns the bytes of a file with rows, by its name from the project's folder.
+    """
 
     ledger: Ledger
     lock: Callable[[], AbstractContextManager[Lease]]
     storage: TrainingStorage
+    read_file: Callable[[str], bytes]
     author: RunAuthor
     emit: Emit
     clock: Clock
@@ -154,9 +158,9 @@ class TrainingRun:
 
     def _check(self) -> None:
         """Raises ManifestInvalid with all that would make a new job fail."""
-        retraining, subject = self._retraining, str(self._retraining.address)
-        outputs = [*self._list_outputs()]
-        found = tuple(check_job(retraining, outputs, self._jobs, self._ports.storage))
+        retraining, ports = self._retraining, self._ports
+        subject, outputs = str(retraining.address), [*self._list_outputs()]
+        found = (*check_job(retraining, outputs, self._jobs, ports.storage, ports.read_file),)
         if found:
             raise ManifestInvalid(tuple(replace(one, subject=subject) for one in found))
 
@@ -165,7 +169,8 @@ class TrainingRun:
         with self._ports.lock() as lease:
             found = self._find()
             if found is not None and found.state in OPEN and not again:
-                self._ports.emit(RunJoined(self._retraining.address, found.run))
+                submitted = found.state != SUBMITTING
+                self._ports.emit(RunJoined(self._retraining.address, found.run, submitted))
                 return found
             run = self._ports.name_run()
             record = self._bind(RunRecord(run, SUBMITTING))

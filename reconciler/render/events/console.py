@@ -35,6 +35,7 @@ from reconciler.model import (
     WavePaused,
     WaveStarted,
 )
+from reconciler.model.training import JobState
 from reconciler.render.events.progress import ProgressBar
 from reconciler.render.plan.rollout import describe_stop
 from reconciler.render.words.colour import Paint
@@ -171,9 +172,12 @@ def describe(event: Event, paint: Paint) -> str | None:  # noqa: C901, PLR0911, 
             return f"{paint('bold', escape(subject) + ':')} {said}"
         case JobReported(retraining, _, job, state, elapsed):
             subject = paint("bold", escape(str(retraining)) + ":")
-            return f"{subject} job {_line(job)}: {_line(state)} [{_seconds(elapsed)} elapsed]"
-        case RunJoined(retraining, run):
+            shown = "Queued" if state == JobState.NOT_STARTED else _line(state)
+            return f"{subject} job {_line(job)}: {shown} [{_seconds(elapsed)} elapsed]"
+        case RunJoined(retraining, run, submitted):
             subject = paint("bold", escape(str(retraining)) + ":")
+            if not submitted:
+                return f"{subject} run {_line(run)} has no job yet; it is submitted now"
             said = f"run {_line(run)} continues with its original data"
             return f"{subject} {said}; --again starts a new run"
         case DataUploaded(retraining, file, uri, existed):
