@@ -150,9 +150,10 @@ def test_a_mistake_is_reported_with_its_place(
     assert first.subject == "Retraining/census"
 
 
-@pytest.mark.parametrize("name", ["WebService/census-training", "WebService/census"])
+@pytest.mark.parametrize("name", ["WebService/census-training}", "WebService/census,"])
 def test_a_fleet_is_not_a_service(tmp_path: Path, name: str) -> None:
-    loaded = _load(tmp_path, f"{FLEET}---\n{RETRAINING.replace(name, 'Fleet/bikes', 1)}")
+    text = RETRAINING.replace(name, f"Fleet/bikes{name[-1]}")
+    loaded = _load(tmp_path, f"{FLEET}---\n{text}")
     assert [one.message for one in loaded.findings] == ["Fleet/bikes is not a service"]
     assert loaded.findings[0].place is not None
 
