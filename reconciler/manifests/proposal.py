@@ -19,15 +19,20 @@ from reconciler.files import resolve_path
 from reconciler.model.values import dataclass
 
 _GIT_WITHIN_S: Final = 60
-# A hook of git runs with these set to its own repository (`git rev-parse --local-env-vars`).
+# A hook of git runs with these set to its own repository (`git rev-parse --local-env-vars`). Those
+# of pathspecs change what the name of a file means.
 _PLACES: Final = frozenset(
     {
         "GIT_ALTERNATE_OBJECT_DIRECTORIES",
         "GIT_COMMON_DIR",
         "GIT_DIR",
+        "GIT_GLOB_PATHSPECS",
         "GIT_GRAFT_FILE",
+        "GIT_ICASE_PATHSPECS",
         "GIT_INDEX_FILE",
+        "GIT_LITERAL_PATHSPECS",
         "GIT_NAMESPACE",
+        "GIT_NOGLOB_PATHSPECS",
         "GIT_OBJECT_DIRECTORY",
         "GIT_PREFIX",
         "GIT_QUARANTINE_PATH",
@@ -52,6 +57,7 @@ _AGAIN: Final = (
     "Correct the settings or the hooks of the repository, and run the command again:"
     " it goes on with the same job."
 )
+_NOT_STAGED: Final = "The commit was made. Put its files into the index with: git add --update"
 # The message of a proposal has a line with this word and the digest of the model.
 DIGEST: Final = "sha256 "
 # The line before the last one names the tree of the commit: a commit that somebody amended has
@@ -183,7 +189,7 @@ class Repository:
 
     def stage(self, files: Collection[Path]) -> None:
         """Put files that were committed on the current branch into the index."""
-        self._ask("add", "--", *map(self._name_exactly, files))
+        self._ask("add", "--", *map(self._name_exactly, files), step=_NOT_STAGED)
 
     def _make_commit(self, tree: str, message: str, reference: str, before: str) -> str:
         """Makes a commit on ours, and moves the reference from `before` to it; returns its id."""

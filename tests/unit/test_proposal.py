@@ -252,3 +252,30 @@ def test_a_name_with_signs_of_a_pattern_means_one_file(checkout: Path) -> None:
     repository.commit({named: "uri: new\n"}, MESSAGE, "", TRAILER)
     repository.stage([named])
     assert git(checkout, "status", "--porcelain") == "?? live1.yaml"
+
+
+@pytest.mark.parametrize("kind", ["LITERAL", "GLOB", "NOGLOB", "ICASE"])
+def test_the_environment_does_not_change_what_a_name_means(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv(f"GIT_{kind}_PATHSPECS", "1")
+    (checkout / "live.yaml").write_text("uri: new\n")
+    repository = Repository(checkout)
+    repository.commit({checkout / "live.yaml": "uri: new\n"}, MESSAGE, "", TRAILER)
+    repository.stage([checkout / "live.yaml"])
+    repository.check_committed([checkout / "live.yaml"])
+    monkeypatch.delenv(f"GIT_{kind}_PATHSPECS")
+    assert git(checkout, "status", "--porcelain") == ""
+
+
+def test_a_commit_whose_file_cannot_be_staged_says_that_it_was_made(checkout: Path) -> None:
+    (checkout / "live.yaml").write_text("uri: new\n")
+    repository = Repository(checkout)
+    repository.commit({checkout / "live.yaml": "uri: new\n"}, MESSAGE, "", TRAILER)
+    (checkout / ".git" / "index.lock").touch()
+    with pytest.raises(ReconcilerError, match="git add failed") as got:
+        repository.stage([checkout / "live.yaml"])
+    assert "The commit was made." in got.value.next_step
+    (checkout / ".git" / "index.lock").unlink()
+    git(checkout, "add", "--update")
+    assert git(checkout, "status", "--porcelain") == ""
