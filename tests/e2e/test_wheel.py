@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ import pytest
 from reconciler.render.plan.text import render_plan_json
 from tests.e2e.world import ROOT, clean_environment
 from tests.plans import plan, step_of_every_shape
+from tests.storage import need_storage
 
 pytestmark = pytest.mark.e2e
+EXAMPLES = ROOT / "manifests"
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -31,8 +34,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
-def test_the_wheel_runs_away_from_the_checkout(wheel: Path, tmp_path: Path) -> None:
-    target, work = tmp_path / "installed", tmp_path / "work"
+def install(wheel: Path, folder: Path) -> Callable[..., str]:
+    """Install the wheel into a folder; returns what runs Python with it, away from the checkout."""
+    target, work = folder / "installed", folder / "work"
     work.mkdir()
     command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(target)]
     subprocess.run([*command, str(wheel)], check=True, env=environment())
@@ -49,16 +53,31 @@ def test_the_wheel_runs_away_from_the_checkout(wheel: Path, tmp_path: Path) -> N
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    return run
+
+
+def test_the_wheel_runs_away_from_the_checkout(wheel: Path, tmp_path: Path) -> None:
+    run = install(wheel, tmp_path)
     saved = tmp_path / "saved.plan"
     saved.write_text(render_plan_json(plan(step_of_every_shape())))
     where = run("-c", "import reconciler; print(reconciler.__file__)")
-    assert Path(where.strip()).is_relative_to(target)
+    assert Path(where.strip()).is_relative_to(tmp_path / "installed")
     assert json.loads(run("-m", "reconciler", "schema", "WebService"))["title"]
     run("-m", "reconciler", "init")
     assert run("-m", "reconciler", "validate").startswith("Success!")
     page = run("-m", "reconciler", "show", str(saved), "--format", "html")
     assert page.startswith("<!doctype html>")
     assert page.endswith("</html>\n")
+
+
+@pytest.mark.slow
+def test_the_story_of_retraining_runs_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
+    need_storage()
+    kept = tmp_path / "kept"
+    run = install(wheel, tmp_path)
+    said = run("-m", "reconciler", "demo", "--story", "retrain", "--keep", str(kept))
+    assert "the guard gate was lifted  WebService/census" in said
+    assert run("-m", "reconciler", "--chdir", str(kept), "validate").startswith("Success!")
 
 
 def test_the_wheel_holds_what_it_needs_and_no_more(wheel: Path) -> None:
@@ -68,9 +87,14 @@ def test_the_wheel_holds_what_it_needs_and_no_more(wheel: Path) -> None:
         for path in (ROOT / "schemas").rglob("*.json")
     }
     assert schemas <= names
-    assert "reconciler/_examples/census/secrets/storage-account.key" in names
-    assert "reconciler/_examples/bike-rental/manifests/locations.csv" in names
-    assert "reconciler/_examples/bike-rental/secrets/models.sas" in names
+    listed = subprocess.run(["git", "ls-files"], cwd=EXAMPLES, check=True, capture_output=True)
+    examples = {one for one in listed.stdout.decode().splitlines() if "/" in one}
+    assert {one.partition("/")[0] for one in examples} == {
+        "bike-rental",
+        "census",
+        "census-retraining",
+    }
+    assert {f"reconciler/_examples/{one}" for one in examples} <= names
     assert "reconciler/py.typed" in names
     assert {f"reconciler/render/plan/plan.{end}" for end in ("html.j2", "css", "js")} <= names
     assert not [name for name in names if name.startswith("tests/") or ".pyc" in name]
