@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -165,10 +166,11 @@ def test_the_manifests_of_the_guide_are_valid(tmp_path: Path) -> None:
     folder = tmp_path / "manifests"
     folder.mkdir()
     (folder / "locations.csv").write_text("code,name\n030,Here\n")
-    example = ROOT / "manifests" / "census"
-    (folder / "census.definition.json").write_bytes(
-        (example / "manifests" / "census.definition.json").read_bytes()
-    )
+    # The guide names the training service, and only the example declares it.
+    example = ROOT / "manifests" / "census-retraining" / "manifests"
+    for name in ("census.definition.json", "census-training.definition.json"):
+        shutil.copy(example / name, folder)
+    shutil.copy(example / "census-training.yaml", folder)
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "storage-account.key").write_text("a-key-of-storage")
     for number, block in enumerate(blocks):
