@@ -41,6 +41,12 @@ _SECRET: Final = re.compile(
 # An argument may hold a key beside a flag or in a path. A manifest may hold long texts in base64,
 # of which the end looks like a key.
 _KEY_WITHIN: Final = re.compile(rb"[A-Z0-9+/_-]{86}==", re.IGNORECASE)
+# A token as programs show and send it: three parts, of which two are JSON; or with its header.
+_TOKEN_WITHIN: Final = re.compile(
+    rb"(?-i:\beyJ[\w-]{8,}\.eyJ[\w-]{2,}\.)"
+    rb"|authorization[\"']?\s*[:=]\s*[\"']?(?:bearer|basic|sharedkey(?:lite)?)\s+%b" % RANDOM,
+    re.IGNORECASE,
+)
 # What every text has that `_SECRET` matches, as it is or in another spelling.
 _SIGN: Final = re.compile(r"[=@%\\&]|[A-Za-z0-9+_-]{24}")
 _WORD: Final = re.compile(
@@ -60,7 +66,12 @@ def is_suspicious(text: str) -> bool:
 
 def is_suspicious_argument(argument: str) -> bool:
     """Whether an argument of a command holds a secret, alone or beside other text."""
-    return _holds(argument, _SECRET, _KEY_WITHIN)
+    if _SIGN.search(argument) is None:
+        return False
+    return _holds(argument, _SECRET, _KEY_WITHIN) or any(
+        _TOKEN_WITHIN.search(view.data)
+        for view in read_views(argument.encode("utf-8", "surrogatepass"))
+    )
 
 
 def _holds(text: str, *signs: re.Pattern[bytes]) -> bool:

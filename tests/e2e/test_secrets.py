@@ -270,6 +270,10 @@ def test_manifests_that_are_wrong_because_of_a_secret(stage: Stage, command: str
 
 # A key is 64 bytes in base64; an argument may hold more beside it.
 STORAGE_KEY = base64.b64encode(bytes(range(100, 164))).decode()
+JWT = ".".join(
+    base64.urlsafe_b64encode(part).decode().rstrip("=")
+    for part in (b'{"alg":"RS256"}', b'{"aud":"https://a.test"}', bytes(range(100, 164)))
+)
 WITHIN = ("{}", "--{}", "--target={}", "--target=WebService/{}", "WebService/{}", "{}/plan.json")
 
 
@@ -291,6 +295,9 @@ def test_arguments_that_hold_a_secret(stage: Stage) -> None:
         ("import", "WebService/a", f"https://{SAS.core}{SAS.core}@a.test/x"),
         ("plan", f"--out=account_key={SAS.core}"),
         ("plan", "--out", json.dumps({"sharedAccessKey": f"SharedAccessKey={SAS.core}"})),
+        ("plan", "--reason", f"asked with {JWT}"),
+        ("plan", f"--reason=asked with {quote(JWT.replace('.', '%2E'))}"),
+        ("plan", "--reason", f"curl -H 'Authorization: Bearer {SAS.core}'"),
         *(("plan", form.format(STORAGE_KEY)) for form in WITHIN),
         *(("plan", form.format(quote(STORAGE_KEY, safe=""))) for form in WITHIN),
         *(

@@ -303,6 +303,8 @@ def test_the_last_word_of_an_apply() -> None:
 
 def test_text_from_outside_is_made_harmless() -> None:
     assert escape("a\x1b[2J\u202e\u200bb\n") == "a\\x1b[2J\\u202e\\u200bb\\n"
+    # Two codes are never written as one: `\ue0041` would be another character and a digit.
+    assert escape("\U000e0041\ue004") == "\\U000e0041\ue004"
     assert escape("Größe 日本") == "Größe 日本"
     assert cut("x" * 300) == cut(cut("x" * 300))
     assert len(cut("x" * 10_000)) <= 121

@@ -33,7 +33,9 @@ def _code(character: str) -> str:
     named = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
     if character in named:
         return named[character]
-    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
+    if number < 0x100:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
 def cut(text: str, most: int = _MOST) -> str:
