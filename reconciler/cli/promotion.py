@@ -16,7 +16,7 @@ from reconciler.model import ABSENT, Absent, Address, Fact, Manifest
 from reconciler.model.training import Promotion, Retraining
 from reconciler.package_data import read_schema
 from reconciler.plans.gates import Candidate
-from reconciler.plans.recorded_gates import EVALUATION
+from reconciler.plans.history import EVALUATION
 from reconciler.ports import Kind
 from reconciler.render.training import EditedPlace, format_metrics
 

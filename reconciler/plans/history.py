@@ -33,6 +33,11 @@ from reconciler.text.times import format_utc, parse_utc
 
 # The topic of the facts that say why a guard was lifted; their subject is the digest of the plan.
 REASON: Final = "reason"
+# The topics of the facts about training: the states of a job, whose subject is the retraining, and
+# an evaluation, whose subject is the digest of the model.
+JOB: Final = "job"
+EVALUATION: Final = "evaluation"
+_ANSWERS: Final = frozenset({"answers", "parentAnswers"})
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _RUN_FROM: Final = 3
 _GONE = frozenset({Action.DELETE, Action.FORGET})
@@ -153,6 +158,22 @@ def insert(items: Iterable[Entry | Run], facts: Iterable[Fact]) -> Iterator[Entr
             yield waiting.popleft()
         yield item
     yield from waiting
+
+
+def trim(fact: Fact) -> Fact:
+    """Return a fact without the answers of the models to each row, which no history shows."""
+    kept = {name: value for name, value in fact.data.items() if name not in _ANSWERS}
+    return replace(fact, data=kept)
+
+
+def find_subjects(fact: Fact) -> set[str]:
+    """Return the addresses that a fact is about: resources and fleets, or a retraining."""
+    if fact.topic == JOB:
+        return {fact.subject}
+    if fact.topic == EVALUATION:
+        return {str(fact.data.get("retraining", ""))}
+    listed = (fact.data.get(name, ()) for name in ("addresses", "fleets"))
+    return {str(one) for names in listed if isinstance(names, list) for one in names}
 
 
 def _find_run(entry: Entry) -> tuple[object, ...] | None:

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from reconciler.model import Address, Fact, Json
 from reconciler.model.values import dataclass
+from reconciler.plans.history import EVALUATION
 from reconciler.text.counting import agree, count
-
-_TOPIC: Final = "evaluation"
 
 
 class Proof(enum.StrEnum):
@@ -88,7 +86,7 @@ def find_answers(
 
 
 def _find_data(facts: Mapping[tuple[str, str], Fact], digest: str) -> Mapping[str, Json]:
-    fact = facts.get((_TOPIC, digest)) if digest else None
+    fact = facts.get((EVALUATION, digest)) if digest else None
     return fact.data if fact is not None else {}
 
 
@@ -97,7 +95,7 @@ def _find_as_parent(facts: Mapping[tuple[str, str], Fact], digest: str) -> Answe
     compared = (
         Answers.parse(fact.data.get("parentAnswers"))
         for (topic, _), fact in facts.items()
-        if digest and topic == _TOPIC and fact.data.get("parent") == digest
+        if digest and topic == EVALUATION and fact.data.get("parent") == digest
     )
     return next(filter(None, compared), None)
 

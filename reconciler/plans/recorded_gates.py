@@ -39,8 +39,8 @@ from reconciler.plans.gates import (
     judge,
     judge_interval,
 )
+from reconciler.plans.history import EVALUATION
 
-EVALUATION: Final = "evaluation"
 _Facts: TypeAlias = Mapping[tuple[str, str], Fact]
 _NOT_RECORDED: Final = "no evaluation of the model is recorded"
 _NOT_PINNED: Final = "its bytes are not known: set sha256 beside its uri"

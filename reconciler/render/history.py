@@ -22,8 +22,14 @@ from reconciler.model import (
     StepResult,
 )
 from reconciler.model.ledger import MOST_DIFFERING
-from reconciler.plans.guards import MOST_REASON
-from reconciler.plans.history import Authorship, Moment, Run, Touch, is_hidden, list_touches
+from reconciler.plans.history import (
+    Authorship,
+    Moment,
+    Run,
+    Touch,
+    is_hidden,
+    list_touches,
+)
 from reconciler.render.plan.rows import HIDDEN
 from reconciler.render.words.colour import Paint
 from reconciler.render.words.escape import cut, escape, shorten_uris, show_path, show_value
@@ -67,40 +73,6 @@ def render_entry(entry: Entry | Intent, field: Field | None, paint: Paint) -> st
     if touches > _MOST_TOUCHES and entry.action is not Action.CREATE:
         lines.append(paint("faint", f"# (and {count(touches - _MOST_TOUCHES, 'more change')})"))
     return "\n      ".join(lines)
-
-
-def render_reason(fact: Fact, paint: Paint) -> str:
-    """Returns the line of a guard that was lifted: its time, resources and author, and why."""
-    digest = fact.subject.partition(":")[2]
-    named = list_names(_read_texts(fact, "addresses"), _MOST_NAMED)
-    guard = f"the guard {escape(cut(str(fact.data.get('guard', ''))))} was lifted"
-    author = f"by {describe_author(fact)} (plan {escape(digest[:8])}…)"
-    parts = [f"#{fact.sequence}", escape(fact.at), paint("yellow", guard), named, author]
-    return f"{'  '.join(parts)}\n      Reason: {escape(cut(_read_reason(fact), MOST_REASON))}"
-
-
-def _read_texts(fact: Fact, name: str) -> list[str]:
-    listed = fact.data.get(name)
-    return [str(one) for one in listed] if isinstance(listed, list) else []
-
-
-def _read_reason(fact: Fact) -> str:
-    return str(fact.data.get("reason", ""))
-
-
-def reason_document(fact: Fact) -> Json:
-    """Returns the reason for which a guard was lifted as JSON."""
-    return {
-        "sequence": fact.sequence,
-        "at": fact.at,
-        "guard": str(fact.data.get("guard", "")),
-        "addresses": _read_texts(fact, "addresses"),
-        "reason": _read_reason(fact),
-        "by": fact.by,
-        "host": fact.host,
-        "commit": fact.commit,
-        "plan_digest": fact.subject,
-    }
 
 
 def render_run(run: Run, paint: Paint) -> str:

@@ -173,6 +173,38 @@ def test_a_better_model_arrives_as_a_changed_line(training: Training) -> None:
     assert again["parent"] == result["digest"]
 
 
+def test_the_history_has_the_jobs_and_the_evaluations(training: Training) -> None:
+    assert "It was never applied" in training.run("history", "Retraining/census").err
+    result = training.retrain()
+    training.write(gate="  gate: [{metric: AUC, min: 1.1}]")
+    (training.folder / "manifests/census.csv").write_bytes(people(seed=5))
+    refused = training.retrain()
+    done = training.run("history", "Retraining/census")
+    assert done.code == 0, done.said
+    newest, oldest = done.out.index(refused["run"]), done.out.index(result["run"])
+    assert newest < oldest
+    assert f"run {refused['run']}, job {refused['job']}" in done.out
+    assert done.out.count("  job judged  Retraining/census  by ") == 2
+    assert done.out.count("  model evaluated  Retraining/census  by ") == 2
+    assert refused["digest"] in done.out
+    assert f"fail: AUC min 1.1: AUC {refused['metrics']['AUC']:.6g}\n" in done.out
+    assert "is not known; the rule accepts it\n" in done.out
+    assert refused["digest"] in training.run("history").out
+    for arguments in ((), ("Retraining/census",)):
+        document = json.loads(training.run("history", *arguments, "--json").out)
+        jsonschema.validate(document, read_schema("output/history"))
+        assert [one["run"] for one in document["jobs"]] == [result["run"], refused["run"]]
+        last = document["evaluations"][-1]
+        assert (last["digest"], last["metrics"]) == (refused["digest"], refused["metrics"])
+        assert last["gates"] == refused["gates"]
+    assert training.run("ledger", "compact").code == 0
+    assert training.run("history", "Retraining/census").out == done.out
+    training.write()
+    assert training.run("apply", "--auto-approve").code == 0
+    document = json.loads(training.run("history", f"WebService/{training.name}-live", "--json").out)
+    assert not {"jobs", "evaluations"} & {*document}
+
+
 def read_annotations(training: Training) -> Any:
     """The annotations of the service's manifest."""
     text = (training.folder / "manifests/live.yaml").read_text()

@@ -31,6 +31,8 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
     examples=(
         "# Show each apply on one resource",
         "reconciler history WebService/census",
+        "# Show the jobs and the evaluations of a retraining",
+        "reconciler history Retraining/census",
         "# Show what was applied at the end of a day",
         "reconciler history --at 2026-11-20",
         "# Show who last wrote each value",
@@ -60,6 +62,8 @@ def history(
     form: str,
 ) -> None:
     """Show each apply with its time, author and commit; the newest comes first.
+
+    Training jobs, evaluations of models, and the reasons for which a gate was lifted are shown too.
 
     It reads only the ledger, and the manifests for -l; it calls no service. Sensitive values are
     never shown. The ADDRESS of a fleet means all its members.
@@ -164,28 +168,31 @@ class HistoryPrinter:
         from reconciler.plans.history import gather_runs, insert
 
         undecided = [one for one in self._open if self._is_of(one, named)]
-        reasons = list(self._find_reasons(named))
+        facts = list(self._find_facts(named))
         entries = self._entries(named)
         with ReversedSpool() as texts:
-            for entry in entries if self._as_json else insert(gather_runs(entries), reasons):
+            for entry in entries if self._as_json else insert(gather_runs(entries), facts):
                 texts.add(self._show(entry))
             for intent in undecided:
                 texts.add(self._show(intent))
-            if not texts and named:
+            if not texts and not facts and named:
                 raise self._unknown(named)
-            self._print(texts, reasons=reasons, empty="The ledger is empty.")
+            self._print(texts, facts=facts, empty="The ledger is empty.")
 
-    def _find_reasons(self, named: Collection[Address]) -> Iterator[Fact]:
-        """Why the gate was lifted for named resources, or for all, oldest first."""
-        from reconciler.plans.history import REASON
+    def _find_facts(self, named: Collection[Address]) -> Iterator[Fact]:
+        """The jobs, the evaluations and the reasons of what is named, or all, oldest first."""
+        from reconciler.plans.history import EVALUATION, JOB, REASON, find_subjects, trim
 
-        # Few ledgers have a reason, and all lines of a ledger take long to read.
-        if not any(topic == REASON for topic, _ in self._facts):
-            return
+        last: dict[tuple[str, str, str], Fact] = {}
+        # Few ledgers have a fact, and all lines of a ledger take long to read.
+        for topic in {JOB, EVALUATION, REASON} & {topic for topic, _ in self._facts}:
+            for fact in self._ledger.facts(topic):
+                # Only the last state of a job counts.
+                run = str(fact.data.get("run", "")) if topic == JOB else str(fact.sequence)
+                last[topic, fact.subject, run] = trim(fact)
         wanted = set(map(str, named))
-        for fact in self._ledger.facts(REASON):
-            of = {*fact.data.get("addresses", ()), *fact.data.get("fleets", ())}
-            if not wanted or wanted & of:
+        for fact in sorted(last.values(), key=lambda one: one.sequence):
+            if not wanted or wanted & find_subjects(fact):
                 yield fact
 
     def print_recalled(self, named: Sequence[Address], moment: Moment) -> None:
@@ -260,15 +267,11 @@ class HistoryPrinter:
     def _show(self, entry: Entry | Intent | Run | Fact) -> str:
         from reconciler.model import Fact
         from reconciler.plans.history import Run
-        from reconciler.render.history import (
-            entry_document,
-            render_entry,
-            render_reason,
-            render_run,
-        )
+        from reconciler.render.facts import render_fact
+        from reconciler.render.history import entry_document, render_entry, render_run
 
         if isinstance(entry, Fact):
-            return render_reason(entry, self._paint)
+            return render_fact(entry, self._paint)
         if isinstance(entry, Run):
             return render_run(entry, self._paint)
         field = self._fields.get(entry.address.kind)
@@ -276,15 +279,16 @@ class HistoryPrinter:
             return json.dumps(entry_document(entry, field))
         return render_entry(entry, field, self._paint)
 
-    def _print(self, texts: Iterable[str], *, reasons: Sequence[Fact], empty: str) -> None:
-        from reconciler.render.history import FORMAT_VERSION, reason_document
+    def _print(self, texts: Iterable[str], *, facts: Sequence[Fact], empty: str) -> None:
+        from reconciler.render.facts import facts_document
+        from reconciler.render.history import FORMAT_VERSION
 
         if self._as_json:
             click.echo(f'{{"format_version": "{FORMAT_VERSION}", "entries": [', nl=False)
             for number, text in enumerate(texts):
                 click.echo(f"{',' if number else ''}\n  {text}", nl=False)
-            said = json.dumps([reason_document(one) for one in reasons], indent=2)
-            click.echo(f'\n], "reasons": {said}}}' if reasons else "\n]}")
+            said = json.dumps(facts_document(facts), indent=2)
+            click.echo(f"\n], {said[1:]}" if facts else "\n]}")
             return
         printed = False
         for text in texts:

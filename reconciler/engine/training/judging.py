@@ -26,8 +26,9 @@ from reconciler.model.training import (
 )
 from reconciler.plans.evaluations import Evaluation, parse_evaluation, select_row
 from reconciler.plans.gates import Candidate, ScoredRows, Verdict, describe_verdict, judge
+from reconciler.plans.history import EVALUATION
 from reconciler.plans.proof import Answers
-from reconciler.plans.recorded_gates import EVALUATION, recall_baseline
+from reconciler.plans.recorded_gates import recall_baseline
 from reconciler.text.times import format_utc
 
 _MOST_EVALUATION: Final = 1 << 20

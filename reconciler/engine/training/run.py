@@ -32,11 +32,12 @@ from reconciler.model.training import (
     TrainingBlob,
 )
 from reconciler.model.values import dataclass
+from reconciler.plans.history import JOB
 from reconciler.ports import BatchJobs, Clock, Emit, Lease, Ledger, TrainingStorage
 from reconciler.text.durations import growing_waits
 from reconciler.text.times import format_utc
 
-TOPIC: Final = "job"
+TOPIC: Final = JOB
 RUN: Final = "${run}"
 # The states of a run in the ledger. The first four are open: the next command goes on with it.
 SUBMITTING, SUBMITTED, STARTED, ENDED = "submitting", "submitted", "started", "ended"

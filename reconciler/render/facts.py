@@ -1,0 +1,149 @@
+"""Renders the facts of a ledger as text for people and as JSON: jobs, evaluations, and reasons.
+
+The history shows them between the entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from reconciler.model import Fact, Json
+from reconciler.plans.guards import MOST_REASON
+from reconciler.plans.history import EVALUATION, JOB, REASON
+from reconciler.render.history import describe_author
+from reconciler.render.words.colour import Paint
+from reconciler.render.words.escape import cut, escape
+from reconciler.render.words.names import list_names
+
+_MOST_NAMED: Final = 20
+_MOST_LINE: Final = 300
+_OF_VERDICT: Final = ("rule", "verdict", "refuses", "reason", "numbers")
+
+
+def render_fact(fact: Fact, paint: Paint) -> str:
+    """Returns the lines of a training job, of an evaluation, or of a reason."""
+    render = {JOB: render_job, EVALUATION: render_evaluation}.get(fact.topic, render_reason)
+    return render(fact, paint)
+
+
+def facts_document(facts: Sequence[Fact]) -> dict[str, Json]:
+    """Returns the jobs, the evaluations and the reasons as JSON; what is empty has no key."""
+    kinds = (("jobs", JOB, job_document), ("evaluations", EVALUATION, evaluation_document))
+    named = {
+        name: [describe(one) for one in facts if one.topic == topic]
+        for name, topic, describe in (*kinds, ("reasons", REASON, reason_document))
+    }
+    return {name: listed for name, listed in named.items() if listed}
+
+
+def render_reason(fact: Fact, paint: Paint) -> str:
+    """Returns the line of a guard that was lifted: its time, resources and author, and why."""
+    digest = fact.subject.partition(":")[2]
+    named = list_names(_read_texts(fact, "addresses"), _MOST_NAMED)
+    guard = f"the guard {escape(cut(str(fact.data.get('guard', ''))))} was lifted"
+    author = f"by {describe_author(fact)} (plan {escape(digest[:8])}…)"
+    parts = [f"#{fact.sequence}", escape(fact.at), paint("yellow", guard), named, author]
+    return f"{'  '.join(parts)}\n      Reason: {escape(cut(_read_reason(fact), MOST_REASON))}"
+
+
+def _read_texts(fact: Fact, name: str) -> list[str]:
+    listed = fact.data.get(name)
+    return [str(one) for one in listed] if isinstance(listed, list) else []
+
+
+def _read_reason(fact: Fact) -> str:
+    return str(fact.data.get("reason", ""))
+
+
+def reason_document(fact: Fact) -> Json:
+    """Returns the reason for which a guard was lifted as JSON."""
+    return {
+        "sequence": fact.sequence,
+        "at": fact.at,
+        "guard": str(fact.data.get("guard", "")),
+        "addresses": _read_texts(fact, "addresses"),
+        "reason": _read_reason(fact),
+        "by": fact.by,
+        "host": fact.host,
+        "commit": fact.commit,
+        "plan_digest": fact.subject,
+    }
+
+
+def render_job(fact: Fact, paint: Paint) -> str:
+    """Returns the last recorded state of a training job, with its run and its author."""
+    said = paint("yellow", f"job {escape(cut(_read_text(fact, 'state')))}")
+    names = [_read_text(fact, name) for name in ("run", "job")]
+    lines = [f"run {names[0]}, job {names[1]}" if names[1] else f"run {names[0]}"]
+    lines += filter(None, [_read_text(fact, "details")])
+    return "\n      ".join((_head(fact, said, fact.subject), *map(_shorten, lines)))
+
+
+def render_evaluation(fact: Fact, paint: Paint) -> str:
+    """Returns the evaluation of a model: its digest, and the verdicts or else the metrics."""
+    said = paint("yellow", "model evaluated")
+    lines = [f"{fact.subject}, run {_read_text(fact, 'run')}", *_list_verdicts(fact)]
+    head = _head(fact, said, _read_text(fact, "retraining"))
+    return "\n      ".join((head, *map(_shorten, lines)))
+
+
+def _head(fact: Fact, said: str, address: str) -> str:
+    """The first line of a fact about a retraining."""
+    author = f"by {describe_author(fact)}"
+    return f"#{fact.sequence}  {escape(fact.at)}  {said}  {escape(cut(address))}  {author}"
+
+
+def _list_verdicts(fact: Fact) -> Iterator[str]:
+    gates = [one for one in _read_dicts(fact, "gates") if "rule" in one]
+    for one in gates:
+        said = f"{one.get('verdict')}: {one['rule']}: {one.get('reason')}"
+        accepted = one.get("verdict") != "pass" and one.get("refuses") is False
+        yield f"{said}; the rule accepts it" if accepted else said
+    metrics = {} if gates else fact.data.get("metrics")
+    if isinstance(metrics, dict) and metrics:
+        yield ", ".join(f"{cut(name)} {value}" for name, value in [*metrics.items()][:_MOST_NAMED])
+
+
+def _shorten(line: str) -> str:
+    return escape(cut(line, _MOST_LINE))
+
+
+def _read_text(fact: Fact, name: str) -> str:
+    value = fact.data.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _read_dicts(fact: Fact, name: str) -> list[dict[str, Json]]:
+    listed = fact.data.get(name)
+    return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+
+
+def job_document(fact: Fact) -> Json:
+    """Returns the last recorded state of a training job as JSON."""
+    said = {name: _read_text(fact, name) for name in ("run", "job", "state", "details")}
+    return {"sequence": fact.sequence, "at": fact.at, "retraining": fact.subject, **said} | (
+        _author_document(fact)
+    )
+
+
+def evaluation_document(fact: Fact) -> Json:
+    """Returns the evaluation of a model as JSON."""
+    verdicts = [
+        {name: one[name] for name in _OF_VERDICT if name in one}
+        for one in _read_dicts(fact, "gates")
+    ]
+    metrics = fact.data.get("metrics")
+    return {
+        "sequence": fact.sequence,
+        "at": fact.at,
+        **{name: _read_text(fact, name) for name in ("retraining", "run", "job", "uri")},
+        "digest": fact.subject,
+        "parent": _read_text(fact, "parent") or None,
+        "metrics": metrics if isinstance(metrics, dict) else {},
+        "gates": verdicts,
+    } | _author_document(fact)
+
+
+def _author_document(fact: Fact) -> dict[str, Json]:
+    return {"by": fact.by, "host": fact.host, "commit": fact.commit}
