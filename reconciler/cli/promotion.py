@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from reconciler.document.pointers import format_pointer
@@ -13,7 +14,7 @@ from reconciler.manifests.editing import Edit
 from reconciler.manifests.editing.accept import Acceptance, PlacedEdit
 from reconciler.manifests.editing.members import CellEdit
 from reconciler.model import ABSENT, Absent, Address, Fact, Manifest
-from reconciler.model.training import Promotion, Retraining
+from reconciler.model.training import Retraining
 from reconciler.package_data import read_schema
 from reconciler.plans.gates import Candidate
 from reconciler.plans.history import EVALUATION
@@ -55,7 +56,7 @@ def list_edits(
             continue
         edits = [Edit(f"{model.entry}/uri", candidate.uri), Edit(f"{model.entry}/sha256", sha256)]
         if manifest.member is None and _allows_annotations(kind):
-            prefix = _name_prefix(one, len(models))
+            prefix = _name_prefix(one.trained_model, models)
             lineage = describe_lineage(retraining.address, candidate)
             edits += _annotate(manifest, {f"{prefix}/{name}": lineage[name] for name in lineage})
         yield Acceptance(manifest, tuple(edits))
@@ -108,12 +109,21 @@ def recall_metrics(facts: Mapping[tuple[str, str], Fact], digest: str) -> Mappin
     return {name: float(value) for name, value in found if type(value) in {int, float}}
 
 
-def _name_prefix(promotion: Promotion, models: int) -> str:
-    """Returns the prefix of the annotations; the model's name is in it if there are several."""
-    if models < 2:
+def _name_prefix(name: str, models: Collection[str]) -> str:
+    """Returns the prefix of the annotations; the model's name is in it if there are several.
+
+    Its digest is there too if another model's name differs only in signs.
+    """
+    if len(models) < 2:
         return "lineage"
-    words = re.findall(r"[a-z0-9]+", promotion.trained_model.casefold())
-    return ".".join(["-".join(words)[:60], "lineage"]).lstrip(".")
+    plain = _write_plain(name)
+    if not plain or any(one != name and _write_plain(one) == plain for one in models):
+        plain = f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}".lstrip("-")
+    return f"{plain}.lineage"
+
+
+def _write_plain(name: str) -> str:
+    return "-".join(re.findall(r"[a-z0-9]+", name.casefold()))[:60]
 
 
 def _allows_annotations(kind: Kind) -> bool:

@@ -148,7 +148,7 @@ class Repository:
         shallow = self._ask("rev-parse", "--is-shallow-repository").strip() == "true"
         if is_proposal and shallow:
             message = f"the branch {branch} exists, and may hold other work: this clone is shallow"
-            step = f"Fetch the other commits with: git fetch --unshallow. Otherwise: {step}"
+            step = "Fetch the other commits with: git fetch --unshallow. Or name another branch."
         return ReconcilerError(message, subject=_SUBJECT, next_step=step)
 
     def _check_free(self, branch: str) -> None:

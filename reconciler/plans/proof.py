@@ -8,11 +8,24 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from reconciler.model import Address, Fact, Json
 from reconciler.model.values import dataclass
 from reconciler.plans.history import EVALUATION
 from reconciler.text.counting import agree, count
+
+_NOT_RECORDED: Final = "no answers of this model are recorded"
+_OTHER_ROWS: Final = "its answers are recorded for other rows"
+_ALIKE: Final = "both models answer these rows alike"
+# A later call proves nothing more where one of these is the reason.
+_NEXT_STEPS: Final[Mapping[str, str]] = {
+    _NOT_RECORDED: "Add spec.compare to its retraining: then retrain records the answers of each"
+    " new model.",
+    _OTHER_ROWS: "Let spec.verify name the rows of spec.compare of its retraining. If these rows"
+    " have changed, the next retrain records the answers to them.",
+    _ALIKE: "Add rows that the two models answer differently.",
+}
 
 
 class Proof(enum.StrEnum):
@@ -100,11 +113,16 @@ def _find_as_parent(facts: Mapping[tuple[str, str], Fact], digest: str) -> Answe
     return next(filter(None, compared), None)
 
 
+def find_next_step(found: Verification) -> str:
+    """Returns what makes a proof possible that no later call makes, "" if a later call may."""
+    return _NEXT_STEPS.get(found.reason, "")
+
+
 def find_gap(rows: str, expected: Answers | None) -> str:
     """Returns why no answer to rows with this digest can prove anything, "" if one can."""
     if expected is None:
-        return "no answers of this model are recorded"
-    return "its answers are recorded for other rows" if expected.rows != rows else ""
+        return _NOT_RECORDED
+    return _OTHER_ROWS if expected.rows != rows else ""
 
 
 def prove(
@@ -120,7 +138,7 @@ def prove(
     is_new = _is_same(given, expected, tolerance)
     is_old = old is not None and old.rows == given.rows and _is_same(given, old, tolerance)
     if is_new and is_old:
-        return Proof.INCONCLUSIVE, "both models answer these rows alike", False
+        return Proof.INCONCLUSIVE, _ALIKE, False
     number = len(given.values)
     rows = f"{count(number, 'row')} {agree(number, 'is', 'are')} answered"
     if is_new:

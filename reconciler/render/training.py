@@ -9,7 +9,7 @@ from typing import Final, Literal
 from reconciler.model import Address, Json
 from reconciler.model.values import dataclass
 from reconciler.plans.gates import Candidate, Verdict, describe_verdict, format_verdict
-from reconciler.plans.proof import Proof, Verification
+from reconciler.plans.proof import Proof, Verification, find_next_step
 from reconciler.render.words.colour import Paint
 from reconciler.render.words.escape import cut, escape
 
@@ -214,7 +214,7 @@ def _write_plain(name: str) -> str:
 
 
 def render_verifications(found: Sequence[Verification], paint: Paint) -> str:
-    """Returns the proofs for people: one line for each resource, and the digests of a mistake."""
+    """Returns the proofs for people: a line for each resource, and what explains its proof."""
     if not found:
         return "Nothing to verify: no manifest has spec.verify."
     lines = []
@@ -225,6 +225,8 @@ def render_verifications(found: Sequence[Verification], paint: Paint) -> str:
         if one.proof is Proof.OLD:
             before = one.before or "the model before, whose digest is not known"
             lines += [f"  must serve {one.digest}", f"  answers    {before}"]
+        step = find_next_step(one)
+        lines += [f"  {step}"] if step else []
     return "\n".join(lines)
 
 

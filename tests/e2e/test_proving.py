@@ -176,6 +176,9 @@ def test_rows_that_prove_nothing_are_incomplete_evidence_once(tmp_path: Path) ->
         assert done.code == 8, done.said
         assert "inconclusive" in done.out
         assert "Its answers are recorded for other rows." in done.said
+        step = "Let spec.verify name the rows of spec.compare of its retraining."
+        assert step in done.said
+        assert step in story.run("verify", "--all").out
         assert count_scores(tmp_path) == 0
         assert story.run("apply", "--auto-approve", "--detailed-exitcode").code == 0
 

@@ -252,6 +252,20 @@ def test_an_unknown_parent_leaves_no_annotation_of_another_model(training: Train
     assert not [line for line in lines if "parent" in line or "old" in line]
 
 
+@pytest.mark.parametrize("other", ["Other Model", "Census Model (trained model)"])
+def test_the_lineage_of_one_of_several_models_has_its_name(training: Training, other: str) -> None:
+    prefix = "census-model-trained-model"
+    if other.startswith("Census"):
+        prefix = f"{prefix}-{hashlib.sha256(MODEL.encode()).hexdigest()[:8]}"
+    file = training.folder / "manifests/live.yaml"
+    file.write_text(f"{file.read_text()}    {other}:\n      uri: {training.uri('models/old')}\n")
+    result = training.retrain()
+    assert result["outcome"] == "proposed"
+    said = read_annotations(training)
+    assert said[f"{prefix}.lineage/run"] == result["run"]
+    assert {name.partition("/")[0] for name in said} == {f"{prefix}.lineage"}
+
+
 def test_the_same_model_again_changes_nothing(training: Training) -> None:
     training.retrain()
     file = training.folder / "manifests/live.yaml"

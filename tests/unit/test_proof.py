@@ -2,8 +2,16 @@
 
 import pytest
 
-from reconciler.model import Fact, Json
-from reconciler.plans.proof import Answers, Proof, find_answers, find_gap, prove
+from reconciler.model import Address, Fact, Json
+from reconciler.plans.proof import (
+    Answers,
+    Proof,
+    Verification,
+    find_answers,
+    find_gap,
+    find_next_step,
+    prove,
+)
 
 ROWS = "sha256:rows"
 NEW, OLD = Answers(ROWS, (0.1, 0.9)), Answers(ROWS, (0.2, 0.8))
@@ -61,6 +69,22 @@ def test_answers_of_a_model_before_whose_digest_is_not_known_are_found() -> None
     assert find_answers(c, "c") == (NEW, OLD, "")
     # Another model that is named as the one before has other answers.
     assert find_answers(c, "c", "a") == (NEW, None, "a")
+
+
+def test_what_no_later_call_proves_has_a_step_that_helps() -> None:
+    other = Answers("sha256:other", NEW.values)
+    near = Answers(ROWS, (0.1 + 1e-9, 0.9))
+    for given, expected, old, word in (
+        (NEW, None, None, "spec.compare"),
+        (other, NEW, OLD, "spec.verify"),
+        (NEW, NEW, near, "differently"),
+    ):
+        proof, reason, may_change = prove(given, expected, old, 1e-6)
+        assert (proof, may_change) == (Proof.INCONCLUSIVE, False)
+        assert word in find_next_step(Verification(Address("WebService", "a"), proof, reason))
+    for given in (NEW, OLD, Answers(ROWS, (0.3, 0.7))):
+        proof, reason, _ = prove(given, NEW, OLD, 1e-6)
+        assert not find_next_step(Verification(Address("WebService", "a"), proof, reason))
 
 
 def test_a_gap_is_known_without_a_call() -> None:

@@ -39,7 +39,7 @@ from reconciler.model import (
     StepDoubted,
 )
 from reconciler.model.values import dataclass
-from reconciler.plans.proof import Proof, Verification
+from reconciler.plans.proof import Proof, Verification, find_next_step
 from reconciler.ports import Kind, Scorer, Trains
 
 _DUE: Final = "due"
@@ -260,6 +260,6 @@ def _describe_unproven(found: Verification) -> Finding:
         f"it is not proven which model answers: {found.proof.value}",
         subject=str(found.address),
         detail=(f"{found.reason[:1].upper()}{found.reason[1:]}.",),
-        next_step=f"Verify it with: reconciler verify {found.address}",
+        next_step=find_next_step(found) or f"Verify it with: reconciler verify {found.address}",
         severity="warning",
     )
