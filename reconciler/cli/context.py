@@ -23,7 +23,8 @@ class Invocation:
 
     `as_json` says that stdout carries only JSON lines. `deaf` says that stdout was closed when the
     process started. `arguments` are those of the command line, in the spelling that click parses;
-    `typed` are the same ones as they were given.
+    `typed` are the same ones as they were given. `notes` are warnings that belong to each error of
+    the services.
     """
 
     def __init__(self) -> None:
@@ -34,6 +35,7 @@ class Invocation:
         self.deaf = False
         self.arguments: tuple[str, ...] = ()
         self.typed: tuple[str, ...] = ()
+        self.notes: tuple[Finding, ...] = ()
 
     @property
     def wants_json(self) -> bool:

@@ -37,7 +37,7 @@ def check_token(settings: Settings) -> None:
     if settings.token == PUBLISHED_TOKEN and not is_loopback(f"http://{host}"):
         raise ReconcilerError(
             "other machines may call the emulator there, and its token is the published one",
-            subject=settings.host,
+            subject=host,
             next_step="Set RECONCILER_EMULATOR_TOKEN to a token of your own, start it in a project,"
             " or leave out --host.",
         )

@@ -40,6 +40,8 @@ def report(error: Exception, invocation: Invocation) -> int:
     from reconciler.cli.exit_codes import classify_error, get_exit_code
 
     findings = _explain(error, invocation.typed)
+    if isinstance(error, ReconcilerError):
+        findings = (*findings, *(one for one in invocation.notes if one not in findings))
     exit_word = classify_error(error)
     if invocation.as_json:
         written = _write_lines(findings, exit_word, invocation)

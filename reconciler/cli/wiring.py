@@ -88,6 +88,8 @@ class Assembly:
         self.kinds = kinds
         self.loaded = loaded
         self.project, self._shared, self._elsewhere = use_emulator(loaded.project, loaded.files)
+        # A command that fails before its plan is shown reports them with the error.
+        invocation.notes = self._shared
 
     @cached_property
     def revision(self) -> Revision:
@@ -194,6 +196,14 @@ class Assembly:
             parallelism=parallelism,
         )
 
+    def warn_of_shared(self) -> None:
+        """Print a warning if `cloud: emulator` means an emulator that other projects may use.
+
+        A command that makes a plan needs no such warning: the plan has it.
+        """
+        self._invocation.notes = ()
+        self._invocation.print_findings(self._shared)
+
     def check_storage(self) -> tuple[Finding, ...]:
         """The warnings for a command that writes to storage.
 
@@ -204,6 +214,7 @@ class Assembly:
             raise ManifestInvalid(
                 tuple(replace(finding, severity="error") for finding in self._elsewhere)
             )
+        self._invocation.notes = ()
         return self._shared
 
     def lock_owner(self, why: str) -> LockOwner:

@@ -126,6 +126,7 @@ def plan_rollback(
             *check_state(kind.field, resource, live, made),
             *_warn_of_secrets(rollback_range, last_applied),
             *_warn_of_manifest(kind, steps, manifest, last_applied),
+            *request.notes,
         ),
         inputs=replace(request.inputs, targets=(str(address),)),
         refresh=refresh,

@@ -18,6 +18,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from reconciler import model
 from reconciler.cli import emulator_run, local_emulator
 from reconciler.cli.emulator_run import run_blob_storage, serve_emulator
 from reconciler.cli.installation import check_emulator_installed
@@ -120,6 +121,54 @@ def test_a_plan_says_when_the_shared_address_is_meant(tmp_path: Path) -> None:
     said = plan_notes(folder)
     assert f"{NOTE}: no emulator was started in this project" in said
     assert "reconciler emulator" in said
+
+
+SERVED = [
+    ("plan",),
+    ("plan", "--json"),
+    ("drift",),
+    ("apply", "--auto-approve"),
+    ("apply", "--auto-approve", "--json"),
+    ("apply", "one.plan"),
+    ("rollback", "WebService/one", "--auto-approve"),
+    ("export", "--all"),
+    ("import", "WebService/two", "two"),
+    ("ledger", "rebuild"),
+]
+
+
+@pytest.mark.parametrize("token", ["emulator", "of-another-project"])
+@pytest.mark.parametrize("typed", SERVED, ids=" ".join)
+def test_each_command_that_calls_the_shared_emulator_says_so_once(
+    typed: tuple[str, ...],
+    token: str,
+    own_group: Emulator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where it fails because the emulator there has another token."""
+    project = Project(tmp_path / "project", own_group)
+    for name in ("one", "two"):
+        own_group.deploy(name, own_group.model_uri("old"))
+    project.manifest("one", own_group.model_uri("new"))
+    assert project.run("apply", "--auto-approve").code == 0
+    project.manifest("one", own_group.model_uri("newer"))
+    assert project.run("plan", "--out", "one.plan").code == 0
+
+    def share(project: model.Project, _: object) -> object:
+        return (
+            project,
+            (local_emulator._note_shared(project.cloud, "it does not run any more"),),
+            (),
+        )
+
+    monkeypatch.setattr("reconciler.cli.wiring.use_emulator", share)
+    if token == "emulator":
+        token = own_group.token
+    done = project.run(*typed, env={"RECONCILER_EMULATOR_TOKEN": token})
+    saying = [line for line in done.said.splitlines() if "means the shared address" in line]
+    assert len(saying) == 1, done.said
+    assert "it does not run any more" in done.said
 
 
 def write_record(folder: Path, **more: object) -> None:
@@ -271,9 +320,15 @@ def test_a_link_is_not_read(tmp_path: Path) -> None:
     assert (done.code, "symbolic link" in done.err) == (1, True), done.said
 
 
-def test_the_published_token_is_refused_on_other_addresses(tmp_path: Path) -> None:
-    done = run(tmp_path, "emulator", "--no-blob", "--port", "0", "--host", EVERYWHERE)
+@pytest.mark.parametrize(
+    ("host", "named"), [(EVERYWHERE, EVERYWHERE), ("::", "[::]"), ("192.0.2.1", "192.0.2.1")]
+)
+def test_the_published_token_is_refused_on_other_addresses(
+    host: str, named: str, tmp_path: Path
+) -> None:
+    done = run(tmp_path, "emulator", "--no-blob", "--port", "0", "--host", host)
     assert (done.code, done.out) == (1, "")
+    assert done.err.startswith(f"Error: {named}: other machines may call the emulator there")
     assert "its token is the published one" in done.err
     assert "RECONCILER_EMULATOR_TOKEN" in done.err
 

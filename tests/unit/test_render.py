@@ -23,6 +23,7 @@ from reconciler.plans.step import make_removal
 from reconciler.render.events.outcome import render_outcome
 from reconciler.render.findings import render_findings, render_findings_json
 from reconciler.render.plan.groups import group_steps
+from reconciler.render.plan.html import render_plan_html
 from reconciler.render.plan.markdown import render_plan_markdown
 from reconciler.render.plan.text import render_plan
 from reconciler.render.words.colour import Paint
@@ -144,7 +145,21 @@ def test_the_comment_on_a_pull_request() -> None:
     findings = check_guards(steps, GuardLimits(), 3, ())
     made = plan(*steps, findings=findings, baseline="lost")
     check("comment", render_plan_markdown(made).removesuffix("\n"))
-    check("comment-nothing", render_plan_markdown(plan()).removesuffix("\n"))
+    same = replace(plan(), unchanged=(replaced.resource,))
+    check("comment-nothing", render_plan_markdown(same).removesuffix("\n"))
+
+
+def test_a_plan_of_nothing_claims_no_match() -> None:
+    """All was destroyed before, or nothing is declared."""
+    none = plan()
+    for text in (
+        render_plan(none, paint=PLAIN),
+        render_plan_markdown(none),
+        render_plan_html(none),
+    ):
+        assert "No changes. There are no services to change." in text
+        assert "match the manifests" not in text
+        assert "compared" not in text
 
 
 HOSTILE = (

@@ -166,6 +166,7 @@ def _apply_saved(
     warn_of_changes(changed, invocation)
     warn_of_commit(saved[0], commit, invocation)
     warn_of_no_steps(saved[0], invocation)
+    assembly.warn_of_shared()
     if invocation.as_json:
         _print_plan_lines(invocation, saved[0])
     runtime = assembly.runtime(flags.parallelism, flags.max_calls, apply_flags.step_timeout)

@@ -67,6 +67,7 @@ def drift(
         parse_addresses("--accept", accepted)
         flags = replace(flags, targets=accepted, refresh="full")
     assembly = assemble(invocation, paths)
+    assembly.warn_of_shared()
     runtime = assembly.runtime(flags.parallelism, flags.max_calls)
     report = report_drift(runtime, assembly.request(flags, paths), list_unmanaged=unmanaged)
     invocation.clear_progress()

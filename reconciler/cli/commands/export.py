@@ -90,6 +90,7 @@ def prepare(
     from reconciler.engine.unmanaged import ServiceFinder
 
     assembly = assemble(invocation, [], allowed=["empty"])
+    assembly.warn_of_shared()
     assembly.load_snapshot()
     runtime = assembly.runtime(10)
     finder = ServiceFinder(runtime, assembly.project, assembly.loaded.manifests)

@@ -161,6 +161,7 @@ def rebuild(invocation: Invocation, *, auto_approve: bool, lock_timeout: float) 
     from reconciler.render.words.escape import escape
 
     assembly = assemble(invocation, [])
+    assembly.warn_of_shared()
     runtime = assembly.runtime(PlanFlags().parallelism)
     revision = assembly.revision
     author = Author(revision.author, revision.host, revision.name, "", revision.list_differing())

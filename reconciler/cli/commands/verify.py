@@ -58,6 +58,7 @@ def verify(
         raise click.UsageError("give the ADDRESS of a resource, or --all")
     assembly = assemble(invocation, [])
     manifests = _select(assembly, addresses)
+    assembly.warn_of_shared()
     found = list(Trainer(invocation, assembly).verify_all(manifests))
     word = _classify(found)
     invocation.clear_progress()

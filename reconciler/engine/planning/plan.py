@@ -279,9 +279,7 @@ def _plan_removal(
     """Plan the deletion of a resource, if it exists."""
     if seen.document is None:
         builder.obstacles.extend(one for one in (seen.finding,) if one)
-    elif isinstance(seen.document, Absent):
-        builder.unchanged.append(seen.resource)
-    else:
+    elif not isinstance(seen.document, Absent):
         gone = make_removal(seen.resource, seen.document.open(), reason)
         field = builder.runtime.kinds[seen.resource.address.kind].field
         builder.warnings.extend(check_state(field, seen.resource, gone.before, gone))

@@ -22,13 +22,13 @@ from reconciler.render.plan.changes import describe_more
 from reconciler.render.plan.page import WORDS, count_by_word, make_entries, make_notices
 from reconciler.render.plan.rollout import describe_rollouts
 from reconciler.render.plan.text import (
-    NOTHING_TO_DO,
     SAID,
     count_actions,
     describe_baseline,
     describe_comparison,
     describe_coverage,
     describe_lifted,
+    describe_no_steps,
     describe_orphans,
     describe_reason,
     describe_refusal,
@@ -57,7 +57,7 @@ def render_plan_html(plan: Plan, *, full: bool = False) -> str:
     page = _make_environment().get_template("plan.html.j2")
     return page.render(
         plan=plan,
-        title=count_actions(plan) if plan.steps else NOTHING_TO_DO,
+        title=count_actions(plan) if plan.steps else describe_no_steps(plan),
         comparison="" if plan.steps else describe_comparison(plan).replace("\n", " "),
         refusal=describe_refusal(plan) if plan.refused else "",
         lifted=describe_lifted(plan) if plan.inputs.allowed else "",

@@ -22,6 +22,7 @@ from reconciler.render.plan.text import (
     describe_digests,
     describe_hidden,
     describe_lifted,
+    describe_no_steps,
     describe_reason,
     describe_unproven,
     list_lines,
@@ -77,7 +78,7 @@ def write_marker(what: str, project: str) -> str:
 
 def _title(plan: Plan) -> str:
     if not plan.steps:
-        return "No changes. The web services match the manifests."
+        return describe_no_steps(plan).replace("Your", "The")
     return count_actions(plan)
 
 

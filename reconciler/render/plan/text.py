@@ -37,6 +37,7 @@ SAID: Final = {
     Action.ADOPT: "will be adopted without changes",
 }
 NOTHING_TO_DO: Final = "No changes. Your web services match the manifests."
+NOTHING_THERE: Final = "No changes. There are no services to change."
 BASELINE_LOST: Final = (
     "baseline: lost. No ledger was found, so it is not known who made changes since the last\n"
     "apply. The planned changes are the same without it."
@@ -69,8 +70,8 @@ def render_plan_json(plan: Plan) -> str:
 
 def _render_steps(plan: Plan, paint: Paint, *, summary: bool, full: bool) -> Iterator[str]:
     if not plan.steps:
-        word, _, match = NOTHING_TO_DO.partition(" Your")
-        yield paint("green", word) + paint("bold", f" Your{match}")
+        word, stop, rest = describe_no_steps(plan).partition(".")
+        yield paint("green", word + stop) + paint("bold", rest)
         yield describe_comparison(plan)
         yield describe_hidden(plan)
         return
@@ -85,8 +86,15 @@ def _render_steps(plan: Plan, paint: Paint, *, summary: bool, full: bool) -> Ite
         yield _render_destructive(groups, paint)
 
 
+def describe_no_steps(plan: Plan) -> str:
+    """Returns the title of a plan without steps; nothing may be declared, or all be destroyed."""
+    return NOTHING_TO_DO if plan.unchanged else NOTHING_THERE
+
+
 def describe_comparison(plan: Plan) -> str:
-    """Returns what was compared, for a plan without changes."""
+    """Returns what was compared, for a plan without changes; "" for nothing."""
+    if not plan.unchanged:
+        return ""
     compared = count(len(plan.unchanged), "service")
     return (
         f"Reconciler compared {compared} with the manifests and found no differences,\n"
