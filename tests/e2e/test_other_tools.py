@@ -12,6 +12,7 @@ import jq
 import pytest
 
 from reconciler.emulator.azurite import _find_node
+from tests.contract.foreign import keep_npm
 from tests.contract.test_reads import RECORDED
 from tests.e2e.world import Project
 
@@ -25,15 +26,9 @@ process.stdout.write(JSON.stringify(done.newDocument));
 
 
 @pytest.fixture(scope="session")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def node() -> Path:
     """A folder in which Node finds fast-json-patch."""
-    folder = tmp_path_factory.mktemp("node")
-    binary = _find_node()
-    npm = binary.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    command = list(map(str, (binary, npm, "install", "fast-json-patch@3.1.1", "--prefix", folder)))
-    command += ["--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
-    subprocess.run(command, check=True, capture_output=True, cwd=folder, timeout=300)
-    return folder
+    return keep_npm(["fast-json-patch@3.1.1"])
 
 
 def apply_elsewhere(node: Path, document: Any, operations: Any) -> Any:
