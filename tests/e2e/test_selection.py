@@ -25,6 +25,7 @@ def test_slow(): pass
 def test_another(): pass
 """
 STORED = """
+from tests.contract.foreign import keep_npm
 from tests.storage import need_storage, open_storage
 
 def test_without(): pass
@@ -34,6 +35,8 @@ def test_an_emulator(emulator): pass
 def test_storage(): open_storage()
 
 def test_a_process_with_storage(): need_storage()
+
+def test_packages(): keep_npm(["left-pad@1.3.0"])
 """
 PLAIN = {"RECONCILER_ALL_CHECKS": "", "CI": ""}
 
@@ -78,12 +81,12 @@ def test_slow_tests_are_left_out_and_all_checks_run_them(
 @pytest.mark.parametrize(
     ("demanded", "arguments", "last"),
     [
-        ({}, ("-n2",), "1 passed, 3 skipped in"),
-        ({"CI": "true"}, (), "1 passed, 2 failed, 1 error in"),
+        ({}, ("-n2",), "2 passed, 3 skipped in"),
+        ({"CI": "true"}, (), "2 passed, 3 failed in"),
         pytest.param(
             {"RECONCILER_ALL_CHECKS": "1"},
             (),
-            "1 passed, 2 failed, 1 error in",
+            "2 passed, 3 failed in",
             marks=pytest.mark.slow,
         ),
     ],
@@ -104,7 +107,15 @@ def test_what_storage_that_cannot_be_fetched_prevents_is_left_out_with_the_reaso
         out.splitlines()[-1].partition(" in")[0].split(", ")
     ), out
     assert "NOT CHECKED: what needs blob storage. Azurite: npm cannot download it" in out
-    assert code == ("error" in last)
+    assert "NOT CHECKED: clients of other vendors. They cannot be fetched: npm error" in out
+    assert code == ("failed" in last)
+
+
+def test_nothing_else_is_fetched_from_npm() -> None:
+    """A fetch in any other way would fail a test on a machine without a network."""
+    texts = ((path, path.read_text(encoding="utf-8")) for path in (ROOT / "tests").rglob("*.py"))
+    fetching = {path.name for path, text in texts if "npm-cli" in text}
+    assert fetching == {"foreign.py", Path(__file__).name}
 
 
 def test_the_emulator_of_all_tests_has_storage(emulator: Emulator) -> None:
