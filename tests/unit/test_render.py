@@ -157,7 +157,7 @@ def test_a_plan_of_nothing_claims_no_match() -> None:
         render_plan_markdown(none),
         render_plan_html(none),
     ):
-        assert "No changes. There are no services to change." in text
+        assert "No changes. This plan has no service to change." in text
         assert "match the manifests" not in text
         assert "compared" not in text
 

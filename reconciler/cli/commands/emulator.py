@@ -143,7 +143,7 @@ def _list_choices() -> str:
     show_default=True,
     help="Throttle by Resource Manager's published limits.",
 )
-@click.option("--blob-url", metavar="URL", default="", help="Use this running blob storage.")
+@click.option("--blob-url", metavar="URL", default="", help="Use the blob storage at this address.")
 @click.option("--no-blob", is_flag=True, help="Start no blob storage.")
 @click.option(
     "--switch",

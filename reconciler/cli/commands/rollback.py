@@ -66,7 +66,7 @@ def rollback(
     max_calls: int | None,
     **given: Any,
 ) -> int:
-    """Undo the last apply on one resource, and keep the changes of others at other places.
+    """Undo the last apply on one resource, and keep what others changed in other fields.
 
     A rollback is a plan like any other: it is shown, approved, applied and verified. history shows
     the entries. Secrets are not restored. The plan names a manifest that declares other values.

@@ -37,7 +37,7 @@ SAID: Final = {
     Action.ADOPT: "will be adopted without changes",
 }
 NOTHING_TO_DO: Final = "No changes. Your web services match the manifests."
-NOTHING_THERE: Final = "No changes. There are no services to change."
+NOTHING_THERE: Final = "No changes. This plan has no service to change."
 BASELINE_LOST: Final = (
     "baseline: lost. No ledger was found, so it is not known who made changes since the last\n"
     "apply. The planned changes are the same without it."
