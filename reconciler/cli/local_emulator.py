@@ -57,9 +57,9 @@ class LocalEmulator:
     def why_gone(self) -> str:
         """Why it cannot be used; "" if its process runs and its address answers with its id."""
         if not self.is_running():
-            return "it does not run any more"
+            return "the emulator of this project does not run any more"
         if not self.urls:
-            return f"it has not started within {_START_WITHIN_S:.0f} s"
+            return f"the emulator of this project has not started within {_START_WITHIN_S:.0f} s"
         url = self.urls["resourceManager"]
         return "" if _ask_id(url) == self.id else f"another program answers at {url}"
 

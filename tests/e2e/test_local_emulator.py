@@ -194,7 +194,7 @@ def write_record(folder: Path, **more: object) -> None:
 def test_an_emulator_that_is_gone_is_not_used(tmp_path: Path, more: dict[str, object]) -> None:
     folder = make_project(tmp_path)
     write_record(folder, **more)
-    assert f"{NOTE}: it does not run any more" in plan_notes(folder)
+    assert f"{NOTE}: the emulator of this project does not run any more" in plan_notes(folder)
 
 
 def test_an_address_at_which_another_emulator_answers_is_not_used(tmp_path: Path) -> None:
@@ -228,7 +228,9 @@ def test_an_emulator_that_never_starts_is_not_used(
     folder = make_project(tmp_path)
     monkeypatch.setattr(local_emulator, "_START_WITHIN_S", 0.0)
     with recorded_start(folder, "1"):
-        assert f"{NOTE}: it has not started within 0 s" in plan_notes(folder)
+        assert f"{NOTE}: the emulator of this project has not started within 0 s" in plan_notes(
+            folder
+        )
 
 
 def test_an_emulator_that_cannot_start_leaves_the_record_of_the_one_that_runs(
