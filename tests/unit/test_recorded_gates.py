@@ -34,6 +34,7 @@ from reconciler.plans.plan_file import digest_of_plan, plan_document, read_plan
 from reconciler.plans.step import make_removal
 from reconciler.render.plan.groups import group_plan
 from reconciler.render.plan.markdown import render_plan_markdown
+from reconciler.render.plan.rows import describe_gates
 from reconciler.render.plan.text import render_plan, render_plan_json
 from reconciler.render.words.colour import Paint
 from tests.e2e.world import MODEL, definition
@@ -363,6 +364,33 @@ def test_a_lifted_gate_is_shown_in_every_format_with_its_reason() -> None:
 def test_a_member_that_is_refused_is_never_shown_as_one_that_passes() -> None:
     groups = [one for one in group_plan(judged_plan(lifted=True)) if one.fleet is not None]
     assert sorted(len(one.steps) for one in groups) == [1, 1, 10]
+
+
+@pytest.mark.parametrize(
+    ("rule", "numbers", "said"),
+    [
+        ("AUC min 0.8", [(0.7, None), (0.79999999, None)], "0.7 to 0.79999999"),
+        ("AUC min 0.8", [(0.7, None), (0.7, None)], "0.7"),
+        ("AUC maxRegression 0.02", [(0.85, 0.9), (0.8, 0.9)], "0.8 to 0.85 (-0.1 to -0.05)"),
+        (
+            "Mean Absolute Error maxRegression 2",
+            [(7.0, 4.9), (6.0, 3.999999999)],
+            "6 to 7 (+2.000000001 to +2.1)",
+        ),
+        ("AUC maxRegression 0.02", [(0.85, 0.9), (0.8, None)], "0.8 to 0.85"),
+    ],
+)
+def test_the_numbers_of_many_models_are_a_range(
+    rule: str, numbers: Sequence[tuple[float, float | None]], said: str
+) -> None:
+    models = []
+    for number, (candidate, before) in enumerate(numbers):
+        held = {"candidate": candidate, "live": before}
+        given = tuple((name, one) for name, one in held.items() if one is not None)
+        judged = JudgedRule(Address("Retraining", "r"), rule, "fail", True, f"{number}", given)
+        models.append(replace(update().models[0], gates=(judged,)))
+    first, *_ = describe_gates(models[0], models)
+    assert first == f"gate fail: {rule}: {said}"
 
 
 def test_a_plan_with_verdicts_is_read_back() -> None:

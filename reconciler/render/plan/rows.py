@@ -231,14 +231,30 @@ def _sum_up_rule(judged: JudgedRule, alike: Sequence[JudgedRule]) -> str:
     """One line for a rule; for several models with different numbers, their range."""
     if len({one.reason for one in alike}) == 1:
         return escape(cut(judged.summary, _MOST_GATE))
-    values = [dict(one.numbers).get("candidate") for one in alike]
-    known = [value for value in values if value is not None]
-    numbers = (
-        f"{min(known):.6g} to {max(known):.6g}"
-        if len(known) == len(values)
-        else "differing numbers"
-    )
+    numbers = _sum_up_numbers([dict(one.numbers) for one in alike], judged.rule)
     return escape(cut(replace(judged, reason=numbers).summary, _MOST_GATE))
+
+
+def _sum_up_numbers(alike: Sequence[Mapping[str, float]], rule: str) -> str:
+    """The range of the metric of several models, and how they differ from those in service."""
+    if any("candidate" not in one for one in alike):
+        return "differing numbers"
+    limit = rule.rpartition(" ")[2]
+    shown = _show_range([one["candidate"] for one in alike], limit)
+    if any("live" not in one for one in alike):
+        return shown
+    differences = [one["candidate"] - one["live"] for one in alike]
+    return f"{shown} ({_show_range(differences, limit, '+')})"
+
+
+def _show_range(values: Sequence[float], limit: str, sign: str = "") -> str:
+    """The least and the greatest value; neither is rounded to the limit."""
+    texts: list[str] = []
+    for digits in (6, 9, 12, 15):
+        texts = [f"{one:{sign}.{digits}g}" for one in (min(values), max(values))]
+        if limit not in {one.lstrip("+-") for one in texts}:
+            break
+    return " to ".join(dict.fromkeys(texts))
 
 
 def _digest(model: ModelChange) -> Iterator[str]:
