@@ -143,8 +143,8 @@ def join_location(base: str, relative: str) -> str:
 
 
 def _write(blob: BlobReference) -> Json:
-    base = f"{split_address(blob.uri).account_url}/"
-    relative = blob.uri.removeprefix(base)
+    where = split_address(blob.uri)
+    base, relative = f"{where.account_url}/", f"{where.container}/{where.name}"
     if blob.is_connection:
         return {"ConnectionString": blob.secret, "RelativeLocation": relative}
     return {

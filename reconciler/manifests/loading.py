@@ -36,6 +36,7 @@ from reconciler.manifests.recognition import (
 )
 from reconciler.manifests.references import (
     Found,
+    check_rows,
     check_secrets,
     check_sources,
     find_references,
@@ -382,7 +383,13 @@ class _Loading:
         self.subjects.add(str(manifest.address))
         self._note_secrets(manifest.spec)
         first = self.manifests.setdefault(manifest.address, manifest)
-        if first is manifest or manifest.member is None:
+        if manifest.member is None:
+            return
+        file = self.folder.root / manifest.file
+        for pointer, fault in check_rows(self.folder, file, manifest.spec):
+            placed = replace(fault, place=manifest.place(pointer))
+            self.counter.add(placed, str(manifest.address), manifest.member)
+        if first is manifest:
             return
         finding = replace(_TWO, place=manifest.place("/metadata/name"))
         self.counter.add(finding, str(manifest.address), manifest.member, _place_of(first))
@@ -414,6 +421,7 @@ class _Loading:
             *((pointer, fault) for pointer, fault in faults if pointer not in reported),
             *check_secrets(schema, spec),
             *locate_files(self.folder, file, find_references(spec)),
+            *check_rows(self.folder, file, spec),
         ]
 
     def _note_secrets(self, spec: Json) -> None:

@@ -28,6 +28,7 @@ _SUGGESTED: Final = 20
 
 _SECRETS: Final = "secrets"
 _DEFINITION: Final = "definition"
+_VERIFY: Final = "verify"
 _REFERENCE: Final = frozenset({"env", "file", "version"})
 
 Found = tuple[str, Finding]
@@ -119,6 +120,16 @@ def locate_file(folder: Folder, file: Path, name: str) -> str | Finding:
     """Returns the name from the project's folder of a file that a manifest names."""
     path = file.parent / name
     return folder.find_fault(path, "the secret's file") or folder.name(path)
+
+
+def check_rows(folder: Folder, file: Path, spec: Json) -> Iterator[Found]:
+    """Yields why no file of the project can have the rows of `spec.verify`."""
+    given = spec.get(_VERIFY)
+    name = given.get("rows") if isinstance(given, dict) else None
+    if isinstance(name, str):
+        fault = folder.find_fault(file.parent / name, "the file of the rows")
+        if fault is not None:
+            yield format_pointer(("spec", _VERIFY, "rows")), fault
 
 
 def find_references(spec: Json, path: tuple[str, ...] = ()) -> Iterator[Reference]:

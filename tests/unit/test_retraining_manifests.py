@@ -115,6 +115,25 @@ MODEL = '{port: output2, uri: "https://a.blob.core.windows.net/m/${run}.ilearner
         ("${run}-rows.csv", "${run}.csv", 11, "two outputs have this address"),
         ("data/${run}.csv", "data/${run}.xls", 8, "the address of this input has another ending"),
         (", file: census.csv", "", 8, "the address of data that exists cannot contain ${run}"),
+        ("file: census.csv", 'file: "c\\0.csv"', 8, "the name of the file holds the character NUL"),
+        ("https://a.blob.core.windows.net/data", "http://a.blob.core.windows.net/data", 8, "uri is not https"),
+        ("a.blob.core.windows.net/data", "a..blob.core.windows.net/data", 8, "uri is not an address"),
+        ("a.blob.core.windows.net/m/${run}.i", "a.blob.core.windows.net:99999/m/${run}.i", 10, "uri is not an address"),
+        ("https://a.blob.core.windows.net/m/${run}.i", "https://[::1/m/${run}.i", 10, "uri is not an address"),
+        ("https://a.blob.core.windows.net/m/${run}.i", "https://${run}.blob.core.windows.net/m/${run}.i", 10, "uri has a variable in its host"),
+        ("/m/${run}.csv", "/m/../${run}.csv", 11, "uri contains the segment . or .."),
+        ("https://a.blob.core.windows.net/m/${run}.csv", "http://127.0.0.1:1/m/${run}.csv", 11, "uri is not that of a blob"),
+        ("a.blob.core.windows.net/m/${run}-rows", "a b.blob.core.windows.net/m/${run}-rows", 22, "uri is not an address"),
+        *(
+            ("{address: WebService/census-training}", f"{{url: '{url}', apiKey: {{env: K}}}}", 5, message)
+            for url, message in (
+                ("https://s.example:99999/w", "url is not an address"),
+                ("https://[::1/w", "url is not an address"),
+                ("https://a..b/w", "url is not an address"),
+                ("https://s.example/a/../w", "url contains the segment . or .."),
+                ("http://127.0.0.999/w", "url is not https"),
+            )
+        ),
         ("file: census.csv", "file: ../../c.csv", 8, "the file is outside the project's folder"),
         ("rows: golden.csv", "rows: /golden.csv", 20, "the file is outside the project's folder"),
         ("0 3 * * 1", "0 3 * * 9", 13, "the day-of-week of the schedule is not one"),
@@ -156,6 +175,54 @@ def test_a_fleet_is_not_a_service(tmp_path: Path, name: str) -> None:
     loaded = _load(tmp_path, f"{FLEET}---\n{text}")
     assert [one.message for one in loaded.findings] == ["Fleet/bikes is not a service"]
     assert loaded.findings[0].place is not None
+
+
+def test_values_are_brought_to_the_form_that_is_sent(tmp_path: Path) -> None:
+    text = RETRAINING.replace("row: 1}", "row: 1.0}").replace(
+        "https://a.blob.core.windows.net/m/${run}.ilearner",
+        "https://A.Blob.core.windows.net:443/m/a b%2D${run}-%24{run}.ilearner",
+    )
+    url = "{url: 'https://S.example:443/w', apiKey: {env: K}}"
+    text = text.replace("{address: WebService/census-training}", url)
+    loaded = _load(tmp_path, text)
+    assert not loaded.findings
+    (made,) = loaded.retrainings
+    assert (made.gate[1].row, type(made.gate[1].row)) == (1, int)
+    uri = "https://a.blob.core.windows.net/m/a%20b-${run}-${run}.ilearner"
+    assert made.model.uri == uri
+    assert made.url == "https://s.example/w"
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("../../rows.csv", "the file of the rows is outside the project's folder"),
+        ("/rows.csv", "the file of the rows is outside the project's folder"),
+        ("out.csv", "the file of the rows is outside the project's folder"),
+        ('"a\\0.csv"', "the name of the file of the rows holds the character NUL"),
+    ],
+)
+def test_rows_to_verify_that_are_no_file_of_the_project_are_refused(
+    tmp_path: Path, rows: str, message: str
+) -> None:
+    project, outside = tmp_path / "project", tmp_path / "rows.csv"
+    (project / "manifests").mkdir(parents=True)
+    outside.write_text("a\n1\n")
+    (project / "manifests/out.csv").symlink_to(outside)
+    (project / "reconciler.yaml").write_text(PROJECT)
+    spec = f"spec: {{verify: {{rows: {rows}}}}}"
+    own = f"apiVersion: reconciler/v1\nkind: WebService\nmetadata: {{name: census}}\n{spec}\n"
+    fleet = (
+        "apiVersion: reconciler/v1\nkind: Fleet\nmetadata: {name: f}\nspec:\n"
+        "  items: {list: [{code: a}, {code: b}]}\n  template:\n    kind: WebService\n"
+        f"    metadata: {{name: 'f-${{code}}'}}\n    {spec}\n"
+    )
+    for text, line, said in ((own, 4, message), (fleet, 9, f"2 members: {message}")):
+        (project / "manifests/one.yaml").write_text(text)
+        (found,) = load(project, None, (), find_kinds()).findings
+        assert found.message.startswith(said)
+        assert found.place is not None
+        assert found.place.line == line
 
 
 def test_a_margin_needs_rows(tmp_path: Path) -> None:

@@ -56,6 +56,17 @@ def test_a_submit_names_ports_and_splits_addresses() -> None:
     }
 
 
+def test_a_submit_sends_the_name_of_a_blob_as_it_is_and_not_encoded() -> None:
+    with serving(answers(Answer(200, JOB))) as (jobs, server):
+        blob = BlobReference("https://a.blob.core.windows.net/m/a%20b%2525.csv", "sig=x")
+        jobs.submit({"in": blob}, {}, {})
+        assert json.loads(server.calls[0].body)["Inputs"]["in"] == {
+            "BaseLocation": "https://a.blob.core.windows.net/",
+            "RelativeLocation": "m/a b%25.csv",
+            "SasBlobToken": "?sig=x",
+        }
+
+
 def test_a_job_without_inputs_is_submitted_without_them() -> None:
     with serving(answers(Answer(200, JOB))) as (jobs, server):
         jobs.submit({}, {}, {})

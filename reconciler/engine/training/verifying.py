@@ -23,6 +23,7 @@ from reconciler.errors import (
     TooManyCalls,
     Unauthorized,
 )
+from reconciler.files import resolve_path
 from reconciler.model import Address, Fact, Manifest, ModelReference, Snapshot
 from reconciler.model.values import dataclass
 from reconciler.plans.proof import Answers, Proof, Verification, find_answers, find_gap, prove
@@ -168,7 +169,8 @@ def read_golden_rows(root: Path, manifest: Manifest) -> GoldenRows:
     """
     spec = manifest.spec["verify"]
     path = root / Path(manifest.file).parent / spec["rows"]
-    if not path.resolve().is_relative_to(root.resolve()):
+    # A link may have changed since the manifests were read.
+    if not resolve_path(path).is_relative_to(resolve_path(root)):
         message, step = "the rows are outside the project's folder", "Move them into the folder."
         raise ReconcilerError(message, subject=str(manifest.address), next_step=step)
     step = f"Correct spec.verify.rows of {manifest.address}."
