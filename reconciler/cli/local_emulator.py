@@ -33,6 +33,16 @@ _WITHIN_S: Final = 2.0
 _START_WITHIN_S: Final = 60.0
 _RECORD_WITHIN_S: Final = 2.0
 _LOOK_EVERY_S: Final = 0.1
+# What reading a record of others can raise; OverflowError: the number of a process is infinite.
+_UNREADABLE: Final = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +206,7 @@ def _read_record(root: Path) -> LocalEmulator | None:
             return None
         texts = {name: str(found[name]) for name in ("id", "token", "started", "machine")}
         return LocalEmulator(urls=urls, pid=int(found["pid"]), **texts)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except _UNREADABLE:
         return None
 
 
