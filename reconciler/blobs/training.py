@@ -25,7 +25,6 @@ from reconciler.transport import (
     storage_credential,
 )
 
-_CHUNK: Final = 4 << 20
 _MOST_UPLOAD: Final = 5 << 30
 
 
@@ -61,8 +60,10 @@ class TrainingBlobs:
     def check_file(self, file: str) -> str:
         """Return why a file cannot be read, "" if it can."""
         try:
-            with (self._root / file).open("rb") as opened:
+            with self._open_file(file) as opened:
                 opened.read(1)
+        except ReconcilerError as error:
+            return f"it {error.message}"
         except OSError as error:
             return error.strerror or type(error).__name__
         return ""

@@ -56,6 +56,7 @@ from reconciler.plans.gates import Candidate
 from reconciler.plans.proof import Verification
 from reconciler.ports import Access, BatchJobs, Lease, Scorer, Trains
 from reconciler.render.training import TrainingResult, write_message, write_trailer
+from reconciler.secrets.redaction import mask
 from reconciler.text.times import parse_utc
 from reconciler.transport import is_loopback
 
@@ -113,6 +114,7 @@ class Trainer:
             monotonic=time.monotonic,
             sleep=self._rest,
             name_run=lambda: name_run(datetime.now(UTC), secrets.token_hex(2)),
+            hide=lambda text: mask(self.access.redaction.redact(text)),
             first_wait_s=_FIRST_LOCAL_WAIT_S if is_local else _FIRST_WAIT_S,
         )
 

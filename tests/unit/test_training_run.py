@@ -154,6 +154,7 @@ class World:
             monotonic=self.clock,
             sleep=self.clock.sleep,
             name_run=self._name_run,
+            hide=lambda text: text.replace("PLANTED", "(hidden)"),
         )
 
     def _name_run(self) -> str:

@@ -103,5 +103,6 @@ def test_only_a_file_of_a_usual_size_is_uploaded(
         "long.csv": "is larger than",
         "none.csv": "cannot be read: No such file",
     }.items():
+        assert blobs.check_file(name), "found before a job is submitted, and not waited for"
         with pytest.raises(ReconcilerError, match=message):
             blobs.upload(name, refer("http://127.0.0.1:9"))

@@ -6,14 +6,15 @@ metric is a number that the evaluation holds. Nothing is recorded unless all of 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote
 
 from reconciler.document.comparers import COMPARERS
 from reconciler.engine.training.comparing import Rows, compare_rows
-from reconciler.engine.training.run import RunRecord, TrainingPorts, TrainingRun
+from reconciler.engine.training.run import RUN, RunRecord, TrainingPorts, TrainingRun
 from reconciler.errors import BlobForbidden, ManifestInvalid, ReconcilerError
 from reconciler.model import Address, Fact, Finding, Json, ModelReference, Snapshot
 from reconciler.model.training import (
@@ -33,6 +34,11 @@ from reconciler.text.times import format_utc
 
 _MOST_EVALUATION: Final = 1 << 20
 _MOST_SCORED: Final = 64 << 20
+_MOST_SAID: Final = 300
+_MOST_PORTS: Final = 20
+# All of an address but the percent sign.
+_UNRESERVED: Final = "/!$&'()*+,;=:@?#[]~"
+_ORIGIN: Final = re.compile(r"http://[^/]*")
 _Read = TypeVar("_Read")
 # More answers prove nothing more, and the ledger keeps them.
 _MOST_ANSWERS: Final = 1_000
@@ -53,10 +59,12 @@ def judge_run(
     a second job: call `TrainingRun.close` after the proposal.
     Raises ManifestInvalid with a finding for each thing of the evaluation that cannot be used.
     """
-    record, results = ended[0], _Results(retraining, run, *ended)
+    record, results = ended[0], _Results(retraining, run, *ended, ports.hide)
     evaluation, model = (results.find(one) for one in (retraining.evaluation, retraining.model))
     read = results.use(retraining.evaluation, lambda one: ports.storage.read(one, _MOST_EVALUATION))
-    rows = parse_evaluation(read, evaluation.uri)
+    # The names of metrics are shown, recorded and proposed, and the service chooses them.
+    said = ports.hide(read.decode(errors="surrogateescape"))
+    rows = parse_evaluation(said.encode(errors="surrogateescape"), evaluation.uri)
     if isinstance(rows, Finding):
         raise _refuse(retraining, [rows])
     values, metrics = _read_metrics(retraining, rows)
@@ -106,10 +114,15 @@ class _Results:
     """The outputs of a job that has finished."""
 
     def __init__(
-        self, retraining: Retraining, run: TrainingRun, record: RunRecord, status: JobStatus
+        self,
+        retraining: Retraining,
+        run: TrainingRun,
+        record: RunRecord,
+        status: JobStatus,
+        hide: Callable[[str], str],
     ) -> None:
         self._retraining, self._run, self._record = retraining, run, record
-        self._status = status
+        self._status, self._hide = status, hide
 
     def use(self, blob: TrainingBlob, read: Callable[[BlobReference], _Read]) -> _Read:
         """Reads an output. If its signature has ended meanwhile, the service makes a new one."""
@@ -126,28 +139,37 @@ class _Results:
         """
         found = self._status.results.get(blob.port)
         if found is None:
-            ports = ", ".join(sorted(self._status.results)) or "no port"
+            shown = [*self._status.results][:_MOST_PORTS]
+            ports = ", ".join(self._say(one) for one in sorted(shown)) or "no port"
             raise ReconcilerError(
                 f"the job has no output of the port {blob.port}; it has outputs of {ports}",
                 subject=str(self._retraining.address),
                 next_step="Correct the name of the port in the manifest, then run it with --again.",
             )
-        asked = self._record.outputs.get(blob.port, "")
-        if asked and not _is_same_blob(asked, found.uri):
+        # A record of an earlier version, or of another name of the port, does not have it.
+        named = blob.uri.replace(RUN, self._record.run)
+        asked = self._record.outputs.get(blob.port, named)
+        if not _is_same_blob(asked, found.uri):
             raise ReconcilerError(
-                f"the job wrote the output of the port {blob.port} to another address: {found.uri}",
+                f"the job wrote the output of the port {blob.port} to another address:"
+                f" {self._say(found.uri)}",
                 subject=str(self._retraining.address),
                 next_step="Look at what answers at the address of the training service.",
             )
-        return replace(found, uri=asked or found.uri)
+        return replace(found, uri=asked)
+
+    def _say(self, text: str) -> str:
+        """Returns the beginning of a text of the service, without secrets."""
+        return self._hide(text[:_MOST_SAID])
 
 
-def _is_same_blob(one: str, other: str) -> bool:
-    if one.startswith("http:") and other.startswith("http:"):
+def _is_same_blob(asked: str, shown: str) -> bool:
+    """Whether a service shows the blob that it was asked for; its name may be encoded or plain."""
+    if asked.startswith("http:") and shown.startswith("http:"):
         # Only storage of this machine has such addresses, and this machine has several names.
-        return unquote(urlsplit(one).path) == unquote(urlsplit(other).path)
+        asked, shown = (_ORIGIN.sub("http://here", one) for one in (asked, shown))
     form = COMPARERS["blob-uri"]
-    return bool(form(one) == form(other))
+    return bool(form(asked) in {form(shown), form(quote(shown, safe=_UNRESERVED))})
 
 
 def _read_metrics(

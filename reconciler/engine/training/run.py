@@ -88,6 +88,7 @@ class TrainingPorts:
     """What a run needs. `lock` takes the lock of the ledger; `name_run` makes the name of a run.
 
     `read_file` returns the bytes of a file with rows, by its name from the project's folder.
+    `hide` removes secrets from a text of the service, which may be shown and recorded then.
     """
 
     ledger: Ledger
@@ -100,6 +101,7 @@ class TrainingPorts:
     monotonic: Callable[[], float]
     sleep: Callable[[float], None]
     name_run: Callable[[], str]
+    hide: Callable[[str], str]
     first_wait_s: float = 1.0
 
 
