@@ -192,14 +192,38 @@ def _leaves_values(step: Step) -> bool:
     The ledger records that definition where the service does not show a value. A new resource is
     shown in parts: an object without its members, and each member.
     """
-    after = step.after
+    moves = _find_moves(step.changes)
     return all(
         _write(_or_none(left)) == _write(change.after)
         or (change.after == {} and isinstance(left, dict))
-        for change in step.changes
+        for number, change in enumerate(step.changes)
         if change.after is not ABSENT and not isinstance(change.after, SecretReference)
-        for left in (find(after, change.path),)
+        for left in (find(step.after, _find_last(change, number, moves)),)
     )
+
+
+_Moves = Mapping[Path, Sequence[tuple[int, int, int]]]
+
+
+def _find_moves(changes: Sequence[Change]) -> _Moves:
+    """The changes that move the later items of a list: each one's number, item and distance."""
+    found: dict[Path, list[tuple[int, int, int]]] = {}
+    for number, change in enumerate(changes):
+        distance = {Verb.REMOVE: -1, Verb.ADD: 1}.get(change.verb, 0)
+        if distance and change.path and type(change.path[-1]) is int:
+            found.setdefault(change.path[:-1], []).append((number, change.path[-1], distance))
+    return found
+
+
+def _find_last(change: Change, number: int, moves: _Moves) -> Path:
+    """The path of a value after all changes: those after it may move the items of its lists."""
+    path = [*change.path]
+    for at, item in enumerate(change.path) if moves and change.verb is not Verb.WRITE else ():
+        index = item if type(item) is int else -1
+        for later, moved, distance in moves.get(change.path[:at], ()) if index >= 0 else ():
+            index += distance if later > number and moved <= index else 0
+        path[at] = index if index >= 0 else item
+    return tuple(path)
 
 
 def _or_none(value: Json | Absent) -> Json:
