@@ -55,6 +55,12 @@ class FileLock:
         self._watched = LockRecord()
         self._watched_since = 0.0
         self._owner_lives = False
+        # The fence of the last lock that this process released, which may not be written.
+        self._released = -1
+
+    def note_release(self, fence: int) -> None:
+        """Lets this process acquire the lock later, even if its release cannot be written."""
+        self._released = fence
 
     def read(self) -> LockRecord:
         """Reads the record; an empty one if the file does not exist. Raises LedgerInvalid."""
@@ -126,6 +132,8 @@ class FileLock:
         """Raises LockHeld if the owner may live, and was not watched for a whole lease."""
         if is_lock_owner_dead(lock_owner, found.machine):
             return
+        if found.fence == self._released:
+            return
         now = read_clock()
         if found != self._watched:
             # An owner that was seen to renew the lock lives, whatever the times of files say.
@@ -175,7 +183,11 @@ class FileLockHandle:
         return self._names_us(self.lock.read())
 
     def release(self) -> None:
-        """Releases the lock, if it is still ours; its fencing token and the ledger's head stay."""
+        """Releases the lock, if it is still ours; its fencing token and the ledger's head stay.
+
+        If that cannot be written, this process does not wait for the lock; others wait for its end.
+        """
+        self.lock.note_release(self.lock_owner.fence)
         with self.guard() as handle:
             found = self.lock.read()
             if self._names_us(found):

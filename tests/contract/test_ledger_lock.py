@@ -1,5 +1,6 @@
 """What every ledger's lock must do: one holder, who says who they are, and none who is gone."""
 
+import errno
 import json
 import os
 import re
@@ -476,4 +477,37 @@ def test_a_lock_of_an_earlier_version_counts_no_renewals(tmp_path: Path) -> None
         assert said.pop("renewals") == 0
         file.write_text(json.dumps(said))
         with pytest.raises(LockHeld), home.open().lock(lock_owner("b"), 0, silent):
+            pass
+
+
+def test_a_lock_that_could_not_be_released_is_not_waited_for_by_its_own_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk. Another process waits until this one has ended; this one takes the lock again."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    ledger = FileLedger(tmp_path)
+    with ledger.lock(lock_owner("a"), 0, silent), monkeypatch.context() as full:
+        full.setattr("reconciler.ledgers.file_lock.replace_file", fail)
+        with pytest.raises(LockHeld), FileLedger(tmp_path).lock(lock_owner("b"), 0, silent):
+            pass
+    with monkeypatch.context() as full:
+        full.setattr("reconciler.ledgers.file_lock.replace_file", fail)
+        with (
+            pytest.raises(LedgerInvalid, match="No space left"),
+            ledger.lock(lock_owner("c"), 0, silent),
+        ):
+            pass
+    held = ledger.lock(lock_owner("d"), 0, silent)
+    lease = held.__enter__()
+    with monkeypatch.context() as full:
+        full.setattr("reconciler.ledgers.file_lock.replace_file", fail)
+        held.__exit__(None, None, None)
+    with pytest.raises(LockHeld), FileLedger(tmp_path).lock(lock_owner("e"), 0, silent):
+        pass
+    with ledger.lock(lock_owner("f"), 0, silent) as again:
+        assert again.lock_owner.fence > lease.lock_owner.fence
+        with pytest.raises(LockHeld), ledger.lock(lock_owner("g"), 0, silent):
             pass
