@@ -27,6 +27,8 @@ _WORDS: Final[Mapping[str, JobState]] = {
     "canceled": JobState.CANCELLED,
 }
 _MOST_DETAILS: Final = 4_000
+# Three are asked for. Each has a signature, which is searched for in all that is shown later.
+_MOST_RESULTS: Final = 100
 _STARTED: Final = "CannotStartJob"
 _KEY: Final = (
     "The service refuses its key. If the key was changed, run it again: the key is read each time."
@@ -102,6 +104,8 @@ class BatchService:
             return JobStatus(state, _read_details(reply.document))
         results = raw.get("Results")
         found = results.items() if isinstance(results, dict) else ()
+        if len(found) > _MOST_RESULTS:
+            raise _unusable(f"the service shows more than {_MOST_RESULTS} outputs of a job", reply)
         read = {port: self._read_result(port, one, reply) for port, one in found}
         return JobStatus(state, "", read)
 
@@ -122,7 +126,8 @@ class BatchService:
             parts.get(name) for name in ("BaseLocation", "RelativeLocation", "SasBlobToken")
         )
         if not isinstance(base, str) or not isinstance(relative, str):
-            raise _unusable(f"the service shows no address of the output {clean(port)}", reply)
+            name = clean(self._client.redaction.redact(port))
+            raise _unusable(f"the service shows no address of the output {name}", reply)
         signature = sas.removeprefix("?") if isinstance(sas, str) else ""
         self._client.redaction.know(signature)
         return BlobReference(join_location(base, relative), signature)

@@ -50,6 +50,10 @@ _SETTINGS: Final = (
     *("-c", "i18n.logOutputEncoding=UTF-8"),
 )
 _SUBJECT: Final = "git"
+# git keeps a branch in a file, and its lock in another one with .lock after the name. Most file
+# systems have names of 255 bytes at most, and paths of 4,096 bytes.
+_LONGEST_PART: Final = 250
+_LONGEST_BRANCH: Final = 1_000
 _REPOSITORY: Final = (
     "Work in a git repository that has a commit, with user.name and user.email set."
 )
@@ -128,6 +132,8 @@ class Repository:
             is_name = self._ask("check-ref-format", "--branch", branch).strip() == branch
         except ReconcilerError:
             is_name = False
+        longest = max(len(os.fsencode(part)) for part in branch.split("/"))
+        is_name = is_name and longest <= _LONGEST_PART and len(branch) <= _LONGEST_BRANCH
         if not is_name or branch == "@" or branch.startswith("refs/"):
             message = f'"{branch}" is not the name of a branch'
             raise ReconcilerError(message, subject=_SUBJECT, next_step="Name another.")

@@ -30,6 +30,7 @@ from tests.e2e.world import (
     Done,
     Emulator,
     clean_environment,
+    clock_ahead,
     run,
     run_emulator,
     spawn,
@@ -533,6 +534,16 @@ def test_a_schedule_is_due_once(training: Training) -> None:
     assert "No retraining is due." in training.run("retrain", "census", "--if-due").out
     training.write()
     assert "it has no schedule" in training.run("retrain", "census", "--if-due").err
+
+
+def test_a_run_in_the_far_future_does_not_stop_a_schedule(training: Training) -> None:
+    """The clock of a machine was wrong once."""
+    training.write(more="  schedule: '* * * * *'\n")
+    with clock_ahead(400 * 86_400):
+        assert training.retrain("--if-due")["outcome"] == "proposed"
+    assert training.retrain("--if-due")["outcome"] == "unchanged"
+    training.write(more="  schedule: '0 0 29 2 *'\n")
+    assert "No retraining is due." in training.run("retrain", "census", "--if-due").out
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,22 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize(
     "name",
-    ["-x", "--force", "@{-1}", "HEAD", "@", "a..b", "a b", "x.lock", "refs/heads/x", "a*", ""],
+    [
+        "-x",
+        "--force",
+        "@{-1}",
+        "HEAD",
+        "@",
+        "a..b",
+        "a b",
+        "x.lock",
+        "refs/heads/x",
+        "a*",
+        "",
+        "a" * 251,
+        f"x/{'ä' * 126}",
+        "/".join(["a" * 100] * 11),
+    ],
 )
 def test_what_is_not_the_name_of_a_branch_is_refused(checkout: Path, name: str) -> None:
     git(checkout, "checkout", "-q", "-b", "other")
