@@ -126,8 +126,7 @@ class BatchService:
             parts.get(name) for name in ("BaseLocation", "RelativeLocation", "SasBlobToken")
         )
         if not isinstance(base, str) or not isinstance(relative, str):
-            name = clean(self._client.redaction.redact(port))
-            raise _unusable(f"the service shows no address of the output {name}", reply)
+            raise _unusable(f"the service shows no address of the output {clean(port)}", reply)
         signature = sas.removeprefix("?") if isinstance(sas, str) else ""
         self._client.redaction.know(signature)
         return BlobReference(join_location(base, relative), signature)

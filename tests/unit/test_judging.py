@@ -149,7 +149,9 @@ def test_an_output_that_was_not_asked_for_is_not_believed() -> None:
         results={**ended[1].results, "other": BlobReference("https://evil.example/m/x.ilearner")},
     )
     with pytest.raises(ReconcilerError, match="to another address"):
-        judge_run(world.ports(), world.retraining, run, (ended[0], status), (), pytest.fail)
+        judge_run(
+            world.ports(), world.retraining, run, (ended[0], status), lambda _: (), pytest.fail
+        )
 
 
 def test_a_secret_that_the_service_answers_is_not_shown_and_not_recorded() -> None:
@@ -169,7 +171,7 @@ def test_a_secret_that_the_service_answers_is_not_shown_and_not_recorded() -> No
         record, status = run.follow()
         ended = record, replace(status, results=results)
         with pytest.raises(ReconcilerError, match=said) as failed:
-            judge_run(world.ports(), world.retraining, run, ended, (), pytest.fail)
+            judge_run(world.ports(), world.retraining, run, ended, lambda _: (), pytest.fail)
         assert "PLANTED" not in str(failed.value.findings())
 
 

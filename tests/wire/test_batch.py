@@ -148,15 +148,6 @@ def test_more_outputs_than_a_job_has_are_not_read() -> None:
         jobs.poll(JOB)
 
 
-def test_the_name_of_an_output_shows_no_key() -> None:
-    named = {"thekey-of-the-service": {"BaseLocation": 1}}
-    with serving(answers(show("Finished", Results=named))) as (jobs, _):
-        jobs._client.redaction.know("thekey-of-the-service")
-        with pytest.raises(Unavailable, match="no address of the output") as failed:
-            jobs.poll(JOB)
-    assert "thekey" not in str(failed.value.findings())
-
-
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refused_key_is_reported_as_the_key(status: int) -> None:
     with serving(answers(refuse(status, "Unauthorized"))) as (jobs, _):
