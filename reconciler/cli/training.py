@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -34,6 +34,7 @@ from reconciler.engine.training.run import (
     RunRecord,
     TrainingPorts,
     TrainingRun,
+    is_due_since,
     list_secrets,
     name_run,
 )
@@ -63,8 +64,6 @@ from reconciler.transport import is_loopback
 _FIRST_WAIT_S = 1.0
 _FIRST_LOCAL_WAIT_S = 0.2
 _LONGEST_REST_S = 0.2
-# Two machines' clocks differ by less.
-_MOST_AHEAD = timedelta(days=1)
 
 
 class Trainer:
@@ -352,8 +351,6 @@ class Trainer:
                 subject=str(retraining.address),
                 next_step="Add spec.schedule, or leave out --if-due.",
             )
-        from cronsim import CronSim
-
         fact = self.ports.ledger.load().facts.get((TOPIC, str(retraining.address)))
         if fact is None or RunRecord.parse(fact.data).state in OPEN:
             return True
@@ -365,12 +362,7 @@ class Trainer:
             ),
             fact.at,
         )
-        started = parse_utc(begun)
-        if started - self.ports.clock() > _MOST_AHEAD:
-            # The clock was wrong then; waiting for that time could take years.
-            return True
-        due = next(CronSim(retraining.schedule, started), None)
-        return due is not None and due <= self.ports.clock()
+        return is_due_since(retraining.schedule, parse_utc(begun), self.ports.clock())
 
 
 def select_retrainings(

@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from reconciler.document.forms import read_address
 from reconciler.document.pointers import find, format_pointer, split_pointer
 from reconciler.manifests.fleet.findings import FindingCounter
 from reconciler.manifests.folder import Folder
 from reconciler.manifests.references import Found
+from reconciler.manifests.retraining_addresses import settle_addresses
 from reconciler.model import (
     ABSENT,
     Address,
@@ -43,10 +43,7 @@ from reconciler.text.suggestions import ask, suggest
 
 RUN: Final = "${run}"
 _VARIABLE: Final = re.compile(r"\$\{[^}]*\}?")
-# A variable in an address that is in its form.
-_ESCAPED: Final = re.compile(r"\$%7B([A-Za-z0-9_.-]*)%7D")
 _TABLES: Final = (".csv", ".tsv")
-_BLOB_STEP: Final = "Write an address such as https://ACCOUNT.blob.core.windows.net/CONTAINER/NAME."
 _OUTPUTS: Final = ("/spec/outputs/model", "/spec/outputs/evaluation", "/spec/compare/scoredOutput")
 
 
@@ -207,7 +204,7 @@ def _read_comparison(
 
 def check_retraining(folder: Folder, file: Path, spec: Json) -> Iterator[Found]:
     """Yields what is wrong with a spec that fits its schema; file names become the project's."""
-    yield from _settle_addresses(spec)
+    yield from settle_addresses(spec, _find_outputs(spec))
     yield from _check_outputs(spec)
     yield from _check_inputs(folder, file, spec.get("inputs", {}))
     yield from _check_gate(spec)
@@ -215,56 +212,6 @@ def check_retraining(folder: Folder, file: Path, spec: Json) -> Iterator[Found]:
     compared = spec.get("compare")
     if compared:
         yield from _locate(folder, file, compared, "rows", "/spec/compare/rows")
-
-
-def _settle_addresses(spec: Json) -> Iterator[Found]:
-    """Brings the addresses to the form that is sent; yields those that cannot be called."""
-    inputs = ((f"/spec/inputs{format_pointer((port,))}", one) for port, one in _list_inputs(spec))
-    for at, blob in (*inputs, *_find_outputs(spec).items()):
-        try:
-            blob["uri"] = _read_blob_address(blob["uri"])
-        except ValueError as error:
-            yield f"{at}/uri", Finding(f"uri {error}", next_step=_BLOB_STEP)
-    service = spec["service"]
-    if "url" in service:
-        try:
-            service["url"] = _read_service_address(service["url"])
-        except ValueError as error:
-            step = "Write an address such as https://HOST/workspaces/ID/services/ID."
-            yield "/spec/service/url", Finding(f"url {error}", next_step=step)
-
-
-def _list_inputs(spec: Json) -> Iterable[tuple[str, Json]]:
-    return (spec.get("inputs") or {}).items()
-
-
-def _read_blob_address(text: str) -> str:
-    """Returns an address in its form, and its variables as they are written.
-
-    The text of its ValueError continues the name of the field.
-    """
-    from reconciler.transport import split_address  # noqa: PLC0415 - few projects need it
-
-    if "${" in text.partition("://")[2].partition("/")[0]:
-        raise ValueError("has a variable in its host")
-    formed = _ESCAPED.sub(r"${\1}", read_address(text))
-    try:
-        name = split_address(formed).name
-    except ValueError as error:
-        raise ValueError(f"is not {error}") from None
-    if not name:
-        raise ValueError("is not that of a blob")
-    return formed
-
-
-def _read_service_address(text: str) -> str:
-    """Returns an address in its form; the text of its ValueError continues the field's name."""
-    from reconciler.transport import is_loopback  # noqa: PLC0415 - few projects need it
-
-    formed = read_address(text)
-    if formed.startswith("http:") and not is_loopback(formed):
-        raise ValueError("is not https")
-    return formed
 
 
 def _find_outputs(spec: Json) -> dict[str, Json]:
