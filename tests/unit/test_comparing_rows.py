@@ -27,6 +27,7 @@ def test_a_table_is_read_with_commas_or_tabs() -> None:
         (b"a, a\n1,2\n", "have two columns with the same name"),
         (b"\xff\xfea\x00", "are not text in UTF-8"),
         (b"\x1f\x8b\x08\x00\xff", "are not text in UTF-8"),
+        (b'a\n1\n"2\n3\n4\n', "are not CSV: line 5: unexpected end of data"),
         (b'a\n"' + b"x" * 200_000, "are not CSV: line 2"),
         (b"a,b\n" + b"1,2\n" * 100_001, "are more than 100,000"),
         (b"a,b,c,d,e,f\n" + b"1,2,3,4,5,6\n" * 90_000, "have more than 500,000 cells"),

@@ -179,7 +179,7 @@ def read_rows(data: bytes) -> list[dict[str, str]]:
     separator = "\t" if "\t" in text.partition("\n")[0] else ","
     lines: list[list[str]] = []
     cells = 0
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         for row in filter(None, reader):
             cells += len(row)
