@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from reconciler.errors import Rejected, Unauthorized, Unavailable
+from reconciler.errors import ReconcilerError, Rejected, Unauthorized, Unavailable
 from reconciler.model import Json
 from reconciler.model.training import BlobReference, JobState, JobStatus
 from reconciler.transport import Client, Reply, check_complete, clean, split_address
@@ -85,7 +85,7 @@ class BatchService:
         Raises ReplyLost if the job may have been started: `poll` shows it.
         """
         try:
-            self._send("POST", f"/{job}/start")
+            self._send("POST", f"{_locate(job)}/start")
         except Rejected as error:
             # The published answer for a job that was started. While it waits for its place, its
             # state is still NotStarted.
@@ -96,7 +96,7 @@ class BatchService:
 
     def poll(self, job: str) -> JobStatus:
         """Returns the state of a job, and its outputs with signatures that were made just now."""
-        reply = self._send("GET", f"/{job}")
+        reply = self._send("GET", _locate(job))
         check_complete(reply)
         raw = reply.raw if isinstance(reply.raw, dict) else {}
         state = _read_state(raw.get("StatusCode"), reply)
@@ -112,7 +112,7 @@ class BatchService:
     def cancel(self, job: str) -> None:
         """Cancels a job; a job that has ended or does not exist is left as it is."""
         try:
-            self._send("DELETE", f"/{job}")
+            self._send("DELETE", _locate(job))
         except Rejected as error:
             if error.status not in {400, 404}:
                 raise
@@ -130,6 +130,15 @@ class BatchService:
         signature = sas.removeprefix("?") if isinstance(sas, str) else ""
         self._client.redaction.know(signature)
         return BlobReference(join_location(base, relative), signature)
+
+
+def _locate(job: str) -> str:
+    """Returns the end of a job's address; raises ReconcilerError for an id that is not one."""
+    if not _ID.fullmatch(job):
+        raise ReconcilerError(
+            "the recorded id is not that of a job", next_step="Begin a new run with --again."
+        )
+    return f"/{job}"
 
 
 def send_with_key(client: Client, method: str, url: str, key: str, body: Json = None) -> Reply:

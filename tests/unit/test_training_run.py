@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from reconciler.engine.training.run import (
     RunRecord,
     TrainingPorts,
     TrainingRun,
+    is_due_since,
 )
 from reconciler.errors import (
     BlobForbidden,
@@ -27,7 +28,7 @@ from reconciler.errors import (
     SecretMissing,
     StillRunning,
 )
-from reconciler.model import Address, LockOwner, RunJoined, SourceLocation
+from reconciler.model import Address, Fact, LockOwner, RunJoined, SourceLocation
 from reconciler.model.training import (
     BlobReference,
     Comparison,
@@ -282,6 +283,43 @@ def test_a_job_that_failed_is_closed_and_the_next_run_is_a_new_one() -> None:
 
 def test_a_record_without_the_newest_members_is_read() -> None:
     assert RunRecord.parse({"run": "r", "state": ENDED, "later": 1}) == RunRecord("r", ENDED)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"state": ENDED, "job": "j"},
+        {"run": "r"},
+        {"run": "r", "state": [ENDED]},
+        {"run": "r", "state": {}},
+        {"run": 1, "state": ENDED},
+        {"run": "r", "state": ENDED, "job": 5},
+        {"run": "r", "state": ENDED, "outputs": [1]},
+        {"run": "r", "state": ENDED, "inputs": {"input1": 5}},
+    ],
+)
+def test_a_record_of_another_program_is_not_believed_and_not_in_the_way(data: Any) -> None:
+    world = World()
+    with world.ledger.lock(OWNER, 0, lambda _: None) as lease:
+        fence = lease.lock_owner.fence
+        world.ledger.record(
+            Fact("job", str(ADDRESS), data, "2026-11-29T00:00:00Z", "x", "h", "", fence)
+        )
+    for use in (world.process().follow, world.process().cancel):
+        with pytest.raises(ReconcilerError, match="cannot be read"):
+            use()
+    assert world.process().follow(again=True)[0].state == ENDED
+
+
+def test_a_run_that_began_in_the_far_future_is_due() -> None:
+    now = datetime(2026, 11, 29, 12, tzinfo=UTC)
+    daily = "0 3 * * *"
+    assert not is_due_since(daily, now, now)
+    assert not is_due_since(daily, now + timedelta(hours=20), now)
+    assert is_due_since(daily, now + timedelta(days=2), now)
+    assert is_due_since(daily, datetime(9999, 12, 31, tzinfo=UTC), now)
+    assert is_due_since(daily, now - timedelta(days=1), now)
 
 
 def test_what_a_job_would_fail_by_is_found_before_anything_is_recorded() -> None:

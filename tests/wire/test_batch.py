@@ -138,6 +138,15 @@ def test_members_that_are_missing_are_tolerated() -> None:
         assert jobs.poll(JOB).results == {}
 
 
+@pytest.mark.parametrize("job", ["", "..", "../x", "a/b", "a?b", "a#b", "a%2Fb", "x" * 101])
+def test_a_recorded_id_that_is_not_one_is_sent_nowhere(job: str) -> None:
+    with serving(answers()) as (jobs, server):
+        for call in (jobs.start, jobs.poll, jobs.cancel):
+            with pytest.raises(ReconcilerError, match="is not that of a job"):
+                call(job)
+        assert server.calls == []
+
+
 def test_more_outputs_than_a_job_has_are_not_read() -> None:
     blob = {"BaseLocation": "https://a.example/", "RelativeLocation": "m/1.csv"}
     many = {f"{number}": blob for number in range(101)}

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, field, fields, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from reconciler.engine.training.checking import check_job
@@ -48,8 +48,10 @@ _ENDS: Final[Mapping[JobState, str]] = {
     JobState.FAILED: FAILED,
     JobState.CANCELLED: CANCELLED,
 }
+_MAPS: Final = ("inputs", "outputs")
 _TRIES: Final = 5
 _SHORTEST_WAIT_S: Final = 0.05
+_MOST_AHEAD: Final = timedelta(days=1)
 _Result = TypeVar("_Result")
 
 
@@ -78,9 +80,24 @@ class RunRecord:
 
     @classmethod
     def parse(cls, data: Mapping[str, Json]) -> RunRecord:
-        """Returns the record of a fact; members that are not known are left out."""
-        names = {one.name for one in fields(cls)}
-        return cls(**{name: value for name, value in data.items() if name in names})
+        """Returns the record of a fact; members that are not known are left out.
+
+        Raises ReconcilerError for a record that another program has written.
+        """
+        given = {one.name: data[one.name] for one in fields(cls) if one.name in data}
+        maps = {name: given.pop(name, {}) for name in _MAPS}
+        texts = [given.get("run"), given.get("state"), *given.values()]
+        are_texts = all(isinstance(one, str) for one in texts)
+        if not are_texts or not all(map(_maps_texts, maps.values())):
+            raise ReconcilerError(
+                "the last line of the ledger about its run cannot be read",
+                next_step="Update reconciler, or begin a new run with --again.",
+            )
+        return cls(**given, **maps)
+
+
+def _maps_texts(value: Json) -> bool:
+    return isinstance(value, dict) and all(isinstance(one, str) for one in value.values())
 
 
 @dataclass(frozen=True)
@@ -119,8 +136,8 @@ class TrainingRun:
         of the retraining; the job goes on. Raises ReconcilerError for a job that failed or was
         cancelled.
         """
-        found = self._find()
-        if again or found is None or found.state not in OPEN - {SUBMITTING}:
+        found = None if again else self._find()
+        if found is None or found.state not in OPEN - {SUBMITTING}:
             self._check()
         record = self._claim(again=again)
         if record.state == SUBMITTING:
@@ -170,8 +187,8 @@ class TrainingRun:
     def _claim(self, *, again: bool) -> RunRecord:
         """Returns the open run, or a new one that is recorded as about to be submitted."""
         with self._ports.lock() as lease:
-            found = self._find()
-            if found is not None and found.state in OPEN and not again:
+            found = None if again else self._find()
+            if found is not None and found.state in OPEN:
                 submitted = found.state != SUBMITTING
                 self._ports.emit(RunJoined(self._retraining.address, found.run, submitted))
                 return found
@@ -346,6 +363,20 @@ def _repeat(send: Callable[[], _Result]) -> _Result:
 def name_run(now: datetime, unique: str) -> str:
     """Returns the name of a run, such as `20261129T190512Z-3f2a`; names sort by time."""
     return f"{now:%Y%m%dT%H%M%SZ}-{unique}"
+
+
+def is_due_since(schedule: str, begun: datetime, now: datetime) -> bool:
+    """Whether a schedule was due since a run has begun.
+
+    It is due too if the run began in the future: the clock was wrong then, and to wait for that
+    time could take years. The clocks of two machines differ by less than a day.
+    """
+    from cronsim import CronSim  # noqa: PLC0415 - few projects have a schedule
+
+    if begun - now > _MOST_AHEAD:
+        return True
+    due = next(CronSim(schedule, begun), None)
+    return due is not None and due <= now
 
 
 def list_secrets(retraining: Retraining) -> Iterator[SecretReference]:
