@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from reconciler.emulator.training import jobs
-from tests.contract.classic import WORKSPACE, example, write_world
+from tests.contract.classic import WORKSPACE, check_documented, example, write_world
 from tests.contract.faulty import on
 from tests.contract.signatures import ACCOUNT, KEY, sign
 from tests.contract.world import Service, code_of, run_service
@@ -66,9 +66,13 @@ class Batch:
         return {**body, **more}
 
     def call(self, method: str, tail: str = "", body: Json = None) -> requests.Response:
+        """One call; a refusal has the texts of the published table."""
         headers = {"Authorization": f"Bearer {self.key}"}
         url = f"{self.url}/jobs{tail}"
-        return requests.request(method, url, params=API, json=body, headers=headers, timeout=120)
+        answer = requests.request(method, url, params=API, json=body, headers=headers, timeout=120)
+        if answer.status_code >= 400:
+            check_documented(answer.json()["error"])
+        return answer
 
     def submit(self, **more: Json) -> str:
         answer = self.call("POST", body=self.request(**more))
