@@ -151,17 +151,10 @@ class TrainingBlobs:
     @contextmanager
     def _open(self, reference: BlobReference) -> Iterator[tuple[Any, Any]]:
         """Yield the clients of a container and of a blob; errors of the library become ours."""
-        from azure.core.exceptions import (  # noqa: PLC0415 - a slow import
-            AzureError,
-            HttpResponseError,
-            ResourceNotFoundError,
-        )
+        from azure.core.exceptions import AzureError  # noqa: PLC0415 - a slow import
         from azure.storage.blob import ContainerClient  # noqa: PLC0415 - a slow import
 
-        from reconciler.transport.azure_core import (  # noqa: PLC0415 - a slow import
-            explain_azure,
-            storage_options,
-        )
+        from reconciler.transport.azure_core import storage_options  # noqa: PLC0415 - as above
 
         try:
             where = split_address(reference.uri)
@@ -173,32 +166,37 @@ class TrainingBlobs:
                 where.account_url, where.container, credential=credential, **storage_options()
             ) as container:
                 yield container, container.get_blob_client(where.name)
-        except ResourceNotFoundError:
-            raise ReconcilerError("the blob does not exist", subject=reference.uri) from None
-        except HttpResponseError as error:
-            if error.status_code in {401, 403}:
-                raise BlobForbidden(
-                    "storage denies access",
-                    subject=reference.uri,
-                    next_step="Check the credential of the retraining's storage.",
-                ) from None
-            code = getattr(error, "error_code", None)
-            said = f", code {clean(str(getattr(code, 'value', code)))[:60]}" if code else ""
-            message = f"storage answers {error.status_code}{said}"
-            raise Unavailable(message, subject=reference.uri) from None
         except (AzureError, TransportError) as error:
-            failed = explain_azure(error)
-            raise Unavailable(
-                f"storage at {where.shown}: {failed.said}",
-                subject=reference.uri,
-                next_step=failed.next_step,
-            ) from None
+            raise _explain(error, reference.uri, where.shown) from None
         except (ReconcilerError, OSError):
             raise
         except Exception as error:  # noqa: BLE001 - the library raises errors of any class
             # Not chained: its text may quote the credential.
             what, step = explain_failure(error, "the storage of the retraining", unsigned=True)
             raise Unavailable(what, subject=reference.uri, next_step=step) from None
+
+
+def _explain(error: Exception, uri: str, shown: str) -> ReconcilerError:
+    """Return our error for one of the library or the connection; `shown` is the blob's host."""
+    from azure.core.exceptions import (  # noqa: PLC0415 - a slow import
+        HttpResponseError,
+        ResourceNotFoundError,
+    )
+
+    from reconciler.transport.azure_core import explain_azure  # noqa: PLC0415 - as above
+
+    if isinstance(error, ResourceNotFoundError):
+        return ReconcilerError("the blob does not exist", subject=uri)
+    if isinstance(error, HttpResponseError) and error.status_code in {401, 403}:
+        step = "Check the credential of the retraining's storage."
+        return BlobForbidden("storage denies access", subject=uri, next_step=step)
+    if isinstance(error, HttpResponseError):
+        code = getattr(error, "error_code", None)
+        said = f", code {clean(str(getattr(code, 'value', code)))[:60]}" if code else ""
+        return Unavailable(f"storage answers {error.status_code}{said}", subject=uri)
+    failed = explain_azure(error)
+    said = f"storage at {shown}: {failed.said}"
+    return Unavailable(said, subject=uri, next_step=failed.next_step)
 
 
 def _find_credential(reference: BlobReference) -> Any:

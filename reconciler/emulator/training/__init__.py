@@ -1,1 +1,4 @@
-"""Trains real models on CSV files, as a training web service does; it knows no HTTP and no jobs."""
+"""The emulator's batch jobs: requests, the queue, and training of real models on CSV files.
+
+The server calls it. It must not import code of the client.
+"""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from reconciler.emulator.replies import refuse
+from reconciler.emulator.replies import Refusal, refuse
 from reconciler.emulator.training.blob_references import BlobReference, read_reference
 from reconciler.emulator.training.graph import Training
 
@@ -27,29 +27,50 @@ class BatchRequest:
 def read_request(body: Json, training: Training, blob_url: str) -> BatchRequest:
     """Return what a request asks for; refuse it as the published table of error codes says."""
     if not isinstance(body, dict):
-        message = "No request body provided or error in deserializing the request body."
-        raise refuse("BadArgument", "RequestBodyInvalid", message)
+        raise _refuse_body()
     inputs = _read_inputs(body, training)
     outputs = body.get("Outputs") or {}
     parameters = body.get("GlobalParameters") or {}
     if not isinstance(outputs, dict) or not isinstance(parameters, dict):
-        message = "No request body provided or error in deserializing the request body."
-        raise refuse("BadArgument", "RequestBodyInvalid", message)
+        raise _refuse_body()
     for port, given in outputs.items():
-        if port not in training.outputs:
-            message = (
-                f"Invalid output override name: {port[:60]}. The service does not have an output"
-                " node with this name. Please pass in a correct output node name to override (case"
-                " sensitivity applies)."
-            )
-            raise refuse("BadArgument", "InvalidOutputOverrideName", message)
-        if not given:
-            message = (
-                f"The request is missing the blob specification for output override {port[:60]}."
-                " Please specify a valid blob location with the request, or remove the output"
-                " specification if no location override is desired."
-            )
-            raise refuse("BadArgument", "MissingOutputOverrideSpecification", message)
+        _check_output(port, given, training)
+    _check_parameters(parameters, training)
+    return BatchRequest(
+        {port: read_reference(given, "data", blob_url) for port, given in inputs.items()},
+        {
+            port: read_reference(given, training.outputs[port], blob_url)
+            for port, given in outputs.items()
+        },
+        parameters,
+    )
+
+
+def _refuse_body() -> Refusal:
+    message = "No request body provided or error in deserializing the request body."
+    return refuse("BadArgument", "RequestBodyInvalid", message)
+
+
+def _check_output(port: str, given: Json, training: Training) -> None:
+    """Refuse an output that the service does not have, and one without a place."""
+    if port not in training.outputs:
+        message = (
+            f"Invalid output override name: {port[:60]}. The service does not have an output"
+            " node with this name. Please pass in a correct output node name to override (case"
+            " sensitivity applies)."
+        )
+        raise refuse("BadArgument", "InvalidOutputOverrideName", message)
+    if not given:
+        message = (
+            f"The request is missing the blob specification for output override {port[:60]}."
+            " Please specify a valid blob location with the request, or remove the output"
+            " specification if no location override is desired."
+        )
+        raise refuse("BadArgument", "MissingOutputOverrideSpecification", message)
+
+
+def _check_parameters(parameters: Mapping[str, Json], training: Training) -> None:
+    """Refuse a parameter that the service does not have, and a missing address of the data."""
     if any(name not in {*training.parameters, ADDRESS} for name in parameters):
         message = (
             "Unexpected parameters provided. Verify all parameter names are spelled correctly, only"
@@ -62,14 +83,6 @@ def read_request(body: Json, training: Training, blob_url: str) -> BatchRequest:
             " for the module(s) are correct and try again."
         )
         raise refuse("BadArgument", "MissingRequiredGlobalParameters", message)
-    return BatchRequest(
-        {port: read_reference(given, "data", blob_url) for port, given in inputs.items()},
-        {
-            port: read_reference(given, training.outputs[port], blob_url)
-            for port, given in outputs.items()
-        },
-        parameters,
-    )
 
 
 def _read_inputs(body: Mapping[str, Json], training: Training) -> Mapping[str, Json]:
