@@ -27,10 +27,10 @@ from reconciler.model import (
     SourceLocation,
 )
 from reconciler.model.training import (
-    Comparison,
     GateRule,
     Promotion,
     Retraining,
+    RowComparison,
     StorageAccess,
     TrainingBlob,
 )
@@ -130,14 +130,7 @@ def make_retraining(manifest: Manifest) -> Retraining:
         service=Address(*service["address"].split("/", 1)) if "address" in service else None,
         url=service.get("url", "").rstrip("/"),
         api_key=_read_secret(service.get("apiKey")),
-        inputs=tuple(
-            _read_blob(
-                {"port": port, **blob},
-                usual,
-                manifest.place(f"/spec/inputs{format_pointer((port,))}"),
-            )
-            for port, blob in spec.get("inputs", {}).items()
-        ),
+        inputs=tuple(_read_inputs(manifest, usual)),
         parameters=spec.get("parameters", {}),
         schedule=spec.get("schedule", ""),
         timeout_s=parse_duration(spec.get("timeout", "6h")),
@@ -155,6 +148,12 @@ def make_retraining(manifest: Manifest) -> Retraining:
         fleet=manifest.member.fleet if manifest.member is not None else None,
         place=manifest.place("/metadata/name"),
     )
+
+
+def _read_inputs(manifest: Manifest, usual: StorageAccess) -> Iterator[TrainingBlob]:
+    for port, blob in manifest.spec.get("inputs", {}).items():
+        place = manifest.place(f"/spec/inputs{format_pointer((port,))}")
+        yield _read_blob({"port": port, **blob}, usual, place)
 
 
 def _read_blob(given: Json, usual: StorageAccess, place: SourceLocation) -> TrainingBlob:
@@ -189,10 +188,10 @@ def _read_rule(given: Json) -> GateRule:
 
 def _read_comparison(
     given: Json, usual: StorageAccess, place: Callable[[str], SourceLocation]
-) -> Comparison:
+) -> RowComparison:
     at = place("/spec/compare/scoredOutput/port")
     scored = _read_blob(given["scoredOutput"], usual, at)
-    return Comparison(
+    return RowComparison(
         given["rows"],
         given["label"],
         given.get("positive", ""),

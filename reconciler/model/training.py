@@ -53,7 +53,7 @@ class GateRule:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class RowComparison:
     """The rows on which two models are compared. `rows` is a file from the project's folder.
 
     `place` is where the manifest names the rows, `label_place` where it names their label.
@@ -95,7 +95,7 @@ class Retraining:
     schedule: str = ""
     timeout_s: float = 0.0
     gate: tuple[GateRule, ...] = ()
-    comparison: Comparison | None = None
+    comparison: RowComparison | None = None
     promote: tuple[Promotion, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     fleet: Address | None = None

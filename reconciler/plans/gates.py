@@ -31,7 +31,7 @@ LEAST_ROWS: Final = 30
 LEAST_OF_CLASS: Final = 10
 
 
-class Outcome(enum.StrEnum):
+class GateResult(enum.StrEnum):
     """The verdict of one rule. `NO_BASELINE`: nothing is known about the model in service.
 
     `NOT_EVALUATED`: nothing is known about the new model.
@@ -45,11 +45,11 @@ class Outcome(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class GateVerdict:
     """What a rule says about a model. `numbers` are what it was judged by; `reason` is one line."""
 
     rule: GateRule
-    outcome: Outcome
+    outcome: GateResult
     reason: str
     numbers: Mapping[str, float]
     source: str = ""
@@ -58,9 +58,9 @@ class Verdict:
     def refuses(self) -> bool:
         """Whether this verdict forbids the model."""
         accepted = (
-            (Outcome.PASS, True),
-            (Outcome.INCONCLUSIVE, self.rule.accepts_inconclusive),
-            (Outcome.NO_BASELINE, self.rule.accepts_first),
+            (GateResult.PASS, True),
+            (GateResult.INCONCLUSIVE, self.rule.accepts_inconclusive),
+            (GateResult.NO_BASELINE, self.rule.accepts_first),
         )
         return not dict(accepted).get(self.outcome, False)
 
@@ -78,7 +78,7 @@ class Candidate:
     uri: str
     digest: str
     metrics: Mapping[str, float]
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[GateVerdict, ...]
     parent: str = ""
     data: Mapping[str, str] | None = None
 
@@ -124,10 +124,10 @@ def format_rule(rule: GateRule) -> str:
     return f"{rule.metric} {name} {str(limit).removesuffix('.0')}"
 
 
-def format_verdict(verdict: Verdict) -> str:
+def format_verdict(verdict: GateVerdict) -> str:
     """Returns the rule, its numbers, and whether the rule accepts what it does not pass."""
     said = f"{format_rule(verdict.rule)}: {verdict.reason}"
-    accepted = not verdict.refuses and verdict.outcome is not Outcome.PASS
+    accepted = not verdict.refuses and verdict.outcome is not GateResult.PASS
     return f"{said}; the rule accepts it" if accepted else said
 
 
@@ -142,7 +142,7 @@ def describe_row(rule: GateRule) -> str:
     )
 
 
-def describe_verdict(verdict: Verdict) -> Json:
+def describe_verdict(verdict: GateVerdict) -> Json:
     """Returns a verdict as JSON: the rule, what it decided, and the numbers."""
     return {
         "rule": format_rule(verdict.rule),
@@ -159,7 +159,7 @@ def judge(
     remembered: Mapping[str, float],
     rows: ScoredRows | None = None,
     source: str = "",
-) -> Verdict:
+) -> GateVerdict:
     """Returns the verdict of a rule about a candidate.
 
     `value` is the metric of the candidate, from the evaluation at `source`; a rule with a margin
@@ -172,11 +172,11 @@ def judge(
     if rule.max_regression is not None:
         return _judge_regression(rule, rule.max_regression, found, remembered, source)
     is_good = (rule.min is None or found >= rule.min) and (rule.max is None or found <= rule.max)
-    outcome = Outcome.PASS if is_good else Outcome.FAIL
+    outcome = GateResult.PASS if is_good else GateResult.FAIL
     limit = rule.max if rule.min is None else rule.min
     shown = _show(found, None if is_good else limit)
     reason = f"{rule.metric} {shown}{describe_row(rule)}"
-    return Verdict(rule, outcome, reason, {"candidate": found}, source)
+    return GateVerdict(rule, outcome, reason, {"candidate": found}, source)
 
 
 def _show(number: float, missed: float | None = None, least: int = 6, sign: str = "") -> str:
@@ -195,32 +195,32 @@ def _judge_regression(
     found: float,
     remembered: Mapping[str, float],
     source: str,
-) -> Verdict:
+) -> GateVerdict:
     folded = fold_metric(rule.metric)
     before = next((one for name, one in remembered.items() if fold_metric(name) == folded), None)
     if before is None:
         shown = f"{rule.metric} {_show(found)}{describe_row(rule)}"
         reason = f"{shown}; that of the model in service is not known"
-        return Verdict(rule, Outcome.NO_BASELINE, reason, {"candidate": found}, source)
+        return GateVerdict(rule, GateResult.NO_BASELINE, reason, {"candidate": found}, source)
     worse = before - found if find_better(rule) == "higher" else found - before
     # A difference of two decimal numbers is not exact: 0.9 - 0.89 is more than 0.01.
     is_good = worse - most <= _ROUNDING * max(1, abs(before))
-    outcome = Outcome.PASS if is_good else Outcome.FAIL
+    outcome = GateResult.PASS if is_good else GateResult.FAIL
     shown = _show(found, None if is_good else before)
     limit = None if is_good else math.copysign(most, found - before)
     difference = _show(found - before, limit, sign="+")
     reason = f"{rule.metric} {_show(before)} -> {shown} ({difference}){describe_row(rule)}"
-    return Verdict(rule, outcome, reason, {"candidate": found, "live": before}, source)
+    return GateVerdict(rule, outcome, reason, {"candidate": found, "live": before}, source)
 
 
-def _judge_rows(rule: GateRule, margin: float, rows: ScoredRows | None) -> Verdict:
+def _judge_rows(rule: GateRule, margin: float, rows: ScoredRows | None) -> GateVerdict:
     if rows is None or not rows.live:
         reason = "the model in service was not scored on the same rows"
-        return Verdict(rule, Outcome.NO_BASELINE, reason, {})
+        return GateVerdict(rule, GateResult.NO_BASELINE, reason, {})
     obstacle = _find_obstacle(rule, rows)
     if obstacle:
         numbers = {"rows": float(len(rows.truth))}
-        return Verdict(rule, Outcome.INCONCLUSIVE, obstacle, numbers, rows.source)
+        return GateVerdict(rule, GateResult.INCONCLUSIVE, obstacle, numbers, rows.source)
     numbers, difference = _METHODS[fold_metric(rule.metric)](rows)
     numbers |= {
         "difference": difference.value,
@@ -233,7 +233,7 @@ def _judge_rows(rule: GateRule, margin: float, rows: ScoredRows | None) -> Verdi
 
 def judge_interval(
     rule: GateRule, margin: float, numbers: Mapping[str, float], source: str = ""
-) -> Verdict:
+) -> GateVerdict:
     """Returns the verdict of a rule with a margin from the numbers of a comparison on rows.
 
     Raises KeyError if one of `candidate`, `live`, `difference`, `low`, `high` and `rows` is absent.
@@ -243,16 +243,16 @@ def judge_interval(
     better = difference if find_better(rule) == "higher" else _negate(difference)
     # The differences of two numbers are not exact, so that equal ones may seem worse.
     if better.low + margin >= -_ROUNDING * max(1, abs(numbers["live"])):
-        outcome = Outcome.PASS
+        outcome = GateResult.PASS
     elif better.high < -margin:
-        outcome = Outcome.FAIL
+        outcome = GateResult.FAIL
     else:
-        outcome = Outcome.INCONCLUSIVE
-    needed = better.needed(margin) if outcome is Outcome.INCONCLUSIVE else None
+        outcome = GateResult.INCONCLUSIVE
+    needed = better.needed(margin) if outcome is GateResult.INCONCLUSIVE else None
     given |= {"rowsNeeded": float(needed)} if needed is not None else {}
     side = -margin if better is difference else margin
-    reason = _format(rule, given, None if outcome is Outcome.PASS else side)
-    return Verdict(rule, outcome, reason, given, source)
+    reason = _format(rule, given, None if outcome is GateResult.PASS else side)
+    return GateVerdict(rule, outcome, reason, given, source)
 
 
 def _find_obstacle(rule: GateRule, rows: ScoredRows) -> str:

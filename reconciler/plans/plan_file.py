@@ -49,7 +49,7 @@ from reconciler.plans.plan_checks import (
     find_doubles,
     find_misplaced,
 )
-from reconciler.text.json_parts import Bounds, digest_in_parts, encode_in_parts, read_in_parts
+from reconciler.text.json_parts import JsonBounds, digest_in_parts, encode_in_parts, read_in_parts
 from reconciler.text.json_text import (
     DEEPEST,
     MOST_VALUES,
@@ -371,7 +371,7 @@ def _invalid(what: str) -> PlanInvalid:
 
 # A plan nests documents in its steps and in their changes, so it is deeper than a document.
 _DEEPEST: Final = DEEPEST + 10
-_BOUNDS: Final = Bounds(_DEEPEST, most_items=100_000, most_values=MOST_VALUES)
+_BOUNDS: Final = JsonBounds(_DEEPEST, most_items=100_000, most_values=MOST_VALUES)
 _STEPS: Final = "resource_changes"
 # The attribute of a plan that holds its digests when they are known.
 _DIGESTS: Final = "_digests"

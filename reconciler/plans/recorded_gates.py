@@ -32,8 +32,8 @@ from reconciler.model.training import GateRule, Retraining
 from reconciler.model.values import dataclass
 from reconciler.plans.evaluations import fold_metric
 from reconciler.plans.gates import (
-    Outcome,
-    Verdict,
+    GateResult,
+    GateVerdict,
     describe_row,
     format_rule,
     judge,
@@ -95,7 +95,7 @@ class Gates:
             if not _creates(step):
                 reason = _NOT_RECORDED if digest else _NOT_PINNED
                 yield from (
-                    _write(one, None, Verdict(rule, Outcome.NOT_EVALUATED, reason, {}))
+                    _write(one, None, GateVerdict(rule, GateResult.NOT_EVALUATED, reason, {}))
                     for one in promoting
                     for rule in one.gate
                 )
@@ -124,13 +124,13 @@ class Gates:
             return recorded == digest
         return last_applied.owned.get(pointer) == model.after
 
-    def _judge_rule(self, rule: GateRule, model: ModelChange, fact: Fact) -> Verdict:
+    def _judge_rule(self, rule: GateRule, model: ModelChange, fact: Fact) -> GateVerdict:
         if rule.margin is not None:
             return _judge_comparison(rule, rule.margin, model, fact)
         value = find_recorded(fact, rule)
         if value is None:
             reason = f"the recorded evaluation has no {rule.metric}{describe_row(rule)}"
-            return Verdict(rule, Outcome.NOT_EVALUATED, reason, {})
+            return GateVerdict(rule, GateResult.NOT_EVALUATED, reason, {})
         return judge(rule, value, self._find_baseline(rule, model))
 
     def _find_baseline(self, rule: GateRule, model: ModelChange) -> Mapping[str, float]:
@@ -171,19 +171,21 @@ def _list_verdicts(fact: Fact) -> Iterator[tuple[str, Json]]:
             yield one["rule"].rsplit(" ", 2)[0], one
 
 
-def _judge_comparison(rule: GateRule, margin: float, model: ModelChange, fact: Fact) -> Verdict:
+def _judge_comparison(rule: GateRule, margin: float, model: ModelChange, fact: Fact) -> GateVerdict:
     """Returns the verdict from a recorded comparison, with the margin of the rule now.
 
     It says nothing if the model was compared with another one than the one in service.
     """
     if fact.data.get("parent", "") != model.digest_before:
         reason = "it was compared with another model than the one in service"
-        return Verdict(rule, Outcome.NO_BASELINE, reason, {})
+        return GateVerdict(rule, GateResult.NO_BASELINE, reason, {})
     wanted = fold_metric(rule.metric)
     for metric, said in _list_verdicts(fact):
         if fold_metric(metric) == wanted and _is_comparison(said):
             return _recall_comparison(rule, margin, said)
-    return Verdict(rule, Outcome.NO_BASELINE, "no comparison on the same rows is recorded", {})
+    return GateVerdict(
+        rule, GateResult.NO_BASELINE, "no comparison on the same rows is recorded", {}
+    )
 
 
 def _is_comparison(said: Json) -> bool:
@@ -191,14 +193,16 @@ def _is_comparison(said: Json) -> bool:
     return bool(said["rule"].split(" ")[-2:-1] == [_MARGIN])
 
 
-def _recall_comparison(rule: GateRule, margin: float, said: Json) -> Verdict:
+def _recall_comparison(rule: GateRule, margin: float, said: Json) -> GateVerdict:
     try:
         numbers = {str(name): float(number) for name, number in said["numbers"].items()}
         if "low" in numbers:
             return judge_interval(rule, margin, numbers)
-        return Verdict(rule, Outcome(said["verdict"]), str(said["reason"]), numbers)
+        return GateVerdict(rule, GateResult(said["verdict"]), str(said["reason"]), numbers)
     except (TypeError, KeyError, ValueError, AttributeError):
-        return Verdict(rule, Outcome.NO_BASELINE, "the recorded comparison cannot be read", {})
+        return GateVerdict(
+            rule, GateResult.NO_BASELINE, "the recorded comparison cannot be read", {}
+        )
 
 
 _MARGIN: Final = "margin"
@@ -214,7 +218,7 @@ def _compares(rule: GateRule) -> bool:
     return rule.margin is not None or rule.max_regression is not None
 
 
-def _write(retraining: Retraining, fact: Fact | None, verdict: Verdict) -> JudgedRule:
+def _write(retraining: Retraining, fact: Fact | None, verdict: GateVerdict) -> JudgedRule:
     numbers = {name: one for name, one in verdict.numbers.items() if math.isfinite(one)}
     rows = round(numbers.pop("rows", 0))
     return JudgedRule(

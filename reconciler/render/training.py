@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from reconciler.model import Address, Json
 from reconciler.model.values import dataclass
-from reconciler.plans.gates import Candidate, Verdict, describe_verdict, format_verdict
+from reconciler.plans.gates import Candidate, GateVerdict, describe_verdict, format_verdict
 from reconciler.plans.proof import Proof, Verification, find_next_step
 from reconciler.render.words.colour import Paint
 from reconciler.render.words.escape import cut, escape
@@ -95,7 +95,7 @@ def format_metrics(candidate: Candidate) -> Iterator[str]:
         yield f"{escape(cut(name))} {value:.6g}"
 
 
-def _format_verdict(verdict: Verdict, paint: Paint) -> str:
+def _format_verdict(verdict: GateVerdict, paint: Paint) -> str:
     colour = "red" if verdict.refuses else "green"
     word = paint(colour, verdict.outcome.value)
     return f"{word}: {escape(format_verdict(verdict))}"

@@ -37,7 +37,7 @@ _MOST_MEMBERS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class JsonBounds:
     """What a text may hold: levels of nesting, items of the list, and values.
 
     Each item may have `most_values` values, and so may all other members of the object together.
@@ -48,7 +48,9 @@ class Bounds:
     most_values: int
 
 
-def read_in_parts(file: BinaryIO, name: str, take: Callable[[Json], None], bounds: Bounds) -> Json:
+def read_in_parts(
+    file: BinaryIO, name: str, take: Callable[[Json], None], bounds: JsonBounds
+) -> Json:
     """The object in a file, with an empty list `name`: each item of that list is passed to `take`.
 
     Any other value is read whole. Raises ValueError for a text that is not JSON in UTF-8 or is not
@@ -60,7 +62,7 @@ def read_in_parts(file: BinaryIO, name: str, take: Callable[[Json], None], bound
 
 class _PartsReader:
     def __init__(
-        self, file: BinaryIO, name: str, take: Callable[[Json], None], bounds: Bounds
+        self, file: BinaryIO, name: str, take: Callable[[Json], None], bounds: JsonBounds
     ) -> None:
         self._file, self._name, self._take, self._bounds = file, name, take, bounds
         self._size = file.seek(0, os.SEEK_END)

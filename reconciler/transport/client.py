@@ -34,7 +34,7 @@ from reconciler.transport.replies import (
     BYTES_OF_VALUE,
     NOT_MODIFIED,
     Reply,
-    TooLarge,
+    ReplyTooLarge,
     check_complete,
     clean,
     make_error,
@@ -272,7 +272,9 @@ class Client:
         request.permit.learn(error.status, {}, "", self.timeouts.throttled_s)
         if request.method != "GET":
             return _FailedAttempt(_perhaps(error), None)
-        return _FailedAttempt(error, None if isinstance(error, TooLarge) else self._pause(lost))
+        return _FailedAttempt(
+            error, None if isinstance(error, ReplyTooLarge) else self._pause(lost)
+        )
 
     def _exchange(self, request: _Request) -> Reply:
         """Send one request with exactly these parts; no cookie or header is kept for the next.
@@ -331,7 +333,7 @@ class Client:
             size += len(part)
             if size > most:
                 said = f"the service answers more than {most // 1024 // 1024} MB"
-                raise TooLarge(said, status=answer.status)
+                raise ReplyTooLarge(said, status=answer.status)
             parts.append(part)
         return b"".join(parts)
 

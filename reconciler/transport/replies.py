@@ -30,7 +30,7 @@ BYTES_OF_VALUE: Final = 30
 _FOLLOWED: Final = frozenset({"azure-asyncoperation", "location"})
 
 
-class TooLarge(Unavailable):
+class ReplyTooLarge(Unavailable):
     """The answer is too long or holds too many values; a retry would return the same answer."""
 
 
@@ -55,7 +55,7 @@ def parse_reply(
     redaction: Redaction,
     most_values: int = MOST_VALUES,
 ) -> Reply:
-    """The answer as a value; raises Unavailable for a body that is not JSON, or TooLarge.
+    """The answer as a value; raises Unavailable for a body that is not JSON, or ReplyTooLarge.
 
     A refusal needs no JSON body, because a proxy before the service may send it in any format.
     """
@@ -70,7 +70,7 @@ def parse_reply(
         if status >= 400:
             return Reply(status, said, None)
         if isinstance(error, TooMuch):
-            raise TooLarge(
+            raise ReplyTooLarge(
                 f"the service answers more than {most_values:,} values",
                 status=status,
                 request_id=read_request_id(said),

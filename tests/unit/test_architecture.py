@@ -66,6 +66,29 @@ def test_a_long_module_says_why_it_is_long() -> None:
     assert silent == []
 
 
+def test_a_class_has_its_name_alone() -> None:
+    """The emulator shares no code with the client, so both may use the same word."""
+    named: dict[str, list[str]] = {}
+    for file in (ROOT / "reconciler").rglob("*.py"):
+        side = "emulator" if "emulator" in file.relative_to(ROOT).parts else "client"
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                named.setdefault(f"{side} {node.name}", []).append(file.name)
+    twice = {name: files for name, files in named.items() if len(files) > 1}
+    assert len(named) > 200
+    assert twice == {}
+
+
+def test_a_folder_says_what_it_is_for_and_what_it_must_not_know() -> None:
+    short = [
+        file.parent.relative_to(ROOT).as_posix()
+        for file in (ROOT / "reconciler").rglob("__init__.py")
+        if len((ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").split("\n"))
+        < 3
+    ]
+    assert short == []
+
+
 # What only kinds know; a kind of another vendor has other words.
 VENDOR_WORDS = (
     *("trainedModels", "resourceManager", "studioManagement", "webServices"),

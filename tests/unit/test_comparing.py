@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.engine.training.comparing import Rows, compare_rows, read_rows
 from reconciler.model import Finding
-from reconciler.model.training import Comparison, TrainingBlob
+from reconciler.model.training import RowComparison, TrainingBlob
 from reconciler.plans.gates import ScoredRows
 
 SCORED = "Scored Probabilities"
@@ -30,7 +30,7 @@ class Live:
 def _compare(
     golden: str, scored: str, positive: str = "", live: Live | None = None
 ) -> ScoredRows | Finding:
-    comparison = Comparison("golden.csv", "y", positive, TrainingBlob("o", "u"))
+    comparison = RowComparison("golden.csv", "y", positive, TrainingBlob("o", "u"))
     return compare_rows(comparison, Rows(golden.encode(), live or Live()), scored.encode())
 
 

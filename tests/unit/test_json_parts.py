@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from reconciler.text.json_parts import Bounds, digest_in_parts, encode_in_parts, read_in_parts
+from reconciler.text.json_parts import JsonBounds, digest_in_parts, encode_in_parts, read_in_parts
 from reconciler.text.json_text import TooMuch, encode_canonical, read_json
 
 DEEPEST = 6
@@ -31,7 +31,7 @@ def read(text: str, deepest: int = DEEPEST) -> Any:
     """What is read in parts, put together again."""
     items: list[Any] = []
     file = io.BytesIO(text.encode("utf-8", "surrogatepass"))
-    document = read_in_parts(file, "steps", items.append, Bounds(deepest, 1000, 1000))
+    document = read_in_parts(file, "steps", items.append, JsonBounds(deepest, 1000, 1000))
     if items:
         assert document["steps"] == []
         document["steps"] = items
@@ -85,13 +85,13 @@ def test_what_is_refused_whole_is_refused_in_parts(document: Any, cut: int, put:
 def test_more_than_the_bounds_is_refused(text: str, why: str) -> None:
     most = 10 if "k0" not in text else 10_000
     with pytest.raises(TooMuch, match=why):
-        read_in_parts(io.BytesIO(text.encode()), "steps", lambda _: None, Bounds(9, 3, most))
+        read_in_parts(io.BytesIO(text.encode()), "steps", lambda _: None, JsonBounds(9, 3, most))
 
 
 def test_each_item_has_the_whole_bound() -> None:
     text = '{"a": [1, 2, 3], "steps": [[1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 6]], "b": [1, 2]}'
     items: list[Any] = []
-    read_in_parts(io.BytesIO(text.encode()), "steps", items.append, Bounds(9, 3, 12))
+    read_in_parts(io.BytesIO(text.encode()), "steps", items.append, JsonBounds(9, 3, 12))
     assert len(items) == 2
 
 
@@ -110,7 +110,7 @@ def test_a_long_list_is_not_in_memory_as_a_whole() -> None:
     file = io.BytesIO(f'{{"steps": [{",".join([item] * 1_000)}]}}'.encode())
     tracemalloc.start()
     try:
-        read_in_parts(file, "steps", lambda _: None, Bounds(9, 1_000, 1_000))
+        read_in_parts(file, "steps", lambda _: None, JsonBounds(9, 1_000, 1_000))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

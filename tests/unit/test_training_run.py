@@ -31,10 +31,10 @@ from reconciler.errors import (
 from reconciler.model import Address, Fact, LockOwner, RunJoined, SourceLocation
 from reconciler.model.training import (
     BlobReference,
-    Comparison,
     JobState,
     JobStatus,
     Retraining,
+    RowComparison,
     TrainingBlob,
 )
 from tests.clocks import FakeClock
@@ -371,7 +371,7 @@ def test_rows_that_nothing_can_be_compared_on_start_no_job(
     world = World(rows=rows)
     scored = TrainingBlob("output3", f"{BASE}/${{run}}-rows.csv")
     at, label = SourceLocation("r.yaml", 20, 5), SourceLocation("r.yaml", 21, 5)
-    comparison = Comparison("golden.csv", "income", "", scored, at, label)
+    comparison = RowComparison("golden.csv", "income", "", scored, at, label)
     world.retraining = replace(world.retraining, comparison=comparison)
     with pytest.raises(ManifestInvalid) as caught:
         world.process().follow()

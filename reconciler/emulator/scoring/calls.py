@@ -382,7 +382,7 @@ def _check_version(call: Call) -> None:
         raise refuse("BadArgument", "BadVersionCall", message)
 
 
-def _parse_input(call: Call, scored: Scored) -> scoring.Table:
+def _parse_input(call: Call, scored: Scored) -> scoring.TypedTable:
     """Return the only table in a call's body."""
     body = call.document() if call.body else None
     inputs = body.get("Inputs") if isinstance(body, dict) else None

@@ -45,7 +45,7 @@ _REPLY_FORMATS: Final = {"date-time": "DateTime"}
 
 
 @dataclass(frozen=True)
-class Table:
+class TypedTable:
     """Columns by name, their types in replies, and rows of values: text, or None for no value."""
 
     columns: list[str]
@@ -53,7 +53,7 @@ class Table:
     rows: list[list[str | None]]
 
 
-def parse_table(value: Json, declared: Columns) -> Table:
+def parse_table(value: Json, declared: Columns) -> TypedTable:
     """Parse an input: columns and values, or (format=swagger) a list of row objects.
 
     `declared` holds the columns of the port by name; if it is empty, every column is accepted.
@@ -67,7 +67,7 @@ def parse_table(value: Json, declared: Columns) -> Table:
         for index, name in enumerate(columns)
     ]
     cells = [[values[index] for _, values in typed] for index in range(len(rows))]
-    return Table(columns, [kind for kind, _ in typed], cells)
+    return TypedTable(columns, [kind for kind, _ in typed], cells)
 
 
 def _parse_values(value: Json) -> tuple[list[str], list[list[Json]]]:
@@ -145,7 +145,7 @@ class LoadedModel:
         return cls(hashlib.sha256(data).hexdigest(), Model.load(data))
 
 
-def score(table: Table, models: Iterable[LoadedModel]) -> Table:
+def score(table: TypedTable, models: Iterable[LoadedModel]) -> TypedTable:
     """Add the prediction of a service's models to each row: of the trained one, if there is one."""
     loaded = list(models)
     learned = next((one.learned for one in loaded if one.learned is not None), None)
@@ -154,15 +154,15 @@ def score(table: Table, models: Iterable[LoadedModel]) -> Table:
     digest = hashlib.sha256("\n".join(one.digest for one in loaded).encode()).hexdigest()
     rows = [[*row, *_score_row(table.columns, row, digest)] for row in table.rows]
     names, types = zip(*_ADDED, strict=True)
-    return Table([*table.columns, *names], [*table.types, *types], rows)
+    return TypedTable([*table.columns, *names], [*table.types, *types], rows)
 
 
-def _score_learned(table: Table, model: Model) -> Table:
+def _score_learned(table: TypedTable, model: Model) -> TypedTable:
     """Add what a trained model predicts; a regression has a number and no probability."""
     rows = [[*row, *_predict(table.columns, row, model)] for row in table.rows]
     added = _ADDED if model.classes else (("Scored Labels", "Double"),)
     names, types = zip(*added, strict=True)
-    return Table([*table.columns, *names], [*table.types, *types], rows)
+    return TypedTable([*table.columns, *names], [*table.types, *types], rows)
 
 
 def _predict(columns: list[str], row: list[str | None], model: Model) -> list[str]:
@@ -177,13 +177,13 @@ def _score_row(columns: list[str], row: list[str | None], model: str) -> tuple[s
     return str(int(probability >= 0.5)), f"{probability:.9f}"
 
 
-def show_table(table: Table, *, details: bool) -> Json:
+def show_table(table: TypedTable, *, details: bool) -> Json:
     """Return a result as columns and values; names and types only with `details`."""
     named = {"ColumnNames": table.columns, "ColumnTypes": table.types} if details else {}
     return {"type": "table", "value": {**named, "Values": table.rows}}
 
 
-def show_rows(table: Table) -> Json:
+def show_rows(table: TypedTable) -> Json:
     """Return a result as row objects (format=swagger)."""
     return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
 

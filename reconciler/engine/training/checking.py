@@ -8,7 +8,7 @@ from dataclasses import replace
 from reconciler.engine.training.comparing import read_rows
 from reconciler.errors import BlobForbidden, ReconcilerError, Unavailable
 from reconciler.model import Finding
-from reconciler.model.training import Comparison, Retraining, TrainingBlob
+from reconciler.model.training import Retraining, RowComparison, TrainingBlob
 from reconciler.ports import BatchJobs, TrainingStorage
 from reconciler.text.suggestions import ask, suggest
 
@@ -82,7 +82,7 @@ def _check_data(blob: TrainingBlob, storage: TrainingStorage) -> Iterator[Findin
         yield Finding(f"the data does not exist: {blob.uri}", place=blob.place, next_step=step)
 
 
-def _check_rows(comparison: Comparison, read_file: Callable[[str], bytes]) -> Iterator[Finding]:
+def _check_rows(comparison: RowComparison, read_file: Callable[[str], bytes]) -> Iterator[Finding]:
     """Yields a finding for rows that no model could be compared on."""
     file, place = comparison.rows, comparison.place
     try:

@@ -16,7 +16,7 @@ from typing import Final
 
 from reconciler.errors import ReconcilerError
 from reconciler.model import Finding, SourceLocation
-from reconciler.model.training import Comparison
+from reconciler.model.training import RowComparison
 from reconciler.model.values import dataclass
 from reconciler.plans.evaluations import parse_number
 from reconciler.plans.gates import ScoredRows
@@ -43,7 +43,7 @@ _CSV: Final = "Write CSV with a header and at least one row."
 _POSITIVE: Final = ("true", "1")
 
 
-def compare_rows(comparison: Comparison, rows: Rows, answers: bytes) -> ScoredRows | Finding:
+def compare_rows(comparison: RowComparison, rows: Rows, answers: bytes) -> ScoredRows | Finding:
     """Returns the labels and both answers of each row, or why they cannot be compared.
 
     `answers` is the file with the rows that the new model has scored.
@@ -74,7 +74,7 @@ def compare_rows(comparison: Comparison, rows: Rows, answers: bytes) -> ScoredRo
 
 
 def _pair(
-    comparison: Comparison,
+    comparison: RowComparison,
     text: bytes,
     golden: Sequence[dict[str, str]],
     scored: Sequence[dict[str, str]],

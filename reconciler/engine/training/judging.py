@@ -26,7 +26,7 @@ from reconciler.model.training import (
     TrainingBlob,
 )
 from reconciler.plans.evaluations import Evaluation, parse_evaluation, select_row
-from reconciler.plans.gates import Candidate, ScoredRows, Verdict, describe_verdict, judge
+from reconciler.plans.gates import Candidate, GateVerdict, ScoredRows, describe_verdict, judge
 from reconciler.plans.history import EVALUATION
 from reconciler.plans.proof import Answers
 from reconciler.plans.recorded_gates import recall_baseline
@@ -280,7 +280,7 @@ def _record(
         )
 
 
-def _describe(verdict: Verdict) -> Json:
+def _describe(verdict: GateVerdict) -> Json:
     """Returns a verdict with the row that its rule names: the metrics are those of one row only."""
     row = verdict.rule.row
     named = {"row": row if isinstance(row, int) else {**row}} if row is not None else {}

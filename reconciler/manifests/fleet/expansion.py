@@ -111,7 +111,7 @@ def _make_members(
     for item in items.all:
         try:
             expanded = member_template.expand(item)
-        except TooLarge:
+        except FleetsTooLarge:
             place = source.places[_TEMPLATE]
             yield replace(_TOO_LARGE, place=place)
             return
@@ -173,7 +173,7 @@ _TOO_LARGE: Final = Finding(
 )
 
 
-class TooLarge(Exception):
+class FleetsTooLarge(Exception):
     """The members of all fleets together would take more memory than they may."""
 
 
@@ -216,7 +216,7 @@ class MemberTemplate:
         return str(self.header["kind"])
 
     def expand(self, item: Item) -> ExpandedMember:
-        """Returns the document of a member; raises TooLarge before it takes too much memory."""
+        """Returns the document of a member; raises FleetsTooLarge before memory runs out."""
         problems: Problems = []
         called = self._fill(self.name, item.values, problems)
         name = called if isinstance(called, str) and not problems else ""
@@ -241,7 +241,7 @@ class MemberTemplate:
         budget = self.context.folder.budget
         budget.member_bytes_left -= size
         if budget.member_bytes_left < 0:
-            raise TooLarge
+            raise FleetsTooLarge
         return template.make(values, problems)
 
     def _choose_part(self, values: Values, problems: Problems) -> Part:

@@ -27,7 +27,7 @@ _GROUP_REMOVALS_FROM: Final = 21
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class StepGroup:
     """One step, or several that are shown as one; `step` represents them.
 
     Members of a fleet may differ in values. All other grouped steps make exactly the same change.
@@ -59,7 +59,7 @@ class Group:
         return list_names([step.resource.address.name for step in self.steps], most)
 
 
-def group_steps(ordered: Sequence[Step], refused: Collection[str] = ()) -> list[Group]:
+def group_steps(ordered: Sequence[Step], refused: Collection[str] = ()) -> list[StepGroup]:
     """Groups similar steps at the position of the first of them; the rest are groups of one.
 
     `refused` are the addresses that a guard refuses: their steps always stay separate.
@@ -68,10 +68,10 @@ def group_steps(ordered: Sequence[Step], refused: Collection[str] = ()) -> list[
     return [_make_group(steps) for steps in gathered]
 
 
-def _make_group(steps: Sequence[Step]) -> Group:
+def _make_group(steps: Sequence[Step]) -> StepGroup:
     fleet = steps[0].fleet
     typical = choose_typical(steps) if fleet is not None and len(steps) > 1 else steps[0]
-    return Group(tuple(steps), typical, fleet)
+    return StepGroup(tuple(steps), typical, fleet)
 
 
 def _count_least(step: Step) -> int:
@@ -79,7 +79,7 @@ def _count_least(step: Step) -> int:
     return _GROUP_REMOVALS_FROM if lone else _GROUP_FROM
 
 
-def group_plan(plan: Plan) -> list[Group]:
+def group_plan(plan: Plan) -> list[StepGroup]:
     """Returns the steps of a plan in reading order, similar steps as one group."""
     return group_steps(in_order(plan.steps), {one.subject for one in plan.refused})
 

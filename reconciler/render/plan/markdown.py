@@ -13,7 +13,7 @@ from typing import Final
 from reconciler.model import Action, Finding, Plan
 from reconciler.plans.guards import is_final
 from reconciler.render.findings import gather_findings
-from reconciler.render.plan.groups import Group, group_steps
+from reconciler.render.plan.groups import StepGroup, group_steps
 from reconciler.render.plan.rollout import describe_rollouts
 from reconciler.render.plan.rows import list_refused
 from reconciler.render.plan.text import (
@@ -82,7 +82,7 @@ def _title(plan: Plan) -> str:
     return count_actions(plan)
 
 
-def _must_see(plan: Plan, groups: Sequence[Group]) -> Iterator[str]:
+def _must_see(plan: Plan, groups: Sequence[StepGroup]) -> Iterator[str]:
     for finding, names in gather_findings(plan.findings):
         yield f"\n{_finding(finding, names)}"
     if plan.inputs.allowed:
@@ -102,7 +102,7 @@ def _must_see(plan: Plan, groups: Sequence[Group]) -> Iterator[str]:
             yield f"\n> ⚠ {_who(group, _MOST_NAMED)}: {code(line)}"
 
 
-def _who(group: Group, most: int) -> str:
+def _who(group: StepGroup, most: int) -> str:
     """The address; for several resources also their names."""
     return code(group.title) + ("" if group.alone else f" {code(group.list_names(most), _ALL)}")
 
@@ -115,7 +115,7 @@ def _finding(finding: Finding, names: str) -> str:
     return f"> **{word}**: {subject}{code(finding.message)}{step}"
 
 
-def _row(group: Group) -> str:
+def _row(group: StepGroup) -> str:
     what = sum_up(group)
     said = f"{_SAID[group.step.action]} {code(what) if what else ''}"
     return f"| `{group.step.action.symbol}` | {_who(group, _NAMED)} | {said} |"
@@ -133,7 +133,7 @@ def keep_within(lines: Iterable[str], most: int) -> list[str]:
     return [*kept, f"\n… and {left} more"] if left else kept
 
 
-def _collapse(groups: Sequence[Group], most: int, *, full: bool) -> list[str]:
+def _collapse(groups: Sequence[StepGroup], most: int, *, full: bool) -> list[str]:
     shown, size = [], 400
     for number, group in enumerate(groups):
         text = render_group(group, _PLAIN, full=full)

@@ -13,7 +13,7 @@ from reconciler.model import Action, Cause, Finding, Plan, Step
 from reconciler.model.values import dataclass
 from reconciler.plans.guards import is_final
 from reconciler.render.plan.facts import describe_facts, describe_kept
-from reconciler.render.plan.groups import Group, group_plan, is_destructive
+from reconciler.render.plan.groups import StepGroup, group_plan, is_destructive
 from reconciler.render.plan.patch import show_operations
 from reconciler.render.plan.rows import (
     FULL,
@@ -50,7 +50,7 @@ class PageEntry:
     """
 
     number: int
-    group: Group
+    group: StepGroup
     own: Sequence[str]
     word: str
     tags: tuple[str, ...]
@@ -97,7 +97,7 @@ def _choose_bounds(entries: int, *, full: bool) -> Bounds:
 
 
 def _make_entry(
-    number: int, group: Group, tags: tuple[str, ...], bounds: Bounds, *, few: bool
+    number: int, group: StepGroup, tags: tuple[str, ...], bounds: Bounds, *, few: bool
 ) -> PageEntry:
     step = group.step
     rows, more = make_rows(step, bounds, group.steps if group.fleet else ())
@@ -119,9 +119,9 @@ def _make_entry(
     )
 
 
-def _describe_own(group: Group) -> Sequence[str]:
+def _describe_own(group: StepGroup) -> Sequence[str]:
     """What each member changes, if that is not the same for all members."""
-    own = [sum_up(Group((step,), step)) for step in group.steps]
+    own = [sum_up(StepGroup((step,), step)) for step in group.steps]
     return own if len(set(own)) > 1 else [""] * len(own)
 
 

@@ -18,7 +18,7 @@ from reconciler.render.findings import render_findings
 from reconciler.render.plan.changes import render_changes, render_difference
 from reconciler.render.plan.differences import OWN
 from reconciler.render.plan.facts import describe_facts
-from reconciler.render.plan.groups import Group, group_plan, is_destructive
+from reconciler.render.plan.groups import StepGroup, group_plan, is_destructive
 from reconciler.render.plan.rollout import describe_rollouts
 from reconciler.render.words.colour import Paint
 from reconciler.render.words.escape import cut, escape, show_path
@@ -102,7 +102,7 @@ def describe_comparison(plan: Plan) -> str:
     )
 
 
-def _render_destructive(groups: Sequence[Group], paint: Paint) -> str:
+def _render_destructive(groups: Sequence[StepGroup], paint: Paint) -> str:
     """Repeats the destructive and irreversible steps after the details."""
     lines = [
         f"  {paint.symbol(group.step.action.symbol)} {group.title} {said}"
@@ -111,7 +111,7 @@ def _render_destructive(groups: Sequence[Group], paint: Paint) -> str:
     return "\n".join(["Review these:", *lines]) if lines else ""
 
 
-def list_destructive(groups: Sequence[Group], most: int) -> list[tuple[Group, str]]:
+def list_destructive(groups: Sequence[StepGroup], most: int) -> list[tuple[StepGroup, str]]:
     """Returns what destroys resources, then what is irreversible, each with a sentence.
 
     For several resources the sentence lists their names, as at most `most` names and ranges.
@@ -133,16 +133,16 @@ def list_destructive(groups: Sequence[Group], most: int) -> list[tuple[Group, st
     ]
 
 
-def list_lines(groups: Iterable[Group]) -> Iterator[Group]:
+def list_lines(groups: Iterable[StepGroup]) -> Iterator[StepGroup]:
     """Yields what has a line in the summary: every resource, or the members of a fleet together."""
     for group in groups:
         if group.fleet is not None or group.step.action is Action.DELETE:
             yield group
         else:
-            yield from (Group((step,), step) for step in group.steps)
+            yield from (StepGroup((step,), step) for step in group.steps)
 
 
-def _render_table(groups: Sequence[Group], paint: Paint) -> str:
+def _render_table(groups: Sequence[StepGroup], paint: Paint) -> str:
     width = max(len(group.title) for group in groups)
     rows = (
         f"  {paint.symbol(group.step.action.symbol)}{' ' * (3 - len(group.step.action.symbol))} "
@@ -152,7 +152,7 @@ def _render_table(groups: Sequence[Group], paint: Paint) -> str:
     return "\n".join(rows)
 
 
-def sum_up(group: Group) -> str:
+def sum_up(group: StepGroup) -> str:
     """Returns the changes in a few words."""
     words = {_sum_up(step) for step in group.steps}
     return words.pop() if len(words) == 1 else _sum_up(group.step, named=False)
@@ -171,7 +171,7 @@ def _sum_up(step: Step, *, named: bool = True) -> str:
     return ", ".join(models)
 
 
-def render_group(group: Group, paint: Paint, *, full: bool = False) -> str:
+def render_group(group: StepGroup, paint: Paint, *, full: bool = False) -> str:
     """Returns the block of one step, or of several that are shown as one."""
     if group.alone:
         return _render_step(group, paint, full=full)
@@ -187,7 +187,7 @@ def render_group(group: Group, paint: Paint, *, full: bool = False) -> str:
     return "\n".join(lines)
 
 
-def _render_step(group: Group, paint: Paint, *, full: bool) -> str:
+def _render_step(group: StepGroup, paint: Paint, *, full: bool) -> str:
     step, address = group.step, group.step.resource.address
     fleet = f", a member of {escape(str(group.fleet))}" if group.fleet else ""
     item = (
@@ -204,7 +204,7 @@ def _render_step(group: Group, paint: Paint, *, full: bool) -> str:
     return "\n".join(lines)
 
 
-def _render_members(group: Group, paint: Paint, *, full: bool) -> str:
+def _render_members(group: StepGroup, paint: Paint, *, full: bool) -> str:
     """The first member with notes on the differences; destructive steps list more names."""
     step, address = group.step, group.step.resource.address
     most = _MOST_NAMED if is_destructive(step) else _NAMED
@@ -221,7 +221,7 @@ def _render_members(group: Group, paint: Paint, *, full: bool) -> str:
     return "\n".join(lines)
 
 
-def _list_facts(group: Group, paint: Paint) -> Iterator[str]:
+def _list_facts(group: StepGroup, paint: Paint) -> Iterator[str]:
     for fact in describe_facts(group.steps):
         yield paint("faint", f"  #   {fact}")
 
