@@ -55,10 +55,12 @@ def split_address(address: str) -> Where:
     loopback = is_loopback(address)
     segments = parts.path.lstrip("/").split("/")
     account = segments.pop(0) if loopback else host.partition(".")[0]
-    if parts.scheme not in {"http", "https"} or not account or not segments or "" in segments:
-        raise ValueError("that of a blob")
     if parts.scheme == "http" and not loopback:
         raise ValueError("https")
+    if "//" in parts.path.strip("/"):
+        raise ValueError('that of a blob, because its path contains "//"')
+    if parts.scheme not in {"http", "https"} or not account or not segments or "" in segments:
+        raise ValueError("that of a blob")
     base = f"{parts.scheme}://{parts.netloc}" + (f"/{account}" if loopback else "")
     name = unquote("/".join(segments[1:]))
     shown = f"{host}:{parts.port}" if parts.port else host

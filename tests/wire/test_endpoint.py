@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -52,6 +53,7 @@ from reconciler.plans.step import Comparison, make_removal, make_step
 from reconciler.plans.undo import Irreversible, make_undo
 from reconciler.render.findings import render_findings
 from reconciler.render.words.colour import Paint
+from reconciler.transport import split_address
 from tests.access import access
 from tests.golden import check
 from tests.ledgers import make_intent
@@ -614,6 +616,21 @@ def test_slashes_of_a_location_are_sent_as_one() -> None:
     step = step.copy_with(after={"Resources": {MODEL: {"Location": doubled}}})
     (*_, (_, _, sent)) = write(step)
     assert sent == sent_model(NEW)
+
+
+@pytest.mark.parametrize(
+    ("uri", "wrong"),
+    [
+        (NEW.replace("/m/", "/m//"), 'that of a blob, because its path contains "//"'),
+        (f"http{NEW.removeprefix('https')}", "https"),
+        (f"http{NEW.removeprefix('https')}".replace("/m/", "/m//"), "https"),
+        ("https://acct.net", "that of a blob"),
+    ],
+)
+def test_an_address_that_cannot_be_sent_says_what_is_wrong_with_it(uri: str, wrong: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(wrong)) as raised:
+        split_address(uri)
+    assert str(raised.value) == wrong
 
 
 @pytest.mark.parametrize("uri", [NEW.replace("https", "http"), "https://acct.net", "ftp://a/b/c"])
