@@ -26,9 +26,9 @@ from urllib3.exceptions import HTTPError
 
 from reconciler.transport.connections import (
     TransportError,
-    say_broken_off,
-    say_late,
-    say_unreached,
+    make_broken_off_error,
+    make_late_error,
+    make_unreached_error,
 )
 from reconciler.transport.origins import is_address, origin_of
 from reconciler.transport.remote import Watched
@@ -165,8 +165,12 @@ def explain_azure(error: Exception) -> TransportError:
         return known
     name = type(error).__name__
     if isinstance(error, ServiceResponseTimeoutError):
-        return say_late(name, read_timeouts(os.environ).read_s)
-    return say_unreached(name) if isinstance(error, ServiceRequestError) else say_broken_off(name)
+        return make_late_error(name, read_timeouts(os.environ).read_s)
+    return (
+        make_unreached_error(name)
+        if isinstance(error, ServiceRequestError)
+        else make_broken_off_error(name)
+    )
 
 
 def _name_host(failed: TransportError, url: str) -> TransportError:

@@ -114,22 +114,22 @@ class Connections(Protocol):
         """
 
 
-def say_unreached(name: str) -> TransportError:
+def make_unreached_error(name: str) -> TransportError:
     """The error of a call that found no connection."""
     return TransportError(name, "cannot be reached", sent=False)
 
 
-def say_late(name: str, read_s: float) -> TransportError:
+def make_late_error(name: str, read_s: float) -> TransportError:
     """The error of a call without an answer for `read_s` seconds."""
     return TransportError(name, f"no answer within {read_s:g} s", sent=True)
 
 
-def say_broken_off(name: str) -> TransportError:
+def make_broken_off_error(name: str) -> TransportError:
     """The error of a call whose answer is incomplete."""
     return TransportError(name, "the answer broke off", sent=True)
 
 
-def say_other_protocol(name: str) -> TransportError:
+def make_other_protocol_error(name: str) -> TransportError:
     """The error of a call over plain HTTP that was answered with a TLS record."""
     return TransportError(
         name,

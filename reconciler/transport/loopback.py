@@ -22,10 +22,10 @@ from reconciler.transport.connections import (
     Headers,
     TimedResponse,
     allow,
-    say_broken_off,
-    say_late,
-    say_other_protocol,
-    say_unreached,
+    make_broken_off_error,
+    make_late_error,
+    make_other_protocol_error,
+    make_unreached_error,
     split_body,
 )
 
@@ -63,14 +63,14 @@ class LoopbackConnections:
             answer = connection.getresponse()
         except TimeoutError as error:
             connection.close()
-            raise say_late("ReadTimeoutError", self._read_s) from error
+            raise make_late_error("ReadTimeoutError", self._read_s) from error
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             if isinstance(error, http.client.BadStatusLine) and error.args[0].startswith(
                 _TLS_RECORD
             ):
-                raise say_other_protocol("BadStatusLine") from error
-            raise say_broken_off("ProtocolError") from error
+                raise make_other_protocol_error("BadStatusLine") from error
+            raise make_broken_off_error("ProtocolError") from error
         except BaseException:
             connection.close()
             raise
@@ -107,7 +107,7 @@ class LoopbackConnections:
             connection.close()
             late = isinstance(error, TimeoutError)
             name = "ConnectTimeoutError" if late else "NewConnectionError"
-            raise say_unreached(name) from error
+            raise make_unreached_error(name) from error
         connection.sock.settimeout(self._read_s)
         return connection
 
@@ -146,7 +146,7 @@ class _LoopbackAnswer:
         self._read_s = read_s
         lengths = set(self.headers.get("Content-Length", "").replace(" ", "").split(","))
         if len(lengths) > 1:
-            raise say_broken_off("InvalidHeader")
+            raise make_broken_off_error("InvalidHeader")
         self._read_part: Callable[[int], bytes] = self._read_plain
         if "Content-Encoding" in self.headers:
             from reconciler.transport.remote import read_decoded  # noqa: PLC0415 - it is slow
@@ -164,11 +164,11 @@ class _LoopbackAnswer:
         try:
             part = self._answer.read(size)
         except TimeoutError as error:
-            raise say_late("ReadTimeoutError", self._read_s) from error
+            raise make_late_error("ReadTimeoutError", self._read_s) from error
         except (OSError, http.client.HTTPException) as error:
-            raise say_broken_off("ProtocolError") from error
+            raise make_broken_off_error("ProtocolError") from error
         if not part and self._answer.length:
-            raise say_broken_off("ProtocolError")
+            raise make_broken_off_error("ProtocolError")
         return part
 
     def _give_back(self) -> None:

@@ -22,8 +22,8 @@ from reconciler.transport.connections import (
     TimedResponse,
     TransportError,
     allow,
-    say_broken_off,
-    say_late,
+    make_broken_off_error,
+    make_late_error,
     split_body,
 )
 from reconciler.transport.routes import (
@@ -129,7 +129,11 @@ def read_decoded(
 def _explain(error: Exception, read_s: float) -> TransportError:
     """The error of a call that a connection may have sent."""
     name = type(error).__name__
-    return say_late(name, read_s) if isinstance(error, ReadTimeoutError) else say_broken_off(name)
+    return (
+        make_late_error(name, read_s)
+        if isinstance(error, ReadTimeoutError)
+        else make_broken_off_error(name)
+    )
 
 
 class Watched:

@@ -22,7 +22,7 @@ from requests.utils import get_environ_proxies, select_proxy
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from reconciler.model.values import dataclass
-from reconciler.transport.connections import TransportError, say_unreached
+from reconciler.transport.connections import TransportError, make_unreached_error
 from reconciler.transport.origins import is_loopback
 
 # requests reads the first two. OpenSSL and most other tools read the third.
@@ -106,7 +106,7 @@ def explain_unconnected(failed: Unconnected, route: Route, *, known: bool) -> Tr
         return _explain_proxy(failed.cause, route)
     if failed.begun:
         return _explain_handshake(failed.cause, route, known=known)
-    return say_unreached(type(failed.cause).__name__)
+    return make_unreached_error(type(failed.cause).__name__)
 
 
 def explain_unusable(error: Exception, route: Route) -> TransportError:
@@ -128,7 +128,7 @@ def explain_unusable(error: Exception, route: Route) -> TransportError:
             f"the proxy of {route.proxy_variable} has an invalid address",
             f"Write {route.proxy_variable} as http://HOST:PORT.",
         )
-    return say_unreached(type(error).__name__)
+    return make_unreached_error(type(error).__name__)
 
 
 def find_causes(error: BaseException) -> Iterator[BaseException]:
