@@ -71,7 +71,7 @@ SABOTAGES = (
         "tests/contract/test_ledger_file.py",
     ),
     Sabotage(
-        "whoever has lost the lock still writes",
+        "a process that has lost the lock still writes",
         "reconciler/ledgers/chain.py",
         "if 0 < fence < highest:",
         "if False:",
@@ -113,7 +113,7 @@ SABOTAGES = (
         "tests/unit/test_apply.py",
     ),
     Sabotage(
-        "whoever has lost the lock during a wait still sends",
+        "a process that loses the lock during a wait still sends",
         "reconciler/transport/rate_limit.py",
         "lease = None if method in _READS else self._lease",
         "lease = None",

@@ -129,8 +129,8 @@ class Stage:
                 self.case.classic.change(name, stated)
             elif stated == "deleted":
                 self._world.write("DELETE", name, None)
-            elif stated in ("made anew", "deleted and made anew"):
-                if stated != "made anew":
+            elif stated in ("created", "deleted and created"):
+                if stated != "created":
                     self._world.write("DELETE", name, None)
                 self._deploy(name, self.case.live.get(name, {}))
             else:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.tree import find_tracked
+
 ROOT = Path(__file__).parents[2]
 # Each with the words that say it plainly.
 PHRASES = {
@@ -44,9 +46,7 @@ def find_texts(file: Path) -> Iterator[tuple[int, str]]:
 def find_files() -> Iterator[Path]:
     for pattern in ("reconciler/**/*", "schemas/**/*"):
         yield from sorted(ROOT.glob(pattern))
-    yield ROOT / "README.md"
-    yield ROOT / "manifests" / "README.md"
-    yield ROOT / "schemas" / "README.md"
+    yield from sorted(one for one in find_tracked("*.md") if one.name == "README.md")
 
 
 def test_no_phrase_is_hard_to_read() -> None:
