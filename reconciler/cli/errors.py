@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # start-up: it imports the sinks of an apply
 _NEVER_SUGGESTED: Final = ("--allow", "--auto-approve", "--destroy", "--force", "--prune")
 
 
+# The flags that stand before the command, and have a value.
+_GLOBAL: Final = ("--chdir", "--project")
 _RANGES: Final = re.compile(r"is not a valid (integer|float)(?: range)?")
 
 
@@ -106,10 +108,20 @@ def _explain_flag(error: click.NoSuchOption, arguments: Sequence[str]) -> Findin
     flag = find_typed(error.option_name, arguments)
     command = error.ctx.command_path if error.ctx else "reconciler"
     known = set(list_flags(error.ctx))
-    answer = answer_flag(flag, known, command, _find_reader(error.ctx))
+    answer = _place_global(flag, error.ctx)
+    answer = answer or answer_flag(flag, known, command, _find_reader(error.ctx))
     near = "" if answer else suggest_word(flag, sorted(known), never=_NEVER_SUGGESTED)
     step = f"Did you mean '{near}'?" if near else answer
     return Finding(f"{command} has no flag '{flag}'", next_step=step or _point_to_help(error))
+
+
+def _place_global(flag: str, ctx: click.Context | None) -> str:
+    """Where a flag of every command belongs, if it was given after the command; else ""."""
+    flag = f"--{flag.lstrip('-')}"
+    if ctx is None or ctx.parent is None or flag not in _GLOBAL:
+        return ""
+    words = ctx.command_path.partition(" ")[2]
+    return f"Give it before the command: 'reconciler {flag} … {words}'."
 
 
 def _find_reader(ctx: click.Context | None) -> str:

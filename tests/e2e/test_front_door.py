@@ -14,6 +14,7 @@ import pytest
 
 from reconciler.cli import main, reconciler
 from reconciler.cli.command import Command
+from reconciler.cli.errors import _GLOBAL
 from reconciler.cli.hints import _DRY_RUNS, _FLAGS, _VERBS, answer_verb
 from reconciler.kinds import find_kinds
 from reconciler.model import LastApplied
@@ -136,6 +137,18 @@ def test_a_verb_of_another_tool_is_answered(
     assert answer in err
 
 
+def test_every_flag_before_the_command_with_a_value_is_answered_after_it() -> None:
+    valued = (one.opts for one in reconciler.params if not getattr(one, "is_flag", True))
+    assert {flag for flags in valued for flag in flags} == set(_GLOBAL)
+
+
+def test_a_flag_of_every_command_has_its_place_before_a_nested_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    err = say("ledger", "verify", "--chdir", "..", capsys=capsys)[2]
+    assert "'reconciler --chdir … ledger verify'" in err
+
+
 @pytest.mark.parametrize("verb", ["list", "show", "log"])
 def test_the_lines_of_the_ledger_are_shown_by_history(
     verb: str, capsys: pytest.CaptureFixture[str]
@@ -157,6 +170,9 @@ FLAGS = {
     ("apply", "--dry-run=client"): "'reconciler plan': it is the dry run",
     ("apply", "--dryrun"): "'reconciler plan': it is the dry run",
     ("apply", "--what-if"): "'reconciler plan': it is the dry run",
+    ("plan", "--chdir", ".."): "Give it before the command: 'reconciler --chdir … plan'.",
+    ("plan", "-chdir=.."): "'reconciler --chdir … plan'",
+    ("list", "--project=prod.yaml"): "'reconciler --project … list'",
     ("plan", "--check"): "'reconciler plan': it is the dry run",
     ("rollback", "--preview"): "'--out FILE': it only saves the plan",
     ("rollback", "--dry-run"): "'reconciler show FILE' prints it",
