@@ -64,6 +64,8 @@ def _read_rows(reply: Reply) -> list[dict[str, str]]:
     if not all(isinstance(row, list) and len(row) == len(names) for row in rows):
         raise _unusable("the service answers rows that do not fit their columns", reply)
     titles = [clean(str(name)) for name in names]
+    if len({*titles}) < len(titles):
+        raise _unusable("the service answers two columns with the same name", reply)
     return [dict(zip(titles, map(_write, row), strict=True)) for row in rows]
 
 

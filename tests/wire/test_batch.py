@@ -206,3 +206,13 @@ def test_the_key_goes_to_no_other_place_than_the_header() -> None:
         jobs.submit({}, {"o": BlobReference(BLOB, "sig=x")}, {})
     assert "secretkey" not in seen[0].target
     assert b"secretkey" not in seen[0].body
+
+
+@pytest.mark.parametrize("names", [["Scored Labels"] * 2, ["Scored Labels", "Scored  Labels"]])
+def test_an_answer_with_one_column_twice_proves_nothing(names: list[str]) -> None:
+    value = {"ColumnNames": names, "Values": [["1", "2"]]}
+    reply = Answer(200, {"Results": {"out": {"type": "table", "value": value}}})
+    with run_scripted(answers(reply)) as server:
+        scorer = open_address(access(server.url), f"{server.url}/w", "thekey").scorer
+        with pytest.raises(Unavailable, match="two columns with the same name"):
+            scorer.score(["age"], [["39"]])
