@@ -62,6 +62,25 @@ def list_edits(
         yield Acceptance(manifest, tuple(edits))
 
 
+def check_promotions(retrainings: Iterable[Retraining]) -> None:
+    """Raises ReconcilerError for a trained model to which two retrainings of one command promote.
+
+    Each of them would replace the model of the other.
+    """
+    first: dict[tuple[Address, str], Retraining] = {}
+    for one in retrainings:
+        for promotion in one.promote:
+            key = promotion.resource, promotion.trained_model
+            other = first.setdefault(key, one)
+            if other is not one:
+                raise ReconcilerError(
+                    f"{other.address} and {one.address} promote to the same trained model"
+                    f' "{promotion.trained_model}"',
+                    subject=str(promotion.resource),
+                    next_step="Correct spec.promote, or retrain one of them at a time.",
+                )
+
+
 def _annotate(manifest: Manifest, said: Mapping[str, str | Absent]) -> Iterator[Edit]:
     """Yields the edits of the annotations; the first ones are one edit, which gets own lines."""
     at = format_pointer(_ANNOTATIONS)

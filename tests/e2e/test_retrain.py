@@ -902,6 +902,20 @@ def test_a_fleet_trains_one_model_for_each_member(training: Training) -> None:
     assert training.run("plan", *lift, "--detailed-exitcode").code == 2
 
 
+def test_two_members_that_promote_to_one_model_start_no_job(training: Training) -> None:
+    write_fleet(training, 2)
+    fleet = training.folder / "manifests/retraining.yaml"
+    text = fleet.read_text()
+    one = text.replace(f"WebService/{training.name}-f${{code}}", f"WebService/{training.name}-f1")
+    assert one != text
+    fleet.write_text(one)
+    done = training.run("retrain", "--fleet", "bikes")
+    assert done.code == 1
+    assert "promote to the same trained model" in done.err
+    assert f"WebService/{training.name}-f1" in done.err
+    assert training.count_calls("POST", "/jobs") == 0
+
+
 def interrupt(training: Training, jobs: int, *arguments: str) -> tuple[int, str]:
     """The exit code and stderr of a command that is interrupted when its jobs have started."""
     command = [sys.executable, "-m", "reconciler", *arguments]

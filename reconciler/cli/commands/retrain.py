@@ -79,6 +79,7 @@ def retrain(
     """
     import sys
 
+    from reconciler.cli.promotion import check_promotions
     from reconciler.cli.training import Trainer, select_retrainings
     from reconciler.cli.wiring import assemble
     from reconciler.render.findings import render_findings
@@ -96,6 +97,7 @@ def retrain(
     if not due:
         _print_none(form)
         return
+    check_promotions(due)
     if commit or branch:
         trainer.check_commit(due, branch)
     found, failed = _train(invocation, trainer, due, fleet=fleet or "", again=again)
