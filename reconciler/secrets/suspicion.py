@@ -25,6 +25,9 @@ SECRET_NAMES: Final = (
 RANDOM: Final = rb"(?=[^&;#\s\"'<>,}]*[0-9+/=])[^&;#\s\"'<>,}]{8,}"
 # What a secret is as the whole value of a property.
 _VALUE: Final = re.compile(r"[^\s<>{}()]{8,}")
+# A table has a primary key too: its value is the name of a column, and no digit is in it.
+_KEY_OF_TABLE: Final = re.compile(r"[\w .-]*(?:primary|secondary)[ _.-]?key", re.IGNORECASE)
+_WORDS: Final = re.compile(r"[A-Za-z_.-]{1,40}")
 # What is between the name and the value of a text property in JSON without blanks, after the last
 # letters of a name of a secret. A blank or a control character may follow them.
 _TEXT_PROPERTY: Final = re.compile(
@@ -95,7 +98,9 @@ def is_secret_name(name: str) -> bool:
 def is_secret(name: str, value: object) -> bool:
     """Whether a property has the name of a secret, and a value that may be one."""
     # Most values are short words, and the search of a name takes longer.
-    return isinstance(value, str) and _VALUE.fullmatch(value) is not None and is_secret_name(name)
+    if not isinstance(value, str) or _VALUE.fullmatch(value) is None or not is_secret_name(name):
+        return False
+    return _WORDS.fullmatch(value) is None or _KEY_OF_TABLE.fullmatch(name.strip()) is None
 
 
 def find_secret_names(text: bytes) -> set[str]:

@@ -273,6 +273,8 @@ NAMES = [
     "client_secret",
     "dbPassword",
     "apiKey",
+    "primaryKey",
+    "secondary_key",
 ]
 
 
