@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from reconciler.engine.training import comparing
-from reconciler.engine.training.comparing import read_file, read_rows
+from reconciler.engine.training.comparing import Rows, compare_rows, read_file, read_rows
 from reconciler.errors import ReconcilerError
+from reconciler.model import Finding, SourceLocation
+from reconciler.model.training import RowComparison, TrainingBlob
 
 
 def test_a_table_is_read_with_commas_or_tabs() -> None:
@@ -37,6 +39,16 @@ def test_a_table_is_read_with_commas_or_tabs() -> None:
 def test_what_is_not_a_table_says_why(data: bytes, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_rows(data)
+
+
+def test_scored_rows_that_are_not_a_table_are_reported_at_their_output() -> None:
+    place = SourceLocation("manifests/r.yaml", 9, 3)
+    output = TrainingBlob("scored", "https://a/b.csv", place=place)
+    comparison = RowComparison("golden.csv", "label", "", output)
+    found = compare_rows(comparison, Rows(b"a,label\n1,2\n", None), b"")
+    assert isinstance(found, Finding)
+    assert (found.message, found.place) == ("the scored rows are empty", place)
+    assert "spec.compare.scoredOutput" in found.next_step
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:

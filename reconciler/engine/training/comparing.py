@@ -56,8 +56,9 @@ def compare_rows(comparison: RowComparison, rows: Rows, answers: bytes) -> Score
     try:
         scored = read_rows(answers)
     except ValueError as error:
-        step = "Look at the output of the training service that spec.compare.scored names."
-        return _refuse(name, f"the scored rows {error}", step)
+        step = "Look at the output of the training service that spec.compare.scoredOutput names."
+        place = comparison.scored.place
+        return Finding(f"the scored rows {error}", place=place, next_step=step)
     columns = [*golden[0]]
     if comparison.label not in columns:
         near = ", ".join(columns[:20])
