@@ -116,6 +116,7 @@ class Trainer:
             sleep=self._rest,
             name_run=lambda: name_run(datetime.now(UTC), secrets.token_hex(2)),
             hide=lambda text: mask(self.access.redaction.redact(text)),
+            check_interrupted=self._check_interrupted,
             first_wait_s=_FIRST_LOCAL_WAIT_S if is_local else _FIRST_WAIT_S,
         )
 
@@ -123,9 +124,12 @@ class Trainer:
         """Sleep between two looks at a job; an interruption ends it, and the job goes on."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
-            if self._invocation.interruption.interrupted:
-                raise ReconcilerError("was interrupted, and the job goes on")
+            self._check_interrupted()
             time.sleep(min(left, _LONGEST_REST_S))
+
+    def _check_interrupted(self) -> None:
+        if self._invocation.interruption.interrupted:
+            raise ReconcilerError("was interrupted")
 
     @contextmanager
     def _lock(self) -> Iterator[Lease]:
@@ -137,8 +141,14 @@ class Trainer:
 
     def has_open_run(self, retraining: Retraining) -> bool:
         """Whether the next command would go on with a run."""
-        fact = self.ports.ledger.load().facts.get((TOPIC, str(retraining.address)))
-        return fact is not None and RunRecord.parse(fact.data).state in OPEN
+        return bool(self.list_open_states([retraining]))
+
+    def list_open_states(self, retrainings: Sequence[Retraining]) -> Collection[str]:
+        """The states of the open runs of retrainings."""
+        facts = self.ports.ledger.load().facts
+        found = (facts.get((TOPIC, str(one.address))) for one in retrainings)
+        states = {RunRecord.parse(one.data).state for one in found if one is not None}
+        return states & OPEN
 
     def cancel(self, retraining: Retraining) -> RunRecord:
         """Cancel the open run of a retraining."""

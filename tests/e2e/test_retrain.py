@@ -916,17 +916,36 @@ def test_two_members_that_promote_to_one_model_start_no_job(training: Training) 
     assert training.count_calls("POST", "/jobs") == 0
 
 
-def interrupt(training: Training, jobs: int, *arguments: str) -> tuple[int, str]:
-    """The exit code and stderr of a command that is interrupted when its jobs have started."""
-    command = [sys.executable, "-m", "reconciler", *arguments]
-    process = subprocess.Popen(
-        command,
+@contextmanager
+def hold_lock(training: Training) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that holds the lock of the ledger until it is killed."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD],
+        cwd=training.folder,
+        env=clean_environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline()
+        yield holder
+        holder.kill()
+
+
+def begin(training: Training, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "reconciler", *arguments],
         cwd=training.folder,
         env=clean_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def interrupt(training: Training, jobs: int, *arguments: str) -> tuple[int, str]:
+    """The exit code and stderr of a command that is interrupted when its jobs have started."""
+    process = begin(training, *arguments)
     while training.count_calls("GET", "") < 1 or training.count_recorded("started") < jobs:
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
@@ -942,6 +961,22 @@ def test_an_interrupted_command_says_how_to_go_on(tmp_path: Path) -> None:
         assert "The job goes on. Follow it with: reconciler retrain census." in said
         assert "Cancel it with: reconciler retrain census --cancel" in said
         assert training.run("retrain", "census", "--cancel").code == 0
+
+
+def test_a_command_that_is_interrupted_before_its_job_starts_none(training: Training) -> None:
+    with hold_lock(training) as holder:
+        process = begin(training, "retrain", "census", "--lock-timeout", "10m")
+        assert process.stderr is not None
+        assert "lock" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        holder.kill()
+        _, said = process.communicate(timeout=600)
+    assert process.returncode == 130
+    assert "No job was started. Train the model with: reconciler retrain census\n" in said
+    assert "goes on" not in said
+    assert training.count_calls("POST", "/start") == 0
+    assert training.retrain()["outcome"] == "proposed"
+    assert training.count_calls("POST", "/start") == 1
 
 
 def test_a_fleet_that_is_interrupted_is_followed_and_cancelled_as_a_whole(tmp_path: Path) -> None:
@@ -973,17 +1008,8 @@ def test_a_fleet_that_is_killed_goes_on_with_the_jobs_that_it_started(tmp_path: 
 
 def test_the_lock_of_another_process_has_its_own_exit_code(training: Training) -> None:
     """Also a single run keeps the class of its error."""
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD],
-        cwd=training.folder,
-        env=clean_environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline()
+    with hold_lock(training):
         done = training.run("retrain", "census", "--detailed-exitcode", "--lock-timeout", "0s")
-        holder.kill()
     assert done.code == 5
     assert training.count_calls("POST", "/jobs") == 0
 

@@ -139,6 +139,7 @@ class World:
     runs: int = 0
     rows: bytes = b"age,income\n1,2\n"
     events: list[Any] = field(default_factory=list)
+    interrupted: bool = False
 
     def process(self) -> TrainingRun:
         return TrainingRun(self.ports(), self.retraining, self.jobs)
@@ -156,11 +157,19 @@ class World:
             sleep=self.clock.sleep,
             name_run=self._name_run,
             hide=lambda text: text.replace("PLANTED", "(hidden)"),
+            check_interrupted=self._check_interrupted,
         )
 
     def _name_run(self) -> str:
         self.runs += 1
         return f"run{self.runs}"
+
+    def _check_interrupted(self) -> None:
+        if self.interrupted:
+            raise ReconcilerError("was interrupted")
+
+    def interrupt(self) -> None:
+        self.interrupted = True
 
     @property
     def states(self) -> list[str]:
@@ -262,6 +271,33 @@ def test_a_refused_submit_is_made_again_with_the_corrected_manifest() -> None:
         "output3": f"{BASE}/run1-e.csv",
     }
     assert set(status.results) == {"output2", "output3"}
+
+
+@pytest.mark.parametrize(
+    ("when", "states", "jobs"),
+    [
+        ("check", [], 0),
+        ("exists", [SUBMITTING], 0),
+        ("submit", [SUBMITTING, SUBMITTED], 1),
+        ("poll", [SUBMITTING, SUBMITTED], 1),
+    ],
+)
+def test_an_interruption_before_the_start_starts_no_job(
+    when: str, states: list[str], jobs: int
+) -> None:
+    world = World()
+    if when == "check":
+        world.interrupt()
+    elif when == "exists":
+        world.storage.meanwhile = world.interrupt
+    else:
+        world.jobs.meanwhile[when] = world.interrupt
+    with pytest.raises(ReconcilerError, match="was interrupted"):
+        world.process().follow()
+    assert (world.states, len(world.jobs.states), world.jobs.started) == (states, jobs, [])
+    world.interrupted = False
+    record, _ = world.process().follow()
+    assert (record.run, world.jobs.started) == ("run1", ["job1"])
 
 
 def test_the_last_wait_ends_with_the_timeout() -> None:

@@ -12,7 +12,7 @@ from reconciler.cli.context import Invocation
 from reconciler.cli.options import PARALLELISM, detailed_retrain, format_options, read_duration
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from reconciler.cli.exit_codes import ExitWord
     from reconciler.cli.training import Trainer
@@ -172,13 +172,26 @@ def _train(
                     found[address] = result
     except KeyboardInterrupt:
         named = f"--fleet {fleet.removeprefix('Fleet/')}" if fleet else due[0].address.name
-        jobs, them = ("The jobs go", "them") if fleet else ("The job goes", "it")
-        invocation.print_error(
-            f"Interrupted. {jobs} on. Follow {them} with: reconciler retrain {named}. Cancel {them}"
-            f" with: reconciler retrain {named} --cancel"
-        )
+        invocation.print_error(_explain_interruption(trainer.list_open_states(due), named))
         raise
     return found, failed
+
+
+def _explain_interruption(states: Collection[str], named: str) -> str:
+    """What goes on after an interruption, from the states of the open runs, and how to follow."""
+    from reconciler.engine.training.run import ENDED, STARTED
+
+    jobs, them = ("jobs", "them") if named.startswith("--fleet") else ("job", "it")
+    command = f"reconciler retrain {named}"
+    if STARTED in states:
+        go = "go" if them == "them" else "goes"
+        return (
+            f"The {jobs} {go} on. Follow {them} with: {command}. Cancel {them} with: {command}"
+            " --cancel"
+        )
+    if ENDED in states:
+        return f"No job runs, and a model is not judged yet. Judge it with: {command}"
+    return f"No job was started. Train the model with: {command}"
 
 
 def _name(error: ReconcilerError, address: Address) -> ReconcilerError:

@@ -106,6 +106,7 @@ class TrainingPorts:
 
     `read_file` returns the bytes of a file with rows, by its name from the project's folder.
     `hide` removes secrets from a text of the service, which may be shown and recorded then.
+    `check_interrupted` raises ReconcilerError after a signal: then no job is submitted or started.
     """
 
     ledger: Ledger
@@ -119,6 +120,7 @@ class TrainingPorts:
     sleep: Callable[[float], None]
     name_run: Callable[[], str]
     hide: Callable[[str], str]
+    check_interrupted: Callable[[], None]
     first_wait_s: float = 1.0
 
 
@@ -139,6 +141,7 @@ class TrainingRun:
         found = None if again else self._find()
         if found is None or found.state not in OPEN - {SUBMITTING}:
             self._check()
+            self._ports.check_interrupted()
         record = self._claim(again=again)
         if record.state == SUBMITTING:
             record = self._submit(record)
@@ -271,6 +274,7 @@ class TrainingRun:
         for one in self._retraining.inputs:
             if one.file:
                 self._upload(one, inputs[one.port])
+        self._ports.check_interrupted()
         job = _repeat(lambda: self._jobs.submit(inputs, outputs, self._retraining.parameters))
         record = self.write(record, replace(bound, state=SUBMITTED, job=job))
         self._report(record, "Submitted")
@@ -284,6 +288,7 @@ class TrainingRun:
 
     def _start(self, record: RunRecord) -> tuple[RunRecord, JobStatus]:
         """Starts the recorded job."""
+        self._ports.check_interrupted()
         _repeat(lambda: self._jobs.start(record.job))
         record = self.write(record, replace(record, state=STARTED))
         return record, self.poll(record)
