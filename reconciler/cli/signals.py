@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Final, TextIO
 
+from reconciler.errors import ReconcilerError
 from reconciler.render.events.outcome import INTERRUPTED
 
 CLOSED: Final = "stdout was closed"
@@ -49,6 +50,11 @@ class Interruption:
         if self.interrupted:
             return INTERRUPTED
         return "" if self._is_output_open() else CLOSED
+
+    def check(self) -> None:
+        """Raise ReconcilerError after a signal."""
+        if self.interrupted:
+            raise ReconcilerError("was interrupted")
 
     def note_writing(self) -> None:
         """Note that from now on a step may be running."""

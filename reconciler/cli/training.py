@@ -35,6 +35,7 @@ from reconciler.engine.training.run import (
     TrainingPorts,
     TrainingRun,
     is_due_since,
+    list_open_states,
     list_secrets,
     name_run,
 )
@@ -116,7 +117,7 @@ class Trainer:
             sleep=self._rest,
             name_run=lambda: name_run(datetime.now(UTC), secrets.token_hex(2)),
             hide=lambda text: mask(self.access.redaction.redact(text)),
-            check_interrupted=self._check_interrupted,
+            check_interrupted=self._invocation.interruption.check,
             first_wait_s=_FIRST_LOCAL_WAIT_S if is_local else _FIRST_WAIT_S,
         )
 
@@ -124,12 +125,8 @@ class Trainer:
         """Sleep between two looks at a job; an interruption ends it, and the job goes on."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
-            self._check_interrupted()
+            self._invocation.interruption.check()
             time.sleep(min(left, _LONGEST_REST_S))
-
-    def _check_interrupted(self) -> None:
-        if self._invocation.interruption.interrupted:
-            raise ReconcilerError("was interrupted")
 
     @contextmanager
     def _lock(self) -> Iterator[Lease]:
@@ -139,16 +136,9 @@ class Trainer:
         ):
             yield lease
 
-    def has_open_run(self, retraining: Retraining) -> bool:
-        """Whether the next command would go on with a run."""
-        return bool(self.list_open_states([retraining]))
-
     def list_open_states(self, retrainings: Sequence[Retraining]) -> Collection[str]:
-        """The states of the open runs of retrainings."""
-        facts = self.ports.ledger.load().facts
-        found = (facts.get((TOPIC, str(one.address))) for one in retrainings)
-        states = {RunRecord.parse(one.data).state for one in found if one is not None}
-        return states & OPEN
+        """The states of the runs that the next command would go on with."""
+        return list_open_states(self.ports.ledger.load().facts, retrainings)
 
     def cancel(self, retraining: Retraining) -> RunRecord:
         """Cancel the open run of a retraining."""

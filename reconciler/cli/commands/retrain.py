@@ -132,7 +132,7 @@ def _cancel(
     cancelled = 0
     for one in retrainings:
         try:
-            if whole_fleet and not trainer.has_open_run(one):
+            if whole_fleet and not trainer.list_open_states([one]):
                 continue
             trainer.cancel(one)
         except ReconcilerError as error:

@@ -9,7 +9,7 @@ only a job with a line is started.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, field, fields, replace
 from datetime import datetime, timedelta
@@ -382,6 +382,14 @@ def is_due_since(schedule: str, begun: datetime, now: datetime) -> bool:
         return True
     due = next(CronSim(schedule, begun), None)
     return due is not None and due <= now
+
+
+def list_open_states(
+    facts: Mapping[tuple[str, str], Fact], retrainings: Iterable[Retraining]
+) -> Collection[str]:
+    """Returns the states of the runs that are open."""
+    found = (facts.get((TOPIC, str(one.address))) for one in retrainings)
+    return {RunRecord.parse(one.data).state for one in found if one is not None} & OPEN
 
 
 def list_secrets(retraining: Retraining) -> Iterator[SecretReference]:
