@@ -138,7 +138,7 @@ class Trainer:
 
     def list_open_states(self, retrainings: Sequence[Retraining]) -> Collection[str]:
         """The states of the runs that the next command would go on with."""
-        return list_open_states(self.ports.ledger.load().facts, retrainings)
+        return list_open_states(self.ports.ledger, retrainings)
 
     def cancel(self, retraining: Retraining) -> RunRecord:
         """Cancel the open run of a retraining."""

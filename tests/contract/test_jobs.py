@@ -202,9 +202,13 @@ def test_addresses_with_signatures_and_whole_connection_strings_work_too(batch: 
             "SasBlobToken": f"?{sign(batch.uri('signed.ilearner'), read=False)}",
         },
     }
-    assert batch.run(Outputs=outputs)["StatusCode"] == "Finished"
+    said = batch.run(Outputs=outputs)
+    assert said["StatusCode"] == "Finished"
     assert batch.read("whole.csv")
     assert batch.read("signed.ilearner")
+    # The service does not have the key of an account that it was given a signature for.
+    token = outputs["output2"]["SasBlobToken"]
+    assert said["Results"]["output2"]["SasBlobToken"] == token
 
 
 def test_a_signature_that_only_reads_does_not_write(batch: Batch) -> None:

@@ -11,17 +11,20 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import jsonschema
 import pytest
 import yaml
+from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 
 from reconciler.package_data import read_schema
 from tests.contract.classic import example
 from tests.contract.faulty import on
+from tests.contract.signatures import KEY
 from tests.contract.test_jobs import people
 from tests.e2e.test_ledger_commands import HOLD
 from tests.e2e.world import (
@@ -692,6 +695,25 @@ def test_the_key_of_a_service_is_kept_nowhere(tmp_path: Path, named: str, state:
         for text in (done.said, wrong.said, *(one.read_text(errors="replace") for one in kept)):
             assert key not in text
             assert key[:20] not in text
+
+
+def test_storage_is_opened_by_a_signature_that_is_kept_nowhere(training: Training) -> None:
+    """All that the service and the command know of the account is a signature of the container."""
+    upload_model(training.uri("x"), b"x", {})
+    allowed = ContainerSasPermissions(read=True, write=True, create=True)
+    ends = datetime.now(UTC) + timedelta(days=1)
+    signature = generate_container_sas(
+        ACCOUNT, training.name, account_key=KEY, permission=allowed, expiry=ends
+    )
+    training.write(more="  storage: {sas: {env: THE_SAS}}\n")
+    environment = {"THE_SAS": signature, "RECONCILER_LOG": "debug"}
+    done = spawn(training.folder, "retrain", "census", "--json", env=environment)
+    assert json.loads(done.out)["results"][0]["outcome"] == "proposed", done.said
+    secret = signature.partition("sig=")[2].partition("&")[0]
+    kept = [one.read_text(errors="replace") for one in training.folder.rglob("*") if one.is_file()]
+    for text in (done.said, *kept):
+        assert secret not in text
+        assert unquote(secret) not in text
 
 
 def test_a_retraining_without_inputs_is_submitted(training: Training) -> None:

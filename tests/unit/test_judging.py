@@ -78,6 +78,14 @@ def test_a_signature_that_has_ended_is_asked_for_again() -> None:
     assert set(storage.opened) == {f"{BASE}/run1.csv", f"{BASE}/run1.ilearner"}
 
 
+def test_a_result_without_a_good_signature_is_read_with_the_credential_of_the_manifest() -> None:
+    world = _make()
+    assert isinstance(world.storage, Signed)
+    world.storage.newest = "secret"
+    assert _judge(world).metrics == {"AUC": 0.9}
+    assert set(world.storage.opened) == {f"{BASE}/run1.csv", f"{BASE}/run1.ilearner"}
+
+
 def test_a_credential_that_never_opens_it_is_an_error() -> None:
     world = _make()
     storage = world.storage

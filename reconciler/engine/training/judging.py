@@ -59,7 +59,7 @@ def judge_run(
     a second job: call `TrainingRun.close` after the proposal.
     Raises ManifestInvalid with a finding for each thing of the evaluation that cannot be used.
     """
-    record, results = ended[0], _Results(retraining, run, *ended, ports.hide)
+    record, results = ended[0], _Results(ports, retraining, run, *ended)
     evaluation, model = (results.find(one) for one in (retraining.evaluation, retraining.model))
     read = results.use(retraining.evaluation, lambda one: ports.storage.read(one, _MOST_EVALUATION))
     # The names of metrics are shown, recorded and proposed, and the service chooses them.
@@ -115,22 +115,32 @@ class _Results:
 
     def __init__(
         self,
+        ports: TrainingPorts,
         retraining: Retraining,
         run: TrainingRun,
         record: RunRecord,
         status: JobStatus,
-        hide: Callable[[str], str],
     ) -> None:
         self._retraining, self._run, self._record = retraining, run, record
-        self._status, self._hide = status, hide
+        self._ports, self._status = ports, status
 
     def use(self, blob: TrainingBlob, read: Callable[[BlobReference], _Read]) -> _Read:
-        """Reads an output. If its signature has ended meanwhile, the service makes a new one."""
+        """Reads an output. If its signature has ended meanwhile, the service makes a new one.
+
+        A service without the key of the account makes none: then the credential of the manifest is
+        used, only for the address that the manifest names.
+        """
         try:
             return read(self.find(blob))
         except BlobForbidden:
             self._status = self._run.poll(self._record)
+        try:
             return read(self.find(blob))
+        except BlobForbidden:
+            asked = self._record.outputs.get(blob.port)
+            if not asked:
+                raise
+            return read(self._ports.storage.refer(blob, asked))
 
     def find(self, blob: TrainingBlob) -> BlobReference:
         """Returns where an output is; raises ReconcilerError unless it is where it was asked for.
@@ -160,7 +170,7 @@ class _Results:
 
     def _say(self, text: str) -> str:
         """Returns the beginning of a text of the service, without secrets."""
-        return self._hide(text[:_MOST_SAID])
+        return self._ports.hide(text[:_MOST_SAID])
 
 
 def _is_same_blob(asked: str, shown: str) -> bool:

@@ -181,11 +181,10 @@ class TrainingRun:
 
     def _check(self) -> None:
         """Raises ManifestInvalid with all that would make a new job fail."""
-        retraining, ports = self._retraining, self._ports
-        subject, outputs = str(retraining.address), [*self._list_outputs()]
-        found = (*check_job(retraining, outputs, self._jobs, ports.storage, ports.read_file),)
-        if found:
-            raise ManifestInvalid(tuple(replace(one, subject=subject) for one in found))
+        ports, outputs = self._ports, [*self._list_outputs()]
+        found = check_job(self._retraining, outputs, self._jobs, ports.storage, ports.read_file)
+        if named := tuple(replace(one, subject=str(self._retraining.address)) for one in found):
+            raise ManifestInvalid(named)
 
     def _claim(self, *, again: bool) -> RunRecord:
         """Returns the open run, or a new one that is recorded as about to be submitted."""
@@ -384,12 +383,11 @@ def is_due_since(schedule: str, begun: datetime, now: datetime) -> bool:
     return due is not None and due <= now
 
 
-def list_open_states(
-    facts: Mapping[tuple[str, str], Fact], retrainings: Iterable[Retraining]
-) -> Collection[str]:
-    """Returns the states of the runs that are open."""
-    found = (facts.get((TOPIC, str(one.address))) for one in retrainings)
-    return {RunRecord.parse(one.data).state for one in found if one is not None} & OPEN
+def list_open_states(ledger: Ledger, those: Iterable[Retraining]) -> Collection[str]:
+    """Returns the states of the runs of `those` that are open."""
+    keys = ((TOPIC, str(one.address)) for one in those)
+    facts = filter(None, map(ledger.load().facts.get, keys))
+    return {RunRecord.parse(one.data).state for one in facts} & OPEN
 
 
 def list_secrets(retraining: Retraining) -> Iterator[SecretReference]:
