@@ -186,7 +186,8 @@ def _explain(error: Exception, uri: str, shown: str) -> ReconcilerError:
     from reconciler.transport.azure_core import explain_azure  # noqa: PLC0415 - as above
 
     if isinstance(error, ResourceNotFoundError):
-        return ReconcilerError("the blob does not exist", subject=uri)
+        step = "Look at the log of the job. To train again, begin a new run: --again."
+        return ReconcilerError("the blob does not exist", subject=uri, next_step=step)
     if isinstance(error, HttpResponseError) and error.status_code in {401, 403}:
         step = "Check the credential of the retraining's storage."
         return BlobForbidden("storage denies access", subject=uri, next_step=step)
