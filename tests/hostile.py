@@ -345,6 +345,8 @@ def run(folder: Path, *arguments: str, environment: Mapping[str, str] | None = N
     os.chdir(folder)
     with (
         mock.patch.dict(os.environ, {**_QUICK, **(environment or {})}),
+        # Modules are imported late: Python would write their bytecode outside of the project.
+        mock.patch.object(sys, "dont_write_bytecode", True),
         mock.patch("reconciler.manifests.git._Git.ask", return_value=b""),
         mock.patch("reconciler.transport.client.read_timeouts", return_value=_HASTY),
         mock.patch("reconciler.cli.wiring.token_credential", return_value=_NO_IDENTITY),
