@@ -494,10 +494,7 @@ def test_who_commits_must_be_known_before_a_job(training: Training) -> None:
 
 
 def test_work_of_others_is_not_replaced_and_a_dirty_tree_refuses(training: Training) -> None:
-    training.git("init", "-q", "-b", "main")
-    (training.folder / ".gitignore").write_text(".reconciler/\n")
-    training.git("add", "-A")
-    training.git("commit", "-qm", "first")
+    make_repository(training)
     training.git("branch", "theirs")
     done = training.run("retrain", "census", "--branch", "theirs")
     assert "the branch theirs exists and holds other work" in done.err
