@@ -12,7 +12,7 @@ from itertools import accumulate
 from typing import Final, NamedTuple
 
 # What every text in an alphabet has, and many short texts have not.
-_CODED: Final = re.compile(rb"[A-Za-z0-9+/_:-]{11}|(?:(?:[0-9a-fA-F]{2}){1,4}[ ,;.|]{1,2}){4}")
+_CODED: Final = re.compile(rb"[A-Za-z0-9+/_:-]{11}|(?:(?:[0-9a-fA-F]{2}){1,4}[ ,;.|+]{1,2}){4}")
 # What stands within digits that are in lines, in quoted lines or in a list of lines.
 _BLANKS: Final = b' \t\r\n",>'
 _URL_SAFE: Final = {0x2D: 0x2B, 0x5F: 0x2F}
@@ -65,7 +65,7 @@ _ALPHABETS: Final = (
     ),
     _Alphabet(
         bytes(one if one in _DIGITS else 0x30 for one in range(256)),
-        _BLANKS + b":-;.|_",
+        _BLANKS + b":-;.|_+",
         2,
         1,
         4,

@@ -59,7 +59,7 @@ _CREDENTIALS: Final = tuple(
 # As Windows and databases encode text before they write it in digits.
 _WIDE: Final = ("utf-16-le", "utf-16-be", "utf-32-le")
 # What programs write between the bytes of hexadecimal digits, but for blanks.
-_BETWEEN: Final = "-:;.,|_"
+_BETWEEN: Final = "-:;.,|_+"
 # The alphabet of base32 that keeps the order of the bytes.
 _BASE32_HEX: Final = bytes.maketrans(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", b"0123456789ABCDEFGHIJKLMNOPQRSTUV"
@@ -270,12 +270,19 @@ def _spell_opaque(secret: str) -> Iterator[bytes]:
     for one in (data, *_escape_markup(secret), *wide):
         yield one.hex().encode()
         # Of digits with a sign between them, only text of ASCII is read.
-        yield from (one.hex(sign).encode() for sign in _BETWEEN if not secret.isascii())
+        yield from _hex_with_signs(one) if not secret.isascii() else ()
         for shift in range(3):
             coded = base64.b64encode(b"\0" * shift + one)
             for form in _cut_coded(coded, (0, 2, 3)[shift], (shift + len(one)) * 8 // 6):
                 yield form
                 yield form.replace(b"+", b"-").replace(b"/", b"_")
+
+
+def _hex_with_signs(data: bytes) -> Iterator[bytes]:
+    """Hexadecimal digits with a sign after each byte, or with a plus after each two bytes."""
+    yield from (data.hex(sign).encode() for sign in _BETWEEN)
+    yield data.hex("+", -2).encode()
+    yield f"{data[:1].hex()}+{data[1:].hex('+', -2)}".encode()
 
 
 def _escape_markup(secret: str) -> Iterator[bytes]:

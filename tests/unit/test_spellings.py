@@ -164,6 +164,8 @@ SECRETS = st.text(
 @examples(2000)
 @given(SECRETS, st.lists(st.sampled_from(sorted(SPELLINGS)), max_size=3), st.booleans())
 @example(secret="000ü000ü", chain=["hexadecimal of .NET"], quoted=False)
+@example(secret="00000000", chain=["hexadecimal of xxd", "percent of a form"], quoted=False)
+@example(secret="a€b€c€d€", chain=["hexadecimal of xxd", "percent of a form"], quoted=True)
 @example(secret="a€b€c€d€", chain=["hexadecimal with colons", "base64"], quoted=True)
 def test_no_chain_of_spellings_hides_a_secret_from_us(
     secret: str, chain: list[str], quoted: bool
