@@ -66,12 +66,19 @@ def _by_shape(field: Field, depth: int) -> st.SearchStrategy[Json]:
         return _objects(field, depth)
     if field.shape is Shape.MAP:
         assert field.items is not None
-        return st.dictionaries(NAMES, documents(field.items, depth + 1), max_size=2)
+        entries = st.dictionaries(NAMES, documents(field.items, depth + 1), max_size=2)
+        return entries.map(_drop_twins) if field.any_case else entries
     if field.shape is Shape.LIST:
         return _lists(field, depth)
     if "boolean" in field.types:
         return st.booleans()
     return NUMBERS if field.numeric else TEXTS
+
+
+def _drop_twins(entries: Json) -> Json:
+    """The entries without a second name that differs in its casing alone."""
+    kept = {name.casefold(): name for name in reversed(entries)}
+    return {name: entries[name] for name in kept.values()}
 
 
 @st.composite
