@@ -26,10 +26,12 @@ def _fill(folder: Path, entries: int) -> FileLedger:
     with (folder / "ledger.jsonl").open("wb") as file:
         for number in range(entries):
             address = Address("WebService", f"s{number % RESOURCES}")
-            line = join(end, replace(intent, address=address))
+            # A resource is recorded by its id: two addresses of one id are one resource.
+            own = f"/x/{address.name}"
+            line = join(end, replace(intent, address=address, id=own))
             end = chain_head_after(line[:-1])
             file.write(line)
-            line = join(end, replace(entry, address=address, intent=end.sequence))
+            line = join(end, replace(entry, address=address, id=own, intent=end.sequence))
             end = chain_head_after(line[:-1])
             file.write(line)
     return FileLedger(folder)
