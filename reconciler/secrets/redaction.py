@@ -269,20 +269,17 @@ def _spell_opaque(secret: str) -> Iterator[bytes]:
     wide = (one.encode(code, "surrogatepass") for code in _WIDE for one in {secret, percent})
     for one in (data, *_escape_markup(secret), *wide):
         yield one.hex().encode()
-        # Of digits with a sign between them, only text of ASCII is read.
-        yield from _hex_with_signs(one) if not secret.isascii() else ()
+        if not secret.isascii():
+            # Of digits with a sign between them, only text of ASCII is read.
+            yield from (one.hex(sign).encode() for sign in _BETWEEN)
+            yield from (
+                f"{one[:at].hex('+', -2)}+{one[at:].hex('+', -2)}".encode() for at in (1, 2)
+            )
         for shift in range(3):
             coded = base64.b64encode(b"\0" * shift + one)
             for form in _cut_coded(coded, (0, 2, 3)[shift], (shift + len(one)) * 8 // 6):
                 yield form
                 yield form.replace(b"+", b"-").replace(b"/", b"_")
-
-
-def _hex_with_signs(data: bytes) -> Iterator[bytes]:
-    """Hexadecimal digits with a sign after each byte, or with a plus after each two bytes."""
-    yield from (data.hex(sign).encode() for sign in _BETWEEN)
-    yield data.hex("+", -2).encode()
-    yield f"{data[:1].hex()}+{data[1:].hex('+', -2)}".encode()
 
 
 def _escape_markup(secret: str) -> Iterator[bytes]:
