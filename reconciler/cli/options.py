@@ -153,7 +153,7 @@ _REASON = click.option(
     "--reason",
     metavar="TEXT",
     callback=_read_reason,
-    help="Why the guard gate is lifted: the plan and the ledger keep it. --allow gate needs it.",
+    help="The reason for --allow gate, which requires one. The plan and the ledger keep it.",
 )
 _ROTATE = click.option(
     "--rotate",

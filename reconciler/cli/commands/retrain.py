@@ -38,7 +38,9 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
 )
 @click.argument("name", required=False, shell_complete=complete_retrainings)
 @click.option("--fleet", metavar="FLEET", help="Retrain each member of this fleet.")
-@click.option("--if-due", is_flag=True, help="Do nothing until spec.schedule is due.")
+@click.option(
+    "--if-due", is_flag=True, help="End at once, without a job, if spec.schedule is not due."
+)
 @click.option("--again", is_flag=True, help="Begin a new run, even if one is open.")
 @click.option("--cancel", is_flag=True, help="Cancel the job of the open run.")
 @click.option("--commit", is_flag=True, help="Commit the edited manifests.")
