@@ -153,7 +153,7 @@ _REASON = click.option(
     "--reason",
     metavar="TEXT",
     callback=_read_reason,
-    help="The reason for --allow gate, which requires one. The plan and the ledger keep it.",
+    help="The reason for lifting the guard named gate (required); plan and ledger keep it.",
 )
 _ROTATE = click.option(
     "--rotate",
@@ -167,7 +167,7 @@ _ROTATE = click.option(
 _PRUNE = click.option(
     "--prune",
     is_flag=True,
-    help="Destroy the resources that are in the ledger and no longer in a manifest.",
+    help="Destroy the resources in the ledger that the project no longer declares.",
 )
 _DESTROY = click.option(
     "--destroy", is_flag=True, help="Destroy all resources in the manifests and in the ledger."
