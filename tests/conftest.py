@@ -83,8 +83,8 @@ def _names_tests(config: pytest.Config) -> bool:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Start three workers for each processor, since a test often waits; none for named tests."""
-    return 0 if _names_tests(config) else 3 * (os.cpu_count() or 1)
+    """Start two workers for each processor, since a test often waits; none for named tests."""
+    return 0 if _names_tests(config) else 2 * (os.cpu_count() or 1)
 
 
 def pytest_deselected(items: Sequence[Any]) -> None:
