@@ -243,13 +243,12 @@ def _check_result(check: _BlobCheck, now: datetime) -> Iterator[Finding]:
     elif blob is ABSENT:
         yield _finding(check, "the model blob does not exist")
     elif isinstance(blob, Blob):
-        pinned = f"sha256:{model.sha256.lower()}"
-        if model.sha256 and blob.digest != pinned:
+        if model.pin and blob.digest != model.pin:
             has = blob.digest or "no digest"
             yield _finding(
                 check,
                 "the model blob does not match the pinned sha256",
-                f"Expected {pinned}, found {has}.",
+                f"Expected {model.pin}, found {has}.",
             )
         if not blob.length:
             yield _finding(check, "the model blob is empty")
@@ -361,7 +360,7 @@ def _check_bytes(
         format_pointer(model.path),
         remembered=wanted,
         live=digest or ABSENT,
-        declared=f"sha256:{model.sha256.lower()}" if model.sha256 else ABSENT,
+        declared=model.pin or ABSENT,
         note="the bytes at this address have changed" if digest else gone,
         commands=(f"reconciler drift --accept {comparison.resource.address}",) if digest else (),
     )

@@ -183,7 +183,7 @@ def _check_blob(
         if comparison.last_applied is not None
         else ""
     )
-    wanted = f"sha256:{model.sha256.lower()}" if model.sha256 else known
+    wanted = model.pin or known
     # If live has another model, the blob of the declared one is not evidence.
     served = all(one.pointer != pointer for one in each.findings)
     return each.resource, list(

@@ -162,6 +162,11 @@ class ModelReference:
     find_place: Callable[[], SourceLocation] | None = field(default=None, compare=False, repr=False)
 
     @property
+    def pin(self) -> str:
+        """The digest that the manifest demands, in the form of every digest; empty without one."""
+        return f"sha256:{self.sha256.lower()}" if self.sha256 else ""
+
+    @property
     def place(self) -> SourceLocation | None:
         """Where the manifest names it; computed only when a finding needs it."""
         return self.find_place() if self.find_place is not None else None

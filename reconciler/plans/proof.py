@@ -7,7 +7,7 @@ model and still answer with the old one (reported by users), so only its answers
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 from reconciler.model import Address, Fact, Json
@@ -155,8 +155,3 @@ def _is_same(one: Answers, other: Answers, tolerance: float) -> bool:
         abs(mine - theirs) <= tolerance
         for mine, theirs in zip(one.values, other.values, strict=True)
     )
-
-
-def count_proofs(found: Sequence[Verification]) -> Mapping[Proof, int]:
-    """Returns the number of resources for each proof."""
-    return {proof: sum(one.proof is proof for one in found) for proof in Proof}

@@ -109,8 +109,8 @@ class Gates:
     def _find_pin(self, step: Step, model: ModelChange) -> str:
         """Returns the digest that the manifest pins for the new model; empty without a pin."""
         for one in self.references.get(step.resource, ()):
-            if one.path == model.path and one.uri == model.after and one.sha256:
-                return f"sha256:{one.sha256.lower()}"
+            if one.path == model.path and one.uri == model.after and one.pin:
+                return one.pin
         return ""
 
     def _was_applied(self, step: Step, model: ModelChange, digest: str) -> bool:

@@ -227,7 +227,7 @@ def _open_case(
     step: Step,
     facts: Mapping[tuple[str, str], Fact],
 ) -> Case:
-    pins = {one.uri: f"sha256:{one.sha256.lower()}" for one in models if one.sha256}
+    pins = {one.uri: one.pin for one in models if one.pin}
     digests = {one.path: one.digest_after or pins.get(one.after, "") for one in step.models}
     digest = choose_digest(facts, digests.values())
     model = next(one for one in step.models if digests[one.path] == digest)

@@ -147,7 +147,7 @@ def find_digest(snapshot: Snapshot, address: Address, models: Iterable[ModelRefe
     It is one that the manifest pins, or else one that the last apply recorded. Of several models
     it is the first one with a recorded evaluation. `models` are those that the manifest names.
     """
-    digests = [f"sha256:{one.sha256.lower()}" for one in models if one.sha256]
+    digests = [one.pin for one in models if one.pin]
     last_applied = snapshot.last_applied_by_address.get(address)
     return choose_digest(
         snapshot.facts, digests or (last_applied.digests.values() if last_applied else ())
