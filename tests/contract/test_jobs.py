@@ -7,6 +7,7 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -389,18 +390,24 @@ def test_only_so_many_jobs_are_kept_and_none_that_runs(
     assert [slow.show(one)["StatusCode"] for one in later] == ["NotStarted"] * 2
 
 
-def test_a_service_that_reads_its_own_data_needs_its_address(storage: str, tmp_path: Path) -> None:
+@contextmanager
+def run_world(storage: str, folder: Path, name: str, training: Json) -> Iterator[Batch]:
+    """The batch service of a Classic training service of a world file, while the block runs."""
     service = uuid.uuid4().hex
-    training = {"label": "income", "outputs": {"output2": "model"}, "parameters": ["URI"]}
-    published = {"id": service, "name": "Many", "kind": "training", "training": training}
-    world = write_world(tmp_path, {"id": WORKSPACE, "webServices": [published]})
+    published = {"id": service, "name": name, "kind": "training", "training": training}
+    world = write_world(folder, {"id": WORKSPACE, "webServices": [published]})
     options = (f"--blob-url={storage}", "--blob", "--job-seconds=0", f"--world={world}")
     with run_service(*options) as running:
         headers = {"Authorization": f"Bearer {running.token}"}
         path = f"/workspaces/{WORKSPACE}/webservices/{service}/endpoints/default"
         shown = requests.get(running.url + path, headers=headers, timeout=120).json()
         url = running.url + urlsplit(shown["ApiLocation"]).path
-        batch = Batch(url, shown["PrimaryKey"], storage, service)
+        yield Batch(url, shown["PrimaryKey"], storage, service)
+
+
+def test_a_service_that_reads_its_own_data_needs_its_address(storage: str, tmp_path: Path) -> None:
+    training = {"label": "income", "outputs": {"output2": "model"}, "parameters": ["URI"]}
+    with run_world(storage, tmp_path, "Many", training) as batch:
         upload_model(batch.uri("data.csv"), people(), {})
         body = {"Outputs": {"output2": batch.at("m.ilearner")}}
         answer = batch.call("POST", body=body)
@@ -485,7 +492,6 @@ def test_a_started_job_goes_on_after_the_emulator_is_started_again(
 
 
 def test_a_classic_training_service_trains_as_its_world_says(storage: str, tmp_path: Path) -> None:
-    service = uuid.uuid4().hex
     training = {
         "label": "income",
         "data": "input1",
@@ -493,15 +499,7 @@ def test_a_classic_training_service_trains_as_its_world_says(storage: str, tmp_p
         "outputs": {"output1": "evaluation", "output2": "model", "output3": "scored"},
         "parameters": ["Penalty"],
     }
-    published = {"id": service, "name": "Census", "kind": "training", "training": training}
-    world = write_world(tmp_path, {"id": WORKSPACE, "webServices": [published]})
-    options = (f"--blob-url={storage}", "--blob", "--job-seconds=0", f"--world={world}")
-    with run_service(*options) as running:
-        headers = {"Authorization": f"Bearer {running.token}"}
-        path = f"/workspaces/{WORKSPACE}/webservices/{service}/endpoints/default"
-        shown = requests.get(running.url + path, headers=headers, timeout=120).json()
-        url = running.url + urlsplit(shown["ApiLocation"]).path
-        batch = Batch(url, shown["PrimaryKey"], storage, service)
+    with run_world(storage, tmp_path, "Census", training) as batch:
         upload_model(batch.uri("data.csv"), people(), {})
         upload_model(batch.uri("golden.csv"), people(40, seed=9), {})
         said = batch.run(
