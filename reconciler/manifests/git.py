@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from reconciler.git import Git, GitFailed
 from reconciler.manifests.folder import is_manifest_name
 from reconciler.model.ledger import MOST_DIFFERING
 from reconciler.model.values import dataclass
@@ -25,8 +26,8 @@ from reconciler.text.commits import name_commit
 _COMMITS: Final = ("GITHUB_SHA", "BUILD_SOURCEVERSION", "CI_COMMIT_SHA")
 _ACTORS: Final = ("GITHUB_ACTOR", "BUILD_REQUESTEDFOR", "GITLAB_USER_LOGIN")
 _USERS: Final = ("LOGNAME", "USER", "USERNAME")
-# A git hook runs with these set to its own repository, which can differ from the folder's.
-_GIT_PLACES: Final = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"})
+# A read must not write the index, and a replaced object is not the one of the commit.
+_AS_IT_IS: Final = {"GIT_OPTIONAL_LOCKS": "0", "GIT_NO_REPLACE_OBJECTS": "1"}
 _GIT_WITHIN_S: Final = 20
 _LONGEST_NAME: Final = 100
 
@@ -107,29 +108,18 @@ def _account() -> str:
 
 @dataclass(frozen=True)
 class _Git:
-    """Git in one folder."""
+    """Git in one folder, without an answer where it fails."""
 
     folder: Path
     known: Mapping[str, str]
 
-    def ask(self, *arguments: str, given: bytes | None = None) -> bytes:
+    def ask(self, *arguments: str, given: bytes = b"") -> bytes:
         """Returns what git prints; empty if git is missing, fails or takes too long."""
-        import subprocess  # noqa: PLC0415 - only plan and apply ask
-
-        command = ["git", "-c", "core.fsmonitor=false", "-C", str(self.folder), *arguments]
-        kept = {name: value for name, value in self.known.items() if name not in _GIT_PLACES}
+        git = Git(self.folder, self.known, _GIT_WITHIN_S)
         try:
-            done = subprocess.run(  # noqa: S603 - no shell, our own arguments
-                command,
-                env={**kept, "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_REPLACE_OBJECTS": "1"},
-                input=b"" if given is None else given,
-                capture_output=True,
-                timeout=_GIT_WITHIN_S,
-                check=True,
-            )
-        except (OSError, ValueError, subprocess.SubprocessError):
+            return git.run(*arguments, given=given, more=_AS_IT_IS)
+        except GitFailed:
             return b""
-        return done.stdout
 
     def list_tree(self, commit: str) -> dict[str, tuple[str, str]]:
         """Returns the mode and the object of each name below the folder (git-ls-tree)."""

@@ -8,7 +8,6 @@ nothing else, or if the proposal was merged and the branch was left.
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -16,40 +15,9 @@ from typing import Final
 
 from reconciler.errors import ReconcilerError
 from reconciler.files import resolve_path
+from reconciler.git import SUBJECT, Git
 from reconciler.model.values import dataclass
 
-_GIT_WITHIN_S: Final = 60
-# A hook of git runs with these set to its own repository (`git rev-parse --local-env-vars`). Those
-# of pathspecs change what the name of a file means.
-_PLACES: Final = frozenset(
-    {
-        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-        "GIT_COMMON_DIR",
-        "GIT_DIR",
-        "GIT_GLOB_PATHSPECS",
-        "GIT_GRAFT_FILE",
-        "GIT_ICASE_PATHSPECS",
-        "GIT_INDEX_FILE",
-        "GIT_LITERAL_PATHSPECS",
-        "GIT_NAMESPACE",
-        "GIT_NOGLOB_PATHSPECS",
-        "GIT_OBJECT_DIRECTORY",
-        "GIT_PREFIX",
-        "GIT_QUARANTINE_PATH",
-        "GIT_REPLACE_REF_BASE",
-        "GIT_SHALLOW_FILE",
-        "GIT_WORK_TREE",
-    }
-)
-# A monitor is a program of the repository; a signature would be printed before a message. A message
-# is given and read in UTF-8, whatever the encoding of other commits is.
-_SETTINGS: Final = (
-    *("-c", "core.fsmonitor=false"),
-    *("-c", "log.showSignature=false"),
-    *("-c", "i18n.commitEncoding=UTF-8"),
-    *("-c", "i18n.logOutputEncoding=UTF-8"),
-)
-_SUBJECT: Final = "git"
 # git keeps a branch in a file, and its lock in another one with .lock after the name. Most file
 # systems have names of 255 bytes at most, and paths of 4,096 bytes.
 _LONGEST_PART: Final = 250
@@ -82,7 +50,7 @@ class Repository:
 
     def __init__(self, folder: Path) -> None:
         """Raises ReconcilerError if the folder is not in a repository with a commit."""
-        self._folder = folder
+        self._git = Git(folder)
         self._top = Path(self._ask("rev-parse", "--show-toplevel").strip())
         self._head = self._ask("rev-parse", "--verify", "HEAD^{commit}").strip()
 
@@ -92,7 +60,7 @@ class Repository:
         if changed:
             raise ReconcilerError(
                 f"the work tree has changes that are not committed: {changed[0][3:][:100]}",
-                subject=_SUBJECT,
+                subject=SUBJECT,
                 next_step="Commit or stash them first.",
             )
 
@@ -118,7 +86,7 @@ class Repository:
         if changed:
             raise ReconcilerError(
                 f"the file has changes that are not committed: {changed[0][3:][:100]}",
-                subject=_SUBJECT,
+                subject=SUBJECT,
                 next_step="Commit or stash them first.",
             )
 
@@ -136,12 +104,12 @@ class Repository:
         is_name = is_name and longest <= _LONGEST_PART and len(branch) <= _LONGEST_BRANCH
         if not is_name or branch == "@" or branch.startswith("refs/"):
             message = f'"{branch}" is not the name of a branch'
-            raise ReconcilerError(message, subject=_SUBJECT, next_step="Name another.")
+            raise ReconcilerError(message, subject=SUBJECT, next_step="Name another.")
         self._check_free(branch)
         if self._ask("for-each-ref", "--format=%(worktreepath)", f"refs/heads/{branch}").strip():
             raise ReconcilerError(
                 f"the branch {branch} is checked out",
-                subject=_SUBJECT,
+                subject=SUBJECT,
                 next_step="Name another branch, or leave out --branch to commit on this one.",
             )
         tip = self._find_tip(branch)
@@ -155,7 +123,7 @@ class Repository:
         if is_proposal and shallow:
             message = f"the branch {branch} exists, and may hold other work: this clone is shallow"
             step = "Fetch the other commits with: git fetch --unshallow. Or name another branch."
-        return ReconcilerError(message, subject=_SUBJECT, next_step=step)
+        return ReconcilerError(message, subject=SUBJECT, next_step=step)
 
     def _check_free(self, branch: str) -> None:
         """Raise ReconcilerError if git keeps the branch in the place of the folder of another.
@@ -170,7 +138,7 @@ class Repository:
         if others:
             raise ReconcilerError(
                 f"the branch {branch} cannot exist beside the branch {others[0]}",
-                subject=_SUBJECT,
+                subject=SUBJECT,
                 next_step="Name another branch.",
             )
 
@@ -278,28 +246,7 @@ class Repository:
         step: str = _REPOSITORY,
     ) -> str:
         """Returns what git prints; raises ReconcilerError with the first line of its error."""
-        kept = {name: value for name, value in os.environ.items() if name not in _PLACES}
-        command = ["git", *_SETTINGS, "-C", str(self._folder), *arguments]
-        try:
-            done = subprocess.run(  # noqa: S603 - no shell, our own arguments
-                command,
-                env={**kept, **(more or {})},
-                input=given.encode(),
-                capture_output=True,
-                timeout=_GIT_WITHIN_S,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            message = f"git {arguments[0]} has not ended after {_GIT_WITHIN_S} s"
-            raise ReconcilerError(message, subject=_SUBJECT, next_step=step) from None
-        except (OSError, subprocess.SubprocessError) as error:
-            message = f"git cannot be run: {type(error).__name__}"
-            raise ReconcilerError(message, subject=_SUBJECT, next_step="Install git.") from None
-        if done.returncode:
-            lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
-            message = f"git {arguments[0]} failed: {lines[0][:200]}"
-            raise ReconcilerError(message, subject=_SUBJECT, next_step=step)
-        return done.stdout.decode(errors="replace")
+        return self._git.ask(*arguments, given=given, more=more, step=step)
 
 
 def _name_tree(message: str, tree: str, trailer: str) -> str:
