@@ -1,0 +1,165 @@
+"""Renders plans and drift reports as JUnit XML, which each CI system shows as tests.
+
+One test is one resource. It has no standard: these are the attributes that Azure Pipelines, GitLab
+and Jenkins all read. Names are stable, because they are compared between branches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from reconciler.model import Drift, DriftReport, Finding, Plan, Verdict
+from reconciler.model.values import dataclass
+from reconciler.render.drift.text import list_values
+from reconciler.render.words.escape import cut, escape
+from reconciler.text.counting import count
+
+_MOST_TEXT: Final = 4_000
+_MOST_LINE: Final = 300
+# Findings that belong to no resource are those of one test with this name.
+_PROJECT: Final = "project"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a test fails; with `is_error` it could not be decided."""
+
+    type: str
+    message: str
+    text: str
+    is_error: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A resource. `file` is relative to the top of the repository; `line` counts from 1."""
+
+    name: str
+    problems: tuple[Problem, ...] = ()
+    file: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """The tests of one environment; `at` is a time in UTC."""
+
+    name: str
+    tests: tuple[Case, ...]
+    at: str = ""
+
+
+def render_junit(name: str, suites: Sequence[Suite]) -> str:
+    """Returns the document of some suites; `name` is that of the whole."""
+    root = Element("testsuites", {"name": name, **_count(one for s in suites for one in s.tests)})
+    for number, suite in enumerate(suites):
+        _add_suite(root, suite, number)
+    indent(root)
+    body = tostring(root, encoding="unicode")
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{body}\n'
+
+
+def _count(tests: Iterable[Case]) -> dict[str, str]:
+    """The attributes that count, of which some readers demand each."""
+    every = list(tests)
+    errors = sum(_is_error(one) for one in every)
+    failures = sum(bool(one.problems) for one in every) - errors
+    counts = {"tests": len(every), "failures": failures, "errors": errors, "skipped": 0, "time": 0}
+    return {name: str(number) for name, number in counts.items()}
+
+
+def _is_error(test: Case) -> bool:
+    return bool(test.problems) and all(one.is_error for one in test.problems)
+
+
+def _add_suite(root: Element, suite: Suite, number: int) -> None:
+    when = {"timestamp": suite.at.removesuffix("Z")} if suite.at else {}
+    named = {"name": _clean(suite.name), **_count(suite.tests), **when, "id": str(number)}
+    parent = SubElement(root, "testsuite", named)
+    for test in suite.tests:
+        attributes = {
+            "classname": _clean(f"{suite.name}.{test.name.partition('/')[0]}".replace(" ", ".")),
+            "name": _clean(test.name),
+            **({"file": _clean(test.file), "line": str(test.line)} if test.file else {}),
+            "time": "0",
+        }
+        child = SubElement(parent, "testcase", attributes)
+        if test.problems:
+            _add_problem(child, test)
+
+
+def _add_problem(parent: Element, test: Case) -> None:
+    """Add the one element that every reader shows; the text has all problems."""
+    grave = [one for one in test.problems if not one.is_error] or list(test.problems)
+    left = len(test.problems) - 1
+    message = grave[0].message + (f" (and {count(left, 'other problem')})" if left else "")
+    kind = "error" if _is_error(test) else "failure"
+    attributes = {"type": _clean(grave[0].type), "message": _clean(message)}
+    text = "\n\n".join(one.text for one in test.problems)
+    lines = cut(text, _MOST_TEXT).split("\n")
+    SubElement(parent, kind, attributes).text = "\n".join(map(_allow, lines))
+
+
+def _clean(text: str) -> str:
+    """A bounded text on one line."""
+    return _allow(cut(text, _MOST_LINE))
+
+
+def _allow(line: str) -> str:
+    """A line without the characters that XML 1.0 forbids, even escaped."""
+    return escape(line).replace("\ufffe", "\ufffd").replace("\uffff", "\ufffd")
+
+
+def make_plan_suite(name: str, plan: Plan, folder: str = "") -> Suite:
+    """The suite of a plan: a finding with the severity error fails the test of its resource.
+
+    `folder` is the folder of the project, relative to the top of the repository.
+    """
+    resources = [step.resource for step in plan.steps] + list(plan.unchanged)
+    names = sorted({str(one.address) for one in resources})
+    return Suite(name, tuple(_make_tests(names, plan.findings, folder)), plan.made_at)
+
+
+def make_findings_suite(name: str, findings: Sequence[Finding], folder: str, at: str = "") -> Suite:
+    """The suite of a project that cannot be planned."""
+    return Suite(name, tuple(_make_tests((), findings, folder)), at)
+
+
+def _make_tests(names: Iterable[str], findings: Sequence[Finding], folder: str) -> Iterator[Case]:
+    errors: dict[str, list[Finding]] = {name: [] for name in names}
+    for one in findings:
+        if one.severity == "error":
+            errors.setdefault(one.subject or _PROJECT, []).append(one)
+    errors = errors or {_PROJECT: []}
+    for name, found in errors.items():
+        place = next((one.place for one in found if one.place is not None), None)
+        file = f"{folder}/{place.file}".lstrip("/") if place else ""
+        problems = tuple(map(_make_problem, found))
+        yield Case(name, problems, file, place.line if place else 0)
+
+
+def _make_problem(finding: Finding) -> Problem:
+    place = (f"on {finding.place}",) if finding.place is not None else ()
+    lines = [finding.message, *place, *finding.detail, finding.next_step]
+    return Problem(finding.guard or "invalid", finding.message, "\n".join(filter(None, lines)))
+
+
+def make_drift_suite(name: str, report: DriftReport) -> Suite:
+    """The suite of a drift report: drift fails a test, and incomplete evidence is an error."""
+    found: dict[str, list[Problem]] = {str(one.resource.address): [] for one in report.statuses}
+    for drift in report.findings:
+        if drift.verdict is not Verdict.NOT_OBSERVABLE:
+            found.setdefault(str(drift.resource.address), []).append(_describe_drift(drift))
+    tests = tuple(Case(address, tuple(found[address])) for address in sorted(found))
+    return Suite(name, tests, report.made_at)
+
+
+def _describe_drift(drift: Drift) -> Problem:
+    where = f" at {drift.pointer}" if drift.pointer else ""
+    message = f"{drift.verdict.value}{where}"
+    shown = {} if drift.hidden else list_values([drift])
+    lines = [f"{what}: {value}" for what, (value, _) in shown.items()]
+    text = "\n".join(filter(None, [message, drift.note, *lines, *drift.commands]))
+    return Problem(drift.verdict.value, message, text, is_error=drift.verdict is Verdict.INCOMPLETE)

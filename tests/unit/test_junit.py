@@ -1,0 +1,130 @@
+"""The JUnit of plans and drift reports, read back by a reader of others."""
+
+import junitparser
+import pytest
+
+from reconciler.model import (
+    Address,
+    Drift,
+    DriftReport,
+    Finding,
+    Plan,
+    Refresh,
+    Resource,
+    ResourceStatus,
+    SourceLocation,
+    Verdict,
+)
+from reconciler.render.junit import (
+    Suite,
+    make_drift_suite,
+    make_findings_suite,
+    make_plan_suite,
+    render_junit,
+)
+from tests.plans import NEW, live, step
+from tests.plans import plan as a_plan
+
+
+def read(*suites: Suite) -> junitparser.JUnitXml:
+    return junitparser.JUnitXml.fromstring(render_junit("reconciler plan", suites).encode())
+
+
+def plan_with(*findings: Finding) -> Plan:
+    spec = {"trainedModels": {"Census Model [trained model]": {"uri": NEW}}}
+    return a_plan(step(live(), spec, name="a"), step(live(), spec, name="b"), findings=findings)
+
+
+def test_one_test_is_one_resource() -> None:
+    place = SourceLocation("manifests/a.yaml", 9, 3)
+    finding = Finding(
+        "the plan deletes", "WebService/a", place, ("more",), "Allow it.", guard="deletes"
+    )
+    document = read(make_plan_suite("census prod", plan_with(finding), "services"))
+    assert (document.tests, document.failures, document.errors) == (2, 1, 0)
+    (suite,) = document
+    first, second = suite
+    assert (first.name, second.name) == ("WebService/a", "WebService/b")
+    assert first.classname == "census.prod.WebService"
+    assert first._elem.get("file") == "services/manifests/a.yaml"
+    assert first._elem.get("line") == "9"
+    (failure,) = first.result
+    assert isinstance(failure, junitparser.Failure)
+    assert (failure.type, failure.message) == ("deletes", "the plan deletes")
+    assert "on manifests/a.yaml:9:3" in (failure.text or "")
+    assert "Allow it." in (failure.text or "")
+    assert second.is_passed
+
+
+def test_a_warning_fails_nothing() -> None:
+    document = read(make_plan_suite("x", plan_with(Finding("careful", severity="warning"))))
+    assert (document.tests, document.failures) == (2, 0)
+
+
+def test_several_problems_of_one_resource_are_one_failure() -> None:
+    found = [Finding(f"wrong {number}", "WebService/a", guard="updates") for number in range(3)]
+    document = read(make_plan_suite("x", plan_with(*found)))
+    assert document.failures == 1
+    (failure,) = next(iter(next(iter(document)))).result
+    assert failure.message == "wrong 0 (and 2 other problems)"
+    assert "wrong 2" in (failure.text or "")
+
+
+def test_a_project_that_cannot_be_read_has_a_test() -> None:
+    found = Finding("is not YAML", "manifests/a.yaml", SourceLocation("manifests/a.yaml", 1, 1))
+    document = read(make_findings_suite("x", [found, Finding("other")], ""))
+    assert [one.name for one in next(iter(document))] == ["manifests/a.yaml", "project"]
+    assert document.failures == 2
+    assert read(make_findings_suite("x", [], "")).tests == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["\x1b[31m", "\x00", "\ufffe", "a\u202eb", "]]>", "<b a='\"'>&", "\ud800"]
+)
+def test_text_that_xml_forbids_is_escaped(text: str) -> None:
+    finding = Finding(f"message {text}", f"WebService/{text}", detail=(text,), guard="deletes")
+    document = render_junit("x", [make_plan_suite(text, plan_with(finding), text)])
+    assert junitparser.JUnitXml.fromstring(document.encode()).failures == 1
+
+
+def test_drift_fails_and_incomplete_evidence_is_an_error() -> None:
+    names = {"a": None, "b": Verdict.DRIFTED, "c": Verdict.INCOMPLETE, "d": Verdict.NOT_OBSERVABLE}
+    resources = {name: Resource(Address("WebService", name), f"/x/{name}") for name in names}
+    report = DriftReport(
+        tuple(ResourceStatus(one, Verdict.IN_SYNC) for one in resources.values()),
+        tuple(
+            Drift(
+                resources[name],
+                verdict,
+                "/properties/description",
+                "old",
+                "new",
+                hidden=name == "c",
+            )
+            for name, verdict in names.items()
+            if verdict
+        ),
+        plan_with().inputs,
+        Refresh("auto", 1, 1, 1),
+        "2026-11-23T03:17:00Z",
+        "kept",
+    )
+    document = read(make_drift_suite("drift prod", report))
+    assert (document.tests, document.failures, document.errors) == (4, 1, 1)
+    suite = next(iter(document))
+    assert suite.timestamp == "2026-11-23T03:17:00"
+    by_name = {one.name: one for one in suite}
+    assert by_name["WebService/d"].is_passed
+    (failure,) = by_name["WebService/b"].result
+    assert failure.message == "drifted at /properties/description"
+    assert '"new"' in (failure.text or "")
+    (error,) = by_name["WebService/c"].result
+    assert isinstance(error, junitparser.Error)
+    assert '"new"' not in (error.text or "")
+
+
+def test_five_thousand_resources_are_one_small_file() -> None:
+    found = [Finding("x", f"WebService/{number}", guard="updates") for number in range(5_000)]
+    document = render_junit("x", [make_findings_suite("y", found, "")])
+    assert junitparser.JUnitXml.fromstring(document.encode()).failures == 5_000
+    assert len(document) < 2_000_000
