@@ -53,7 +53,7 @@ class Reviewed:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class ReviewResult:
     """How a plan compares with what was reviewed.
 
     `unreviewed` are its steps that no reviewer saw. `gone` counts the reviewed steps that the plan
@@ -70,11 +70,11 @@ class Comparison:
         return not (self.unreviewed or self.unknown)
 
 
-def compare_reviewed(plan: Plan, reviewed: Sequence[Reviewed]) -> Comparison:
+def compare_reviewed(plan: Plan, reviewed: Sequence[Reviewed]) -> ReviewResult:
     """Compare the steps of a plan with what the reviewers of some requests saw."""
     changes = digest_of_changes(plan)
     if len(reviewed) == 1 and reviewed[0].changes == changes:
-        return Comparison()
+        return ReviewResult()
     known = [one.steps for one in reviewed if one.steps is not None]
     seen = frozenset[str]().union(*known)
     planned = {digest_of_one(step): step for step in plan.steps}
@@ -82,8 +82,8 @@ def compare_reviewed(plan: Plan, reviewed: Sequence[Reviewed]) -> Comparison:
     gone = len(seen - planned.keys())
     if unreviewed and len(known) < len(reviewed):
         same = any(one.changes == changes for one in reviewed)
-        return Comparison() if same else Comparison((), 0, unknown=True)
-    return Comparison(unreviewed, gone)
+        return ReviewResult() if same else ReviewResult((), 0, unknown=True)
+    return ReviewResult(unreviewed, gone)
 
 
 def write_reviewed(plan: Plan, tree: str) -> str:

@@ -33,7 +33,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class JUnitCase:
     """A resource. `file` is relative to the top of the repository; `line` counts from 1."""
 
     name: str
@@ -47,7 +47,7 @@ class Suite:
     """The tests of one environment; `at` is a time in UTC."""
 
     name: str
-    tests: tuple[Case, ...]
+    tests: tuple[JUnitCase, ...]
     at: str = ""
 
 
@@ -61,7 +61,7 @@ def render_junit(name: str, suites: Sequence[Suite]) -> str:
     return f'<?xml version="1.0" encoding="utf-8"?>\n{body}\n'
 
 
-def _count(tests: Iterable[Case]) -> dict[str, str]:
+def _count(tests: Iterable[JUnitCase]) -> dict[str, str]:
     """The attributes that count, of which some readers demand each."""
     every = list(tests)
     errors = sum(_is_error(one) for one in every)
@@ -70,7 +70,7 @@ def _count(tests: Iterable[Case]) -> dict[str, str]:
     return {name: str(number) for name, number in counts.items()}
 
 
-def _is_error(test: Case) -> bool:
+def _is_error(test: JUnitCase) -> bool:
     return bool(test.problems) and all(one.is_error for one in test.problems)
 
 
@@ -90,7 +90,7 @@ def _add_suite(root: Element, suite: Suite, number: int) -> None:
             _add_problem(child, test)
 
 
-def _add_problem(parent: Element, test: Case) -> None:
+def _add_problem(parent: Element, test: JUnitCase) -> None:
     """Add the one element that every reader shows; the text has all problems."""
     grave = [one for one in test.problems if not one.is_error] or list(test.problems)
     left = len(test.problems) - 1
@@ -127,7 +127,9 @@ def make_findings_suite(name: str, findings: Sequence[Finding], folder: str, at:
     return Suite(name, tuple(_make_tests((), findings, folder)), at)
 
 
-def _make_tests(names: Iterable[str], findings: Sequence[Finding], folder: str) -> Iterator[Case]:
+def _make_tests(
+    names: Iterable[str], findings: Sequence[Finding], folder: str
+) -> Iterator[JUnitCase]:
     errors: dict[str, list[Finding]] = {name: [] for name in names}
     for one in findings:
         if one.severity == "error":
@@ -137,7 +139,7 @@ def _make_tests(names: Iterable[str], findings: Sequence[Finding], folder: str) 
         place = next((one.place for one in found if one.place is not None), None)
         file = f"{folder}/{place.file}".lstrip("/") if place else ""
         problems = tuple(map(_make_problem, found))
-        yield Case(name, problems, file, place.line if place else 0)
+        yield JUnitCase(name, problems, file, place.line if place else 0)
 
 
 def _make_problem(finding: Finding) -> Problem:
@@ -152,7 +154,7 @@ def make_drift_suite(name: str, report: DriftReport) -> Suite:
     for drift in report.findings:
         if drift.verdict is not Verdict.NOT_OBSERVABLE:
             found.setdefault(str(drift.resource.address), []).append(_describe_drift(drift))
-    tests = tuple(Case(address, tuple(found[address])) for address in sorted(found))
+    tests = tuple(JUnitCase(address, tuple(found[address])) for address in sorted(found))
     return Suite(name, tests, report.made_at)
 
 

@@ -6,7 +6,7 @@ from reconciler.model import Action, Plan
 from reconciler.plans.changes_digest import digest_of_changes, digest_of_one
 from reconciler.plans.reviewed import (
     MOST_STEPS,
-    Comparison,
+    ReviewResult,
     Reviewed,
     compare_reviewed,
     describe_changes,
@@ -37,7 +37,7 @@ def test_a_record_is_read_back() -> None:
 
 
 def test_the_same_changes_were_reviewed() -> None:
-    assert compare_reviewed(plan_of("a", "b"), [review(plan_of("a", "b"))]) == Comparison()
+    assert compare_reviewed(plan_of("a", "b"), [review(plan_of("a", "b"))]) == ReviewResult()
 
 
 def test_two_requests_together_are_the_union() -> None:
