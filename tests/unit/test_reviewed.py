@@ -6,8 +6,8 @@ from reconciler.model import Action, Plan
 from reconciler.plans.changes_digest import digest_of_changes, digest_of_one
 from reconciler.plans.reviewed import (
     MOST_STEPS,
-    ReviewResult,
     Reviewed,
+    ReviewResult,
     compare_reviewed,
     describe_changes,
     is_start_of,
