@@ -30,6 +30,7 @@ from reconciler.ledgers.chain import (
     number_all,
     read_entries,
     read_facts,
+    stamp,
 )
 from reconciler.ledgers.lock import Heartbeat, HeldLock, read_clock, wait_for
 from reconciler.ledgers.records import BadLine, Checkpoint, Marker
@@ -53,11 +54,16 @@ class AzureBlobLedger:
         heartbeat: Heartbeat = Heartbeat(),  # noqa: B008 - it is frozen
         *,
         most_blocks: int = MOST_BLOCKS,
+        environment: str = "",
     ) -> None:
-        """`prefix` begins the name of every blob; `moved` maps old addresses to current ones."""
+        """`prefix` begins the name of every blob; `moved` maps old addresses to current ones.
+
+        Each line gets the name of the `environment`, if there is one.
+        """
         self._container = container
         self._prefix = prefix
         self._moved = moved or {}
+        self._environment = environment
         self._heartbeat = heartbeat
         self._segments = Segments(container, prefix, most_blocks)
         self._lock = BlobLock(container, prefix, self._segments, heartbeat)
@@ -68,8 +74,11 @@ class AzureBlobLedger:
         remembered = self._lock.find_remembered()
         return self._replay(remembered).snapshot(remembered)
 
+    def _begin_replay(self) -> Replay:
+        return Replay(self._moved, self._environment)
+
     def _replay(self, remembered: ChainHead) -> Replay:
-        replay = Replay(self._moved)
+        replay = self._begin_replay()
         for record in follow_all(self._segments.number(), replay, remembered):
             replay.apply(record)
         return replay
@@ -112,29 +121,29 @@ class AzureBlobLedger:
 
         Raises LedgerInvalid if it cannot be written, LedgerConflict if a later lock was acquired.
         """
-        return self._segments.append(intent)
+        return self._segments.append(stamp(intent, self._environment))
 
     def record(self, record: Entry | Fact) -> None:
         """Appends an entry or a fact durably; raises the errors of `intend`."""
-        self._segments.append(record)
+        self._segments.append(stamp(record, self._environment))
 
     def entries(self, address: Address | None = None) -> Iterator[Entry]:
         """Yields the entries with the fields of their intents, oldest first, archives included.
 
         Raises LedgerInvalid at the first invalid line.
         """
-        yield from read_entries(self._number_all(), self._moved, address)
+        yield from read_entries(self._number_all(), self._begin_replay(), address)
 
     def facts(self, topic: str) -> Iterator[Fact]:
         """Yields the facts of a topic, oldest first; raises the error of `entries`."""
-        yield from read_facts(self._number_all(), topic)
+        yield from read_facts(self._number_all(), self._begin_replay(), topic)
 
     def verify(self) -> VerifyReport:
         """Checks every line, archives included; returns invalid lines as findings."""
         return verify_lines(
             self._number_all,
             self._digest_archive,
-            self._moved,
+            self._begin_replay(),
             lambda: None,
             lambda: (self._segments.address, self._lock.read_remembered()),
         )
@@ -158,7 +167,7 @@ class AzureBlobLedger:
 
     def _compact(self, append_position: AppendPosition, copy: Copy) -> str | None:
         """Returns the archive's name, "" if there is nothing to archive, None to try again."""
-        replay, count, last = Replay(self._moved), 0, b""
+        replay, count, last = self._begin_replay(), 0, b""
 
         def lines() -> Iterator[Numbered]:
             nonlocal count, last

@@ -14,7 +14,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from reconciler.errors import LedgerConflict, LedgerInvalid
 from reconciler.ledgers.records import (
@@ -67,9 +67,15 @@ RESTORE_BOTH: Final = f"Restore it and its lock.json from the same backup, {_REB
 _NOTHING: Final = f"sha256:{hashlib.sha256(b'').hexdigest()}"
 _GONE: Final = (Action.DELETE, Action.FORGET)
 
+_OTHER_ENVIRONMENT: Final = (
+    "Name the environment that the line belongs to, or give each environment a ledger of its own in"
+    " spec.ledger."
+)
+
 Numbered: TypeAlias = tuple[str, int, bytes]
 OpenArchive: TypeAlias = Callable[[str], Iterator[Numbered] | None]
 _Identity: TypeAlias = tuple[str, str]
+_Line = TypeVar("_Line", bound=Entry | Intent | Fact)
 """The name of a file or blob, the line's number in it from 1, and the line without its end."""
 
 
@@ -92,6 +98,11 @@ START: Final = ChainHead()
 def digest_line(line: bytes) -> str:
     """Returns the digest of a line without its end; the next line contains it."""
     return f"sha256:{hashlib.sha256(line).hexdigest()}"
+
+
+def stamp(record: _Line, environment: str) -> _Line:
+    """Returns a record with the name of the ledger's environment, if it has one."""
+    return replace(record, environment=environment) if environment else record
 
 
 def join(chain_head: ChainHead, record: Record) -> bytes:
@@ -242,22 +253,23 @@ def follow_all(
 
 
 def read_entries(
-    lines: Iterable[Numbered], moved: Mapping[Address, Address], address: Address | None
+    lines: Iterable[Numbered], replay: Replay, address: Address | None
 ) -> Iterator[Entry]:
     """Yields the entries of all addresses or of one, with the fields of their intents.
 
-    `moved` is as in `Replay`. Raises LedgerInvalid at the first invalid line.
+    `replay` is a new one. Raises LedgerInvalid at the first invalid line.
     """
-    replay = Replay(moved)
     for record in follow_all(lines, replay):
         entry = replay.apply(record)
         if entry is not None and address in {None, entry.address}:
             yield entry
 
 
-def read_facts(lines: Iterable[Numbered], topic: str) -> Iterator[Fact]:
-    """Yields the facts of a topic, oldest first. Raises LedgerInvalid at the first invalid line."""
-    replay = Replay()
+def read_facts(lines: Iterable[Numbered], replay: Replay, topic: str) -> Iterator[Fact]:
+    """Yields the facts of a topic, oldest first. Raises LedgerInvalid at the first invalid line.
+
+    `replay` is a new one.
+    """
     for record in follow_all(lines, replay):
         replay.apply(record)
         if isinstance(record, Fact) and record.topic == topic:
@@ -267,7 +279,8 @@ def read_facts(lines: Iterable[Numbered], topic: str) -> Iterator[Fact]:
 def invalid(name: str, number: int, why: BadLine) -> LedgerInvalid:
     """Returns the error for an invalid line; `number` 0 means the last line."""
     where = f"line {number}" if number else "the last line"
-    return LedgerInvalid(f"{where} of the ledger {why}", subject=name, next_step=RESTORE)
+    next_step = why.next_step or RESTORE
+    return LedgerInvalid(f"{where} of the ledger {why}", subject=name, next_step=next_step)
 
 
 def _identity(address: Address, resource_id: str) -> _Identity:
@@ -278,9 +291,15 @@ def _identity(address: Address, resource_id: str) -> _Identity:
 class Replay:
     """Computes the last applied states and the open intents, line by line."""
 
-    def __init__(self, moved: Mapping[Address, Address] | None = None) -> None:
-        """`moved` maps old addresses of renamed resources to current ones."""
+    def __init__(
+        self, moved: Mapping[Address, Address] | None = None, environment: str = ""
+    ) -> None:
+        """`moved` maps old addresses of renamed resources to current ones.
+
+        A line of another environment than `environment` is not valid.
+        """
         self._moved = moved or {}
+        self._environment = environment
         self._last_applied_by_address: dict[Address, LastApplied] = {}
         # What an address meant before, and where the state of each resource is.
         self._former: dict[_Identity, tuple[Address, LastApplied]] = {}
@@ -292,7 +311,11 @@ class Replay:
         self._fence = 0
 
     def check(self, record: Record) -> None:
-        """Raises BadLine if a record is not the outcome of the intent that it names."""
+        """Raises BadLine if a record is not the outcome of the intent that it names.
+
+        Also raises it if the record belongs to another environment.
+        """
+        self._check_environment(record)
         if not isinstance(record, Entry) or not record.intent:
             return
         intent = self._open.get(record.intent)
@@ -301,6 +324,14 @@ class Replay:
         if self._now(intent.address) != self._now(record.address):
             addresses = f"{intent.address}, and of {record.address}"
             raise BadLine(f"is the outcome of an intent of {addresses}")
+
+    def _check_environment(self, record: Record) -> None:
+        """A line without an environment is accepted: the project had none when it was written."""
+        for name in _list_environments(record):
+            if name not in {"", self._environment}:
+                here = f'this is "{self._environment}"' if self._environment else "this has none"
+                said = f'belongs to the environment "{name}", and {here}'
+                raise BadLine(said, next_step=_OTHER_ENVIRONMENT)
 
     def _now(self, address: Address) -> Address:
         return rename(address, self._moved)
@@ -389,6 +420,16 @@ class Replay:
             tuple(self._facts.values()),
             self._fence,
         )
+
+
+def _list_environments(record: Record) -> Iterator[str]:
+    if isinstance(record, Checkpoint):
+        for _, state in record.states:
+            yield state.environment
+        yield from (intent.environment for intent in record.open)
+        yield from (fact.environment for fact in record.facts)
+    elif not isinstance(record, Marker):
+        yield record.environment
 
 
 def name_archive(last: int, count: int) -> str:

@@ -37,6 +37,7 @@ from reconciler.ledgers.chain import (
     number_all,
     read_entries,
     read_facts,
+    stamp,
 )
 from reconciler.ledgers.file_lock import FileLock, FileLockHandle
 from reconciler.ledgers.line_file import (
@@ -79,10 +80,16 @@ class FileLedger:
         folder: Path,
         moved: Mapping[Address, Address] | None = None,
         heartbeat: Heartbeat = Heartbeat(),  # noqa: B008 - it is frozen
+        *,
+        environment: str = "",
     ) -> None:
-        """`moved` maps old addresses of renamed resources to current ones."""
+        """`moved` maps old addresses of renamed resources to current ones.
+
+        Each line gets the name of the `environment`, if there is one.
+        """
         self._folder = folder
         self._moved = moved or {}
+        self._environment = environment
         self._file = folder / NAME
         self._heartbeat = heartbeat
         self._lock = FileLock(folder, heartbeat)
@@ -138,30 +145,30 @@ class FileLedger:
         LedgerConflict if a later lock was acquired.
         """
         with self._guarded("be written", _UNCHANGED) as handle:
-            return self._append(handle, intent)
+            return self._append(handle, stamp(intent, self._environment))
 
     def record(self, record: Entry | Fact) -> None:
         """Appends an entry or a fact and flushes it to disk; raises the errors of `intend`."""
         with self._guarded("be written", _UNWRITTEN) as handle:
-            self._append(handle, record)
+            self._append(handle, stamp(record, self._environment))
 
     def entries(self, address: Address | None = None) -> Iterator[Entry]:
         """Yields the entries with the fields of their intents, oldest first, archives included.
 
         Raises LedgerInvalid at the first invalid line.
         """
-        yield from read_entries(self._number_all(), self._moved, address)
+        yield from read_entries(self._number_all(), self._begin_replay(), address)
 
     def facts(self, topic: str) -> Iterator[Fact]:
         """Yields the facts of a topic, oldest first; raises the error of `entries`."""
-        yield from read_facts(self._number_all(), topic)
+        yield from read_facts(self._number_all(), self._begin_replay(), topic)
 
     def verify(self) -> VerifyReport:
         """Checks every line, archives included; returns invalid lines as findings."""
         return verify_lines(
             self._number_all,
             self._digest_archive,
-            self._moved,
+            self._begin_replay(),
             self._find_torn_tail,
             lambda: (str(self._file), self._lock.read().chain_head),
         )
@@ -174,7 +181,7 @@ class FileLedger:
         with self._guarded("be compacted", _UNCHANGED) as handle:
             end = find_end(handle)[0]
             set_torn_aside(handle, self._file, end)
-            replay, records = Replay(self._moved), 0
+            replay, records = self._begin_replay(), 0
             for record in follow_all(self._number(self._file, end), replay):
                 replay.apply(record)
                 records += 1
@@ -318,8 +325,11 @@ class FileLedger:
                 f"a line of the ledger {error}", subject=str(self._file), next_step=RESTORE
             ) from error
 
+    def _begin_replay(self) -> Replay:
+        return Replay(self._moved, self._environment)
+
     def _replay(self, lines: Iterator[Numbered], remembered: ChainHead) -> Replay:
-        replay = Replay(self._moved)
+        replay = self._begin_replay()
         for record in follow_all(lines, replay, remembered):
             replay.apply(record)
         return replay

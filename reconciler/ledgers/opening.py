@@ -25,10 +25,13 @@ def open_ledger(
     Raises LedgerInvalid if the address is not the address of a container.
     """
     if not project.ledger_container:
-        return FileLedger(Path(project.root, project.ledger), project.moved)
+        folder = Path(project.root, project.ledger)
+        return FileLedger(folder, project.moved, environment=project.environment)
     from reconciler.ledgers.blob import AzureBlobLedger  # noqa: PLC0415 - only teams need it
     from reconciler.ledgers.blob_client import Container  # noqa: PLC0415 - only teams need it
 
     own_host = urlsplit(project.cloud.blob).hostname or ""
     container = Container(project.ledger_container, environment, token_credential, own_host)
-    return AzureBlobLedger(container, project.ledger_prefix, project.moved)
+    return AzureBlobLedger(
+        container, project.ledger_prefix, project.moved, environment=project.environment
+    )

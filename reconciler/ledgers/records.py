@@ -19,6 +19,7 @@ _TYPES: Final[Mapping[str, type]] = {
     **dict.fromkeys(
         ("step_digest", "fleet", "token", "created", "stamp", "extent", "fate", "note"), str
     ),
+    "environment": str,
     **dict.fromkeys(("attempt", "fence", "wave", "intent", "sequence"), int),
     **dict.fromkeys(("patch", "inverse", "owns", "absences", "differing"), list),
     **dict.fromkeys(("owned", "secrets", "digests", "baseline"), dict),
@@ -41,9 +42,12 @@ JOINED: Final[Mapping[str, Json]] = {
     "token": "",
     "differing": [],
 }
-_RARE: Final = ("token", "created", "differing")
+_RARE: Final = ("token", "created", "differing", "environment")
 # The values that a record may omit.
-_OMITTED: Final[Mapping[str, Json]] = {"fleet": "", "token": "", "created": "", "differing": []}
+_OMITTED: Final[Mapping[str, Json]] = {
+    **dict.fromkeys(("fleet", "token", "created", "environment"), ""),
+    "differing": [],
+}
 _OMITTED_OF_ENTRY: Final[Mapping[str, Json]] = {
     **_OMITTED,
     **dict.fromkeys(("intent", "fence", "wave"), 0),
@@ -53,7 +57,14 @@ _OMITTED_OF_ENTRY: Final[Mapping[str, Json]] = {
 
 
 class BadLine(ValueError):
-    """A line is not valid; the text gives the reason and follows "line 7 of the ledger"."""
+    """A line is not valid; the text gives the reason and follows "line 7 of the ledger".
+
+    `next_step` says what to do; empty if the ledger must be restored.
+    """
+
+    def __init__(self, said: str, next_step: str = "") -> None:
+        super().__init__(said)
+        self.next_step = next_step
 
 
 @dataclass(frozen=True)
@@ -128,7 +139,7 @@ def decode_record(document: Mapping[str, Json], sequence: int) -> Record:
         case "intent":
             return _read_intent(document, sequence)
         case "fact":
-            return _read(Fact, {**document, "sequence": sequence})
+            return _read(Fact, {**_OMITTED, **document, "sequence": sequence})
         case "checkpoint":
             return _read_checkpoint(document, sequence)
         case "lock" | "close" as kind:
@@ -198,7 +209,8 @@ def _read_checkpoint(document: Mapping[str, Json], sequence: int) -> Checkpoint:
         ),
         open=tuple(_read(Intent, {**_OMITTED, **one}) for one in _read_documents(document, "open")),
         facts=tuple(
-            _read(Fact, one) for one in _read_documents({"facts": [], **document}, "facts")
+            _read(Fact, {**_OMITTED, **one})
+            for one in _read_documents({"facts": [], **document}, "facts")
         ),
         fence=document["highest_fence"],
         sequence=sequence,

@@ -5,7 +5,7 @@ Both ledgers call it with their lines; it opens no file and no blob itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from reconciler.errors import LedgerInvalid
@@ -20,7 +20,7 @@ from reconciler.ledgers.chain import (
     follow,
 )
 from reconciler.ledgers.records import BadLine, Checkpoint, Record
-from reconciler.model import Address, Entry, Fact, Finding, Intent, SourceLocation, VerifyReport
+from reconciler.model import Entry, Fact, Finding, Intent, SourceLocation, VerifyReport
 from reconciler.model.values import dataclass
 
 # More findings would not help: the first ones show the damage.
@@ -42,16 +42,16 @@ class TornTail:
 def verify_lines(
     lines: Callable[[], Iterable[Numbered]],
     digest_archive: Callable[[str], str],
-    moved: Mapping[Address, Address],
+    replay: Replay,
     find_torn_tail: Callable[[], TornTail | None],
     read_remembered: Callable[[], tuple[str, ChainHead]],
 ) -> VerifyReport:
     """Checks all lines; a line or file that cannot be read is a finding too.
 
-    `digest_archive` returns the digest of the archive with a name, or "" if it is missing.
-    `read_remembered` returns the lock's place and the head that it remembers.
+    `replay` is a new one. `digest_archive` returns the digest of the archive with a name, or "" if
+    it is missing. `read_remembered` returns the lock's place and the head that it remembers.
     """
-    verifier = _Verifier(digest_archive, moved)
+    verifier = _Verifier(digest_archive, replay)
     try:
         # Before the lines: a later head may belong to lines that are not read yet.
         place, verifier.remembered = read_remembered()
@@ -71,11 +71,9 @@ def verify_lines(
 
 
 class _Verifier:
-    def __init__(
-        self, digest_archive: Callable[[str], str], moved: Mapping[Address, Address]
-    ) -> None:
+    def __init__(self, digest_archive: Callable[[str], str], replay: Replay) -> None:
         self._digest_archive = digest_archive
-        self._replay = Replay(moved)
+        self._replay = replay
         self._chain_head: ChainHead | None = START
         self.remembered = START
         self._entries = self._intents = self._facts = 0
@@ -89,10 +87,10 @@ class _Verifier:
         except BadLine as error:
             # The next line is not compared with this one, so that one error is reported once.
             self._chain_head = None
-            self._add_finding(name, number, str(error))
+            self._add_finding(name, number, error)
             return
-        for said in self._find_doubts(record):
-            self._add_finding(name, number, said)
+        for doubt in self._find_doubts(record):
+            self._add_finding(name, number, doubt)
         if self._chain_head and self._chain_head.sequence == self.remembered.sequence:
             self._check_end(f"{name}:{number}", self._chain_head)
         self._entries += isinstance(record, Entry)
@@ -104,17 +102,17 @@ class _Verifier:
         self._chain_head, record = follow(self._chain_head, data)
         return record
 
-    def _find_doubts(self, record: Record) -> Iterable[str]:
+    def _find_doubts(self, record: Record) -> Iterable[BadLine]:
         try:
             self._replay.check(record)
         except BadLine as error:
-            yield str(error)
+            yield error
         if isinstance(record, Checkpoint):
             found = self._digest_archive(record.archive)
             if not found:
-                yield f"names the archive {record.archive}, which is missing"
+                yield BadLine(f"names the archive {record.archive}, which is missing")
             elif found != record.sha256:
-                yield f"names the archive {record.archive}, which was changed since"
+                yield BadLine(f"names the archive {record.archive}, which was changed since")
 
     def end(self, place: str) -> None:
         """Compares the end of the chain with the remembered head; call it after the last line."""
@@ -127,12 +125,10 @@ class _Verifier:
         if lost:
             self._findings.append(Finding(lost, subject=subject, next_step=RESTORE_BOTH))
 
-    def _add_finding(self, name: str, number: int, what: str) -> None:
+    def _add_finding(self, name: str, number: int, why: BadLine) -> None:
         if len(self._findings) < _MOST:
-            said = f"line {number} of the ledger {what}"
-            self._findings.append(
-                Finding(said, place=SourceLocation(name, number, 1), next_step=RESTORE)
-            )
+            said, place = f"line {number} of the ledger {why}", SourceLocation(name, number, 1)
+            self._findings.append(Finding(said, place=place, next_step=why.next_step or RESTORE))
 
     def make_report(self, more: tuple[Finding, ...]) -> VerifyReport:
         """Returns the report with these findings added."""

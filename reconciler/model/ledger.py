@@ -23,7 +23,8 @@ class StepRecord:
     `token` is the text form of the `SecretReference` of the resource's own token; empty when the
     resource has no token of its own. `created` is when the service created the resource, as the
     service shows it; empty when it shows no such time. It distinguishes two resources with the same
-    id. The ledger assigns `sequence`.
+    id. `environment` is that of the project whose ledger has the line; empty for a project without
+    environments. The ledger assigns `environment` and `sequence`.
     """
 
     id: str
@@ -38,6 +39,7 @@ class StepRecord:
     fleet: Address | None = field(default=None, kw_only=True)
     token: str = field(default="", kw_only=True)
     created: str = field(default="", kw_only=True)
+    environment: str = field(default="", kw_only=True)
     sequence: int = field(default=0, kw_only=True)
 
 
@@ -131,7 +133,8 @@ class Fact:
     """What a command records beside the steps: a training job, an evaluation, a reason given.
 
     The last fact with the same `topic` and `subject` replaces the earlier ones. `at` is an ISO
-    time. `data` never holds a secret. `fence` is as in `LoggedStep`; the ledger assigns `sequence`.
+    time. `data` never holds a secret. `fence` is as in `LoggedStep`, and `environment` as in
+    `StepRecord`; the ledger assigns `sequence`.
     """
 
     topic: str
@@ -143,6 +146,7 @@ class Fact:
     host: str
     fence: int = 0
     sequence: int = 0
+    environment: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -224,7 +224,9 @@ def test_lines_of_a_container_are_followed_or_refused(ledger: bytes) -> None:
             copy.add_before("https://acct/ledger/000001.jsonl", [ledger])
             yield from copy.number()
 
-    verify_report = verify_lines(number, lambda _: "", {}, lambda: None, lambda: ("lock", START))
+    verify_report = verify_lines(
+        number, lambda _: "", Replay(), lambda: None, lambda: ("lock", START)
+    )
     assert verify_report.entries >= 0
     replay = Replay()
     try:
