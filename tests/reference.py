@@ -52,6 +52,7 @@ _ENDS: Final = {
     "interrupted": "Ctrl-C or SIGTERM ended it.",
 }
 _VARIABLES: Final = {
+    "RECONCILER_ENV": "The environment of the project, where `--env` does not name one.",
     "RECONCILER_LOG": "`debug`: print a line for each request, and where an unexpected error happened.",
     "RECONCILER_INPUT": "`0`: never ask a question.",
     "RECONCILER_IN_AUTOMATION": "`1`: print no hint at the next command.",
@@ -87,7 +88,7 @@ def _render_manifests() -> Iterator[str]:
     yield "## Manifests\n"
     kinds = find_kinds()
     for name, schema in list_schemas(kinds).items():
-        extension = extend_project(kinds.values()) if name == "Project" else ""
+        extension = extend_project(kinds.values()) if name in {"Project", "Environment"} else ""
         bundled = bundle_schema(schema, extension)
         yield f"### {name}\n\n{bundled['description']}\n"
         rows = (

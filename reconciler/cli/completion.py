@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from reconciler.cli.context import Invocation
 
@@ -20,10 +20,25 @@ if TYPE_CHECKING:
     from reconciler.ports import Kind
 
 
+# Where the context of a command keeps the value of --env.
+ENVIRONMENT_KEY: Final = "reconciler.environment"
+
+
 def complete_addresses(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """The addresses of resources and fleets in the manifests and in the ledger."""
     with contextlib.suppress(Exception):
         return _pick(_list_addresses(ctx), incomplete)
+    return []
+
+
+def complete_environments(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """The names of the environments of the project."""
+    with contextlib.suppress(Exception):
+        from reconciler.manifests.environments import list_environments
+
+        given = ctx.find_root().params
+        folder = Path(given.get("chdir") or "", given.get("project") or "reconciler.yaml").parent
+        return _pick(list_environments(folder), incomplete)
     return []
 
 
@@ -102,6 +117,7 @@ def _loading(ctx: click.Context) -> Iterator[tuple[Invocation, Loaded, Mapping[s
     invocation = Invocation()
     with contextlib.chdir(given.get("chdir") or Path()):
         invocation.project_file = given.get("project") or ""
+        invocation.environment = ctx.meta.get(ENVIRONMENT_KEY, "")
         yield invocation, *load_all(invocation, [])
 
 

@@ -24,11 +24,14 @@ class Invocation:
     `as_json` says that stdout carries only JSON lines. `deaf` says that stdout was closed when the
     process started. `arguments` are those of the command line, in the spelling that click parses;
     `typed` are the same ones as they were given. `notes` are warnings that belong to each error of
-    the services.
+    the services. `environment` is the one that `--env` names, and `environment_origin` is `--env`
+    or the variable of the process that named it.
     """
 
     def __init__(self) -> None:
         self.project_file = ""
+        self.environment = ""
+        self.environment_origin = "--env"
         self.no_color = False
         self.detailed_exitcode = False
         self.as_json = False

@@ -12,7 +12,8 @@ from typing import Final
 from reconciler.cli.context import Invocation
 from reconciler.kinds import find_kinds
 from reconciler.manifests import Loaded, load
-from reconciler.model import Finding
+from reconciler.manifests.folder import ENVIRONMENTS
+from reconciler.model import Finding, Plan
 from reconciler.ports import Kind
 from reconciler.render.words.names import list_names
 from reconciler.text.counting import count
@@ -30,12 +31,46 @@ def list_notes(loaded: Loaded) -> tuple[Finding, ...]:
     return (*notes, Finding(ignored, detail=(files,), severity="warning"))
 
 
+def take_environment(invocation: Invocation, plan: Plan) -> None:
+    """Choose the environment of a saved plan, if none is named and the project has it."""
+    made_for = plan.inputs.environment
+    if made_for and not invocation.environment:
+        from reconciler.manifests.environments import list_environments
+
+        known = made_for in list_environments(find_root(invocation))
+        invocation.environment = made_for if known else ""
+
+
+def load_each(invocation: Invocation, paths: Sequence[str]) -> list[Loaded]:
+    """The project with each of its environments, or with the one that `--env` names."""
+    names: tuple[str, ...] = ()
+    if not invocation.environment and (find_root(invocation) / ENVIRONMENTS).is_dir():
+        from reconciler.manifests.environments import list_environments
+
+        names = list_environments(find_root(invocation))
+    kinds = find_kinds()
+    return [load_one(invocation, name, paths, kinds) for name in names or [invocation.environment]]
+
+
+def find_root(invocation: Invocation) -> Path:
+    """The folder of the project."""
+    return Path(invocation.project_file).parent if invocation.project_file else Path()
+
+
+def load_one(
+    invocation: Invocation, environment: str, paths: Sequence[str], kinds: Mapping[str, Kind]
+) -> Loaded:
+    """The project with one environment, with every finding; an empty name means none."""
+    project = Path(invocation.project_file) if invocation.project_file else None
+    given = [Path(path) for path in paths]
+    origin = invocation.environment_origin
+    return load(find_root(invocation), project, given, kinds, environment, origin)
+
+
 def load_all(invocation: Invocation, paths: Sequence[str]) -> tuple[Loaded, Mapping[str, Kind]]:
     """The project and the manifests with every finding, and the kinds.
 
     An error in a file is a finding; it does not raise.
     """
     kinds = find_kinds()
-    project = Path(invocation.project_file) if invocation.project_file else None
-    folder = project.parent if project else Path()
-    return load(folder, project, [Path(path) for path in paths], kinds), kinds
+    return load_one(invocation, invocation.environment, paths, kinds), kinds

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from reconciler.cli.completion import (
+    ENVIRONMENT_KEY,
     complete_addresses,
+    complete_environments,
     complete_guards,
     complete_labels,
 )
 from reconciler.cli.context import Invocation
 from reconciler.text.durations import parse_duration
 
+ENVIRONMENT_VARIABLE: Final = "RECONCILER_ENV"
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -33,6 +37,26 @@ def _note_detailed(ctx: click.Context, _: click.Parameter, value: bool) -> bool:
     return value
 
 
+def _note_environment(ctx: click.Context, param: click.Parameter, value: str) -> None:
+    ctx.meta[ENVIRONMENT_KEY] = value
+    if isinstance(ctx.obj, Invocation):
+        ctx.obj.environment = value
+        if ctx.get_parameter_source(str(param.name)) is ParameterSource.ENVIRONMENT:
+            ctx.obj.environment_origin = ENVIRONMENT_VARIABLE
+
+
+ENV = click.option(
+    "--env",
+    "environment",
+    metavar="NAME",
+    default="",
+    envvar=ENVIRONMENT_VARIABLE,
+    callback=_note_environment,
+    expose_value=False,
+    shell_complete=complete_environments,
+    help="The environment of the project, such as prod: a file in environments/. Also read from"
+    f" {ENVIRONMENT_VARIABLE}.",
+)
 _DETAILED = click.option(
     "--detailed-exitcode",
     is_flag=True,

@@ -57,6 +57,41 @@ def _refuse_out(name: str, why: str) -> ReconcilerError:
     return ReconcilerError(why, subject=name, next_step=step)
 
 
+def check_belongs(plan: Plan, project: Project, name: str) -> None:
+    """Raise PlanInvalid for a plan of another project or environment, or of another cloud.
+
+    `name` is the file of the plan.
+    """
+    made_for, environment = plan.inputs.project, plan.inputs.environment
+    if made_for != project.name:
+        raise PlanInvalid(
+            f'was made for the project "{made_for}", and this is "{project.name}"',
+            subject=name,
+            next_step="Apply it in that project, or plan again here.",
+        )
+    if environment != project.environment:
+        known = environment in project.environments
+        raise PlanInvalid(
+            f"was made for {_name_environment(environment)}, and this is"
+            f" {_name_environment(project.environment)}",
+            subject=name,
+            next_step=f"Apply it with --env {environment}, or plan again here."
+            if known
+            else "Plan again.",
+        )
+    here = project.cloud.name
+    if plan.inputs.cloud != here:
+        raise PlanInvalid(
+            f"was made for {plan.inputs.cloud}, and spec.cloud is now {here}",
+            subject=name,
+            next_step="Plan again.",
+        )
+
+
+def _name_environment(name: str) -> str:
+    return f'the environment "{name}"' if name else "a project without environments"
+
+
 def is_plan(name: str) -> bool:
     """Whether the content of a file is that of a saved plan, intact or not."""
     try:

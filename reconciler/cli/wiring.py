@@ -25,7 +25,7 @@ from reconciler.cli.loading import list_notes, load_all
 from reconciler.cli.local_emulator import await_record, use_emulator
 from reconciler.engine.planning.selection import PlanRequest
 from reconciler.engine.runtime import Providers, Runtime
-from reconciler.errors import ManifestInvalid, PlanInvalid, ReconcilerError
+from reconciler.errors import ManifestInvalid, ReconcilerError
 from reconciler.ledgers.opening import open_ledger
 from reconciler.ledgers.process import describe_process
 from reconciler.manifests import PROJECT_FILE, Loaded
@@ -39,7 +39,6 @@ from reconciler.model import (
     Inputs,
     LockOwner,
     Manifest,
-    Plan,
     Snapshot,
     UnreadFile,
 )
@@ -134,23 +133,6 @@ class Assembly:
     def redaction(self) -> Redaction:
         """The secrets of this run; those of the manifests are known once `connect` was called."""
         return Redaction(os.environ)
-
-    def check_belongs(self, plan: Plan, name: str) -> None:
-        """Raise PlanInvalid for a plan of another project, or of the services of another cloud."""
-        made_for = plan.inputs.project
-        if made_for != self.project.name:
-            raise PlanInvalid(
-                f'was made for the project "{made_for}", and this is "{self.project.name}"',
-                subject=name,
-                next_step="Apply it in that project, or plan again here.",
-            )
-        here = self.project.cloud.name
-        if plan.inputs.cloud != here:
-            raise PlanInvalid(
-                f"was made for {plan.inputs.cloud}, and spec.cloud is now {here}",
-                subject=name,
-                next_step="Plan again.",
-            )
 
     def connect(
         self, max_calls: int | None = None, step_timeout_s: float = _STEP_TIMEOUT_S
@@ -281,6 +263,7 @@ class Assembly:
             excluded=tuple(flags.excluded),
             allowed=tuple(sorted({*flags.allowed})),
             reason=self.redaction.redact(flags.reason),
+            environment=self.project.environment,
         )
 
 

@@ -25,6 +25,8 @@ from reconciler.model.values import dataclass
 from reconciler.text.suggestions import ask, suggest
 
 PROJECT_FILE: Final = "reconciler.yaml"
+# The folder beside the project file whose files are environments.
+ENVIRONMENTS: Final = "environments"
 
 _MOST_BYTES: Final = 8 * 1024 * 1024
 _YAML: Final = (".yaml", ".yml")
@@ -43,8 +45,8 @@ class Folder:
     `files` collects the digest of every file read, by relative name. `passed` collects the files
     and folders that a walk found and did not enter or yield, and `walked` the paths at which a walk
     began: the given ones, and linked folders. `missed` counts missing files. With `skips_projects`
-    a walk does not enter a folder that is a project itself. `budget` says what the files may still
-    hold.
+    a walk does not enter a folder that is a project itself, and no walk enters those in `reserved`.
+    `budget` says what the files may still hold.
     """
 
     root: Path
@@ -55,6 +57,7 @@ class Folder:
     walked: list[Path] = field(default_factory=list)
     missed: int = 0
     skips_projects: bool = False
+    reserved: frozenset[Path] = frozenset()
     _resolved: dict[Path, Path] = field(default_factory=dict)
     _walked: set[_FileId] = field(default_factory=set)
 
@@ -107,7 +110,7 @@ class Folder:
         Raises ProjectTooLarge.
         """
         try:
-            if self._is_walked(folder):
+            if folder in self.reserved or self._is_walked(folder):
                 return
             self._walked.add(_identify(folder))
             with os.scandir(folder) as found:
@@ -177,7 +180,7 @@ class Folder:
         found = [path for path in self.list_top() if not path.is_dir()]
         folders = [path for path in self.list_top() if path.is_dir() and path != usual]
         walking = Folder(self.root, Budget({**MOST, "files and folders": _MOST_BESIDE}))
-        walking.skips_projects = True
+        walking.skips_projects, walking.reserved = True, self.reserved
         with suppress(ProjectTooLarge):
             for folder in folders:
                 if not folder.name.startswith("."):

@@ -21,7 +21,13 @@ from reconciler.manifests.budget import ProjectTooLarge
 from reconciler.manifests.definition import compile_service
 from reconciler.manifests.definition_files import DefinitionFiles
 from reconciler.manifests.fleet.findings import FindingCounter
-from reconciler.manifests.folder import PROJECT_FILE, Folder, find_manifests, miss_project
+from reconciler.manifests.folder import (
+    ENVIRONMENTS,
+    PROJECT_FILE,
+    Folder,
+    find_manifests,
+    miss_project,
+)
 from reconciler.manifests.moved import check_moved, check_still_declared, place_moved
 from reconciler.manifests.project import LEDGER, check_addresses, make_project
 from reconciler.manifests.recognition import (
@@ -32,6 +38,7 @@ from reconciler.manifests.recognition import (
     find_listed,
     find_unread,
     match_kinds,
+    read_name,
     read_top_level,
 )
 from reconciler.manifests.references import (
@@ -56,6 +63,7 @@ from reconciler.manifests.schema import (
 from reconciler.manifests.yaml_text import SourceMap, Text
 from reconciler.model import (
     Address,
+    Environment,
     Finding,
     Json,
     Manifest,
@@ -72,6 +80,9 @@ from reconciler.ports import Kind
 
 if TYPE_CHECKING:  # only named here
     import yaml
+
+    from reconciler.manifests.environments import EnvironmentFile, Environments
+    from reconciler.manifests.tokens import Scalar
 
 _PROJECT_SCHEMA: Final = "manifest/project"
 _LEDGER: Final = "/spec/ledger/path"
@@ -94,6 +105,7 @@ class Loaded:
     are among the manifests. `secrets` are all references to secrets, also in manifests with errors.
     `unread` are files that may declare resources and were not read; the findings have a warning for
     each. `walked` are the names of the folders and files in which manifests were looked for.
+    `environment` is the one that is laid over the project.
     """
 
     project: Project | None
@@ -106,18 +118,26 @@ class Loaded:
     secrets: tuple[SecretReference, ...] = ()
     unread: tuple[UnreadFile, ...] = ()
     walked: tuple[str, ...] = ()
+    environment: Environment | None = None
 
 
 def load(
-    folder: Path, project_file: Path | None, paths: Sequence[Path], kinds: Mapping[str, Kind]
+    folder: Path,
+    project_file: Path | None,
+    paths: Sequence[Path],
+    kinds: Mapping[str, Kind],
+    environment: str = "",
+    origin: str = "--env",
 ) -> Loaded:
     """Loads a project and its manifests.
 
-    `paths` defaults to the folder's `manifests/`, or to the folder itself. Never raises for what
+    `paths` defaults to the folder's `manifests/`, or to the folder itself. `environment` names the
+    one that is laid over the project; `origin` says where the name was given. Never raises for what
     users wrote.
     """
+    loading = _Loading(Folder(folder), kinds, wanted=environment, origin=origin)
     with _without_collection():
-        return _load(_Loading(Folder(folder), kinds), project_file or folder / PROJECT_FILE, paths)
+        return _load(loading, project_file or folder / PROJECT_FILE, paths)
 
 
 @contextmanager
@@ -139,6 +159,8 @@ def _without_collection() -> Iterator[None]:
 def _load(loading: _Loading, file: Path, paths: Sequence[Path]) -> Loaded:
     try:
         if file.exists():
+            if not loading.choose_environment(file):
+                return loading.finish(whole=False)
             loading.load_project(file)
             loading.load_manifests(paths)
         else:
@@ -155,6 +177,11 @@ def _load(loading: _Loading, file: Path, paths: Sequence[Path]) -> Loaded:
 class _Loading:
     folder: Folder
     kinds: Mapping[str, Kind]
+    wanted: str = ""
+    origin: str = "--env"
+    environments: Environments | None = None
+    laid: EnvironmentFile | None = None
+    tokens: Mapping[str, Scalar] = field(default_factory=dict)
     project: Project | None = None
     project_place: SourceLocation | None = None
     manifests: dict[Address, Manifest] = field(default_factory=dict)
@@ -185,6 +212,33 @@ class _Loading:
         """Finds the kinds of documents that declare resources."""
         return match_kinds(["Fleet", *self.schemas])
 
+    def choose_environment(self, file: Path) -> bool:
+        """Reads the environment that is named; returns whether the project can be read with it."""
+        beside = self.folder.root / ENVIRONMENTS
+        if not (self.wanted or beside.is_dir()):
+            return True
+        from reconciler.manifests.environments import (  # noqa: PLC0415 - few projects have one
+            EnvironmentFile,
+            Environments,
+        )
+        from reconciler.manifests.tokens import list_tokens  # noqa: PLC0415 - few projects have one
+
+        environments = Environments(self.folder, self._extension)
+        chosen = environments.choose(self.wanted, self.origin)
+        if isinstance(chosen, Finding):
+            self.findings.append(replace(chosen, subject=self.folder.name(file)))
+        elif isinstance(chosen, EnvironmentFile):
+            self.environments, self.laid = environments, chosen
+            self.findings += chosen.findings
+            self.folder.reserved = frozenset([beside])
+            self.tokens = list_tokens(chosen.environment, {})
+        # Without its values, everything that refers to them would seem wrong.
+        return chosen is None or (isinstance(chosen, EnvironmentFile) and chosen.places is not None)
+
+    @functools.cached_property
+    def _extension(self) -> str:
+        return extend_project(self.kinds.values())
+
     def load_project(self, file: Path) -> None:
         self.load_file(file)
         if self.project is None and not (self.findings or self.folder.findings):
@@ -192,12 +246,15 @@ class _Loading:
             self.findings.append(Finding("the project file contains no Project", place=place))
 
     def load_manifests(self, paths: Sequence[Path]) -> None:
-        usual = find_manifests(self.folder.root)
-        for path in paths or [usual]:
+        usual = [find_manifests(self.folder.root)]
+        if self.laid is not None and self.laid.environment.manifests:
+            usual = [self.folder.root / name for name in self.laid.environment.manifests]
+            usual = [path for path in usual if path.is_dir()]
+        for path in paths or usual:
             for file in self.folder.walk(path):
                 self.load_file(file)
         if not paths:
-            self.find_unread(usual)
+            self.find_unread(usual[0] if len(usual) == 1 else self.folder.root / ENVIRONMENTS)
 
     def load_file(self, file: Path) -> None:
         resolved = self.folder.resolve(file)
@@ -242,6 +299,8 @@ class _Loading:
             )
         elif kind == "Project":
             self._load_project(file, parsed, node)
+        elif self.laid is not None and not self._replace_tokens(parsed, node, kind or ""):
+            return
         elif kind == "Fleet":
             self._load_fleet(file, parsed, node)
         elif kind in self.schemas:
@@ -249,6 +308,23 @@ class _Loading:
         else:
             known = ["Project", "Fleet", *self.schemas]
             self._add_finding(parsed, node, "/kind", unknown_word("kind", kind or "", known))
+
+    def _replace_tokens(self, parsed: Text, node: yaml.Node, kind: str) -> bool:
+        """Replaces the tokens of the environment; returns whether all of them are known."""
+        if self.laid is None:
+            return True
+        from reconciler.manifests.tokens import (  # noqa: PLC0415 - few projects have one
+            replace_tokens,
+        )
+
+        source = self.laid.environment.file
+        found = replace_tokens(parsed.file, node, self.tokens, source)
+        if found:
+            subject = f"{kind}/{read_name(node)}" if read_name(node) else kind
+            self.findings += (replace(one, subject=subject) for one in found)
+            self.subjects.add(subject)
+            self.unsure = True
+        return not found
 
     def _check_foreign(self, parsed: Text, node: yaml.Node, version: str, kind: str | None) -> None:
         """Notes the document of another tool; refuses one that is nearly ours, or holds ours."""
@@ -264,6 +340,8 @@ class _Loading:
     def find_unread(self, usual: Path) -> None:
         """Finds the files that may declare resources and were not read."""
         unread = list(find_unread(self.folder, usual, self.read, self._declaring))
+        if self.environments is not None and self.laid is not None:
+            unread = list(self.environments.select_unread(unread, self.laid.environment))
         self.unread += unread
         self.findings += map(describe_unread, unread)
 
@@ -284,21 +362,50 @@ class _Loading:
             return
         self.project_place = place
         document = settle(compile_service(_PROJECT_SCHEMA), parsed.build(node))
-        extension = extend_project(self.kinds.values())
         places = SourceMap(parsed.file, node)
-        found = [
-            *check_written(_PROJECT_SCHEMA, document, places, extension),
-            *self._check_ledger(file, document),
-        ]
+        found = list(check_written(_PROJECT_SCHEMA, document, places, self._extension))
+        if self.laid is None or found:
+            found += self._check_ledger(file, document)
         found = found or [*check_addresses(document), *check_moved(document)]
         for pointer, finding in found:
             at = places.find_nearest(pointer)
             self.findings.append(replace(finding, subject="Project", place=at))
         if not found and not parsed.findings:
             digest = self.folder.files[parsed.file]
-            planes = [plane for kind in self.kinds.values() for plane in kind.planes]
-            made = make_project(document, file.parent, parsed.file, digest, planes)
-            self.project = replace(made, moved_places=place_moved(document, places))
+            moved = place_moved(document, places)
+            laid = self._lay_environment(file, document, places)
+            if laid is not None:
+                planes = [plane for kind in self.kinds.values() for plane in kind.planes]
+                name = self.laid.environment.name if self.laid else ""
+                made = make_project(laid, file.parent, parsed.file, digest, planes, name)
+                names = self.environments.names if self.environments else ()
+                self.project = replace(made, moved_places=moved, environments=names)
+
+    def _lay_environment(self, file: Path, document: Json, places: SourceMap) -> Json | None:
+        """Returns the project's document with the environment over it; None with findings."""
+        if self.laid is None or self.environments is None:
+            return document
+        from reconciler.manifests.environments import (  # noqa: PLC0415 - few projects have one
+            check_ledgers,
+            find_place,
+            lay_over,
+        )
+        from reconciler.manifests.tokens import list_tokens  # noqa: PLC0415 - few projects have one
+
+        environment = self.laid.environment
+        laid = lay_over(document, environment)
+        self.tokens = list_tokens(environment, laid["spec"].get("defaults") or {})
+        if any(one.severity == "error" for one in self.laid.findings):
+            return None
+        found = [
+            *check_written(_PROJECT_SCHEMA, laid, places, self._extension),
+            *check_ledgers(document, self.laid, list(self.environments.list_others(environment))),
+        ] or list(self._check_ledger(file, laid))
+        subject = f"Environment/{environment.name}"
+        for pointer, finding in found:
+            at = find_place(self.laid, places, pointer)
+            self.findings.append(replace(finding, subject=subject, place=at))
+        return None if found else laid
 
     def _check_ledger(self, file: Path, document: Json) -> Iterator[tuple[str, Finding]]:
         """Nothing may be written outside the project, nor anything through a symbolic link."""
@@ -334,7 +441,7 @@ class _Loading:
             spec=compress(spec) if self.folder.budget.is_large else spec,
             file=parsed.file,
             digest=self.folder.files[parsed.file],
-            labels=document["metadata"].get("labels", {}),
+            labels=self._add_labels(document["metadata"].get("labels", {})),
             places=places,
         )
         first = self.manifests.setdefault(manifest.address, manifest)
@@ -379,8 +486,13 @@ class _Loading:
         for manifest in made.members:
             self._add_member(manifest)
 
+    def _add_labels(self, own: Mapping[str, str]) -> Mapping[str, str]:
+        """The labels of a manifest, with those of the environment that it does not have."""
+        return {**self.laid.environment.labels, **own} if self.laid is not None else own
+
     def _add_member(self, manifest: Manifest) -> None:
         self.subjects.add(str(manifest.address))
+        manifest = replace(manifest, labels=self._add_labels(manifest.labels))
         self._note_secrets(manifest.spec)
         first = self.manifests.setdefault(manifest.address, manifest)
         if manifest.member is None:
@@ -482,6 +594,7 @@ class _Loading:
             secrets=tuple(self.secrets),
             unread=tuple(self.unread),
             walked=tuple(map(self.folder.name, self.folder.walked)),
+            environment=self.laid.environment if self.laid is not None else None,
         )
 
 

@@ -22,9 +22,17 @@ LEDGER: Final = ".reconciler"
 
 
 def make_project(
-    document: Json, root: Path, file: str, digest: str, planes: Sequence[Plane]
+    document: Json,
+    root: Path,
+    file: str,
+    digest: str,
+    planes: Sequence[Plane],
+    environment: str = "",
 ) -> Project:
-    """Returns the project of a checked document; `root` is the folder of its file."""
+    """Returns the project of a checked document; `root` is the folder of its file.
+
+    The `environment` with this name is laid over the document already.
+    """
     spec = document.get("spec") or {}
     guards = spec.get("guards", {})
     ledger = spec.get("ledger", {})
@@ -40,11 +48,12 @@ def make_project(
             blobs=guards.get("blobs", "required"),
             liftable=tuple(guards["allow"]) if "allow" in guards else None,
         ),
-        ledger=ledger.get("path", LEDGER),
+        ledger=ledger.get("path", f"{LEDGER}/{environment}".rstrip("/")),
         digest=digest,
         moved=_read_moved(spec),
-        ledger_container=_normalize(ledger.get("container", "")),
+        ledger_container=normalize_url(ledger.get("container", "")),
         ledger_prefix=ledger.get("prefix", ""),
+        environment=environment,
     )
 
 
@@ -89,7 +98,7 @@ def make_cloud(given: Json, planes: Sequence[Plane]) -> Cloud:
     if given == "emulator":
         urls = {one.name: one.emulator for one in planes if one.emulator}
         return replace(_name(urls, planes, _EMULATED_BLOB), emulated=True)
-    given = {name: _normalize(url) for name, url in given.items()}
+    given = {name: normalize_url(url) for name, url in given.items()}
     urls = {name: url for name, url in given.items() if name != "blob"}
     # An emulator on this machine serves every plane, so that no request goes to Azure by mistake.
     local = next((url for url in urls.values() if url.startswith("http:")), "")
@@ -97,7 +106,7 @@ def make_cloud(given: Json, planes: Sequence[Plane]) -> Cloud:
     return _name({**usual, **urls}, planes, given.get("blob", ""))
 
 
-def _normalize(url: str) -> str:
+def normalize_url(url: str) -> str:
     """The one form of a URL: an equal URL in another spelling is not another cloud or ledger."""
     return str(COMPARERS["blob-uri"](url)).rstrip("/")
 

@@ -41,6 +41,9 @@ _VARIABLES: Final = ("${", "{{", "{%", "<%")
 _MAY_HOLD: Final = re.compile(r"\.ya?ml|\.json|\.txt|^[^.]*$|\s$|[^\x00-\x7f]", re.IGNORECASE)
 
 
+OUTSIDE: Final = "it is outside manifests/"
+
+
 def check_foreign(version: str, kind: str | None, kinds: Collection[str]) -> Finding | None:
     """Returns the finding for a document that is nearly ours; None for another tool's.
 
@@ -96,6 +99,14 @@ def read_top_level(node: yaml.Node, name: str) -> str | None:
     return None
 
 
+def read_name(node: yaml.Node) -> str:
+    """Returns `metadata.name` of a document, read before the document is checked; "" without it."""
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        if key.value == "metadata":
+            return read_top_level(value, "name") or ""
+    return ""
+
+
 def match_kinds(kinds: Collection[str]) -> re.Pattern[str]:
     """Returns the pattern that finds documents of our kinds in a text."""
     return re.compile(_OUR_KIND.format("|".join(map(re.escape, kinds))), re.IGNORECASE)
@@ -144,7 +155,7 @@ def _find_candidates(folder: Folder, usual: Path) -> Iterator[tuple[Path, str]]:
             yield path, "its name does not end in .yaml or .yml"
     for path in folder.list_beside(usual):
         if is_manifest_name(path.name):
-            yield path, "it is outside manifests/"
+            yield path, OUTSIDE
 
 
 def _read_unread(

@@ -40,10 +40,14 @@ _NAMES: Final[Mapping[str, str]] = {
 }
 
 
+_PROJECT_PART: Final = "project.schema.json#"
+
+
 def list_schemas(kinds: Mapping[str, Kind]) -> dict[str, str]:
     """Returns the name of the manifest schema of each kind of document, by kind."""
     own = {
         "Project": "manifest/project",
+        "Environment": "manifest/environment",
         "Fleet": "manifest/fleet",
         "Retraining": "manifest/retraining",
     }
@@ -53,9 +57,10 @@ def list_schemas(kinds: Mapping[str, Kind]) -> dict[str, str]:
 def bundle_schema(name: str, extension: str = "") -> Json:
     """Returns a schema that includes what it refers to in other files.
 
-    `extension` is the result of `extend_project`, for the project's schema.
+    `extension` is the result of `extend_project`, for the schemas of a project and an environment.
     """
     schema = copy_document(read_schema(name))
+    _repeat_project(schema)
     if extension:
         added = json.loads(extension)
         cloud, defaults = _find_parts(schema["properties"]["spec"]["properties"])
@@ -64,6 +69,30 @@ def bundle_schema(name: str, extension: str = "") -> Json:
     taken: dict[str, Json] = {}
     _include(schema, posixpath.dirname(name), taken)
     return {**schema, "$defs": {**schema.get("$defs", {}), **taken}} if taken else schema
+
+
+def _repeat_project(node: Json) -> None:
+    """Put parts of the project's schema in the place of references to them.
+
+    Their defaults are left out: the default is what the project file says.
+    """
+    for name, below in list(node.items()) if isinstance(node, dict) else ():
+        target = below.get("$ref", "") if isinstance(below, dict) else ""
+        if target.startswith(_PROJECT_PART):
+            path = split_pointer(target.removeprefix(_PROJECT_PART))
+            part = copy_document(find(read_schema("manifest/project"), path))
+            _drop_defaults(part)
+            own = {word: said for word, said in below.items() if word != "$ref"}
+            node[name] = {**part, **own}
+        else:
+            _repeat_project(below)
+
+
+def _drop_defaults(node: Json) -> None:
+    """Remove the keyword `default`, and not a property of this name."""
+    node.pop("default", None)
+    for one in node.get("properties", {}).values():
+        _drop_defaults(one)
 
 
 def _include(node: Json, folder: str, taken: dict[str, Json]) -> None:

@@ -126,7 +126,9 @@ class Project:
     `ledger` is the folder of the ledger and of the files beside it. When `ledger_container` is not
     empty, the ledger itself is in that container, in blobs whose names begin with `ledger_prefix`.
     `moved` maps the old address of a renamed resource to its current one; `moved_places` has the
-    place of each entry, by the old address.
+    place of each entry, by the old address. `environments` are the names of all environments, and
+    `environment` is the one whose values are laid over the project's; both are empty if the project
+    has no environments.
     """
 
     name: str
@@ -141,6 +143,25 @@ class Project:
     moved_places: Mapping[Address, SourceLocation] = field(default_factory=dict)
     ledger_container: str = ""
     ledger_prefix: str = ""
+    environment: str = ""
+    environments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The contents of a file of `environments/`.
+
+    `spec` has the parts that are laid over the project's: cloud, defaults, ledger and guards.
+    `values` are those of `${values.NAME}`. `manifests` are folders relative to the project's; empty
+    for the folder of the project. Each manifest gets `labels` that it does not have itself.
+    """
+
+    name: str
+    file: str
+    spec: Mapping[str, Mapping[str, Json] | str] = field(default_factory=dict)
+    values: Mapping[str, str | float | bool] = field(default_factory=dict)
+    manifests: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

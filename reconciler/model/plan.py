@@ -233,8 +233,9 @@ class Inputs:
 
     `cloud` is the name of the cloud that was read; a plan is never applied to another cloud.
     `allowed` are the values of `--allow`: the guards that were lifted. `reason` says why the guard
-    `gate` was lifted. `dirty` says that the commit is not proven to contain every file as it was
-    read; `differing` are the files that differ.
+    `gate` was lifted. `dirty` says that the commit is not proven to contain every
+    file as it was read; `differing` are the files that differ. `environment` is empty for a project
+    without environments.
     """
 
     project: str
@@ -248,6 +249,7 @@ class Inputs:
     allowed: tuple[str, ...] = ()
     differing: tuple[str, ...] = ()
     reason: str = ""
+    environment: str = ""
 
 
 @dataclass(frozen=True)

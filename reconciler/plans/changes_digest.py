@@ -1,10 +1,10 @@
 """Computes the digest of what a plan does, and of nothing else.
 
 The digest of a plan holds its time, its commit and what was read. This one holds only the
-operations, their preconditions and their targets, so it is equal when the same changes are planned
-again. The verdicts of a gate, and the reason for lifting it, are not part of it: they decide
-whether an apply may make the changes, and each apply judges that itself. `apply --expect` compares
-it. Everything that prints or saves a plan calls this module.
+operations, their preconditions, their targets and the environment, so it is equal when the same
+changes are planned again. The verdicts of a gate, and the reason for lifting it, are not part of
+it: they decide whether an apply may make the changes, and each apply judges that itself.
+`apply --expect` compares it. Everything that prints or saves a plan calls this module.
 """
 
 from __future__ import annotations
@@ -30,11 +30,16 @@ ACTIONS: Final[Mapping[Action, list[str]]] = {
 
 
 def digest_of_changes(plan: Plan) -> str:
-    """Return the sha256 of the canonical list of what each step does, sorted by address."""
+    """Return the sha256 of the canonical list of what each step does, sorted by address.
+
+    If the plan has an environment, the list begins with its name.
+    """
     steps = sorted(plan.steps, key=lambda step: str(step.resource.address))
+    environment = plan.inputs.environment
     digest = hashlib.sha256(b"[")
+    digest.update(encode_canonical(environment) if environment else b"")
     for number, step in enumerate(steps):
-        digest.update(b"," if number else b"")
+        digest.update(b"," if number or environment else b"")
         digest.update(encode_canonical(_describe_step(step)))
     digest.update(b"]")
     return f"sha256:{digest.hexdigest()}"

@@ -121,7 +121,7 @@ def _head_of(plan: Plan) -> dict[str, Json]:
 
 
 def inputs_document(inputs: Inputs) -> Json:
-    """Return the inputs; `allowed`, `differing` and `reason` are left out if they are empty."""
+    """Return the inputs; those of `_OPTIONAL` are left out if they are empty."""
     said = asdict(inputs)
     return {name: said[name] for name in said if said[name] or name not in _OPTIONAL}
 
@@ -377,7 +377,7 @@ _STEPS: Final = "resource_changes"
 _DIGESTS: Final = "_digests"
 _UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError)
 _OPTIONAL_LISTS: Final = ("allowed", "differing")
-_OPTIONAL: Final = (*_OPTIONAL_LISTS, "reason")
+_OPTIONAL: Final = (*_OPTIONAL_LISTS, "reason", "environment")
 _AGAIN: Final = "Make a new plan: reconciler plan --out FILE"
 
 

@@ -14,7 +14,7 @@ import click
 from reconciler.cli.command import Command
 from reconciler.cli.completion import complete_files
 from reconciler.cli.context import Invocation
-from reconciler.cli.options import apply_options, format_options
+from reconciler.cli.options import ENV, apply_options, format_options
 from reconciler.model.values import dataclass
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
@@ -83,6 +83,7 @@ class ApplyFlags:
     " have it. Do not ask for approval.",
 )
 @apply_options
+@ENV
 @click.pass_obj
 def apply(invocation: Invocation, /, paths: tuple[str, ...], **given: Any) -> int:
     """Carry out a saved plan, or make a plan, ask, and carry it out.
@@ -148,8 +149,9 @@ def _apply_new(
 def _apply_saved(
     invocation: Invocation, name: str, flags: PlanFlags, apply_flags: ApplyFlags
 ) -> int:
+    from reconciler.cli.loading import take_environment
     from reconciler.cli.output import warn_of_changes, warn_of_commit, warn_of_no_steps
-    from reconciler.cli.plan_files import list_changed_files, read_saved
+    from reconciler.cli.plan_files import check_belongs, list_changed_files, read_saved
     from reconciler.cli.wiring import PlanFlags, assemble_leniently
     from reconciler.engine.applying.admission import check_admission
     from reconciler.engine.applying.saved import judge_saved_plan
@@ -157,9 +159,10 @@ def _apply_saved(
 
     _refuse_shaping(name, flags)
     saved = read_saved(name)
+    take_environment(invocation, saved[0])
     assembly = assemble_leniently(invocation)
     _check_expected(saved[0], apply_flags.expect, saved[1])
-    assembly.check_belongs(saved[0], name)
+    check_belongs(saved[0], assembly.project, name)
     check_admission(saved[0], assembly.kinds, name)
     changed = list_changed_files(saved[0], Path(assembly.project.root))
     commit = assembly.revision.name_for(changed)

@@ -9,7 +9,7 @@ import click
 from reconciler.cli.command import Command
 from reconciler.cli.completion import complete_addresses, complete_files
 from reconciler.cli.context import Invocation
-from reconciler.cli.options import drift_options, format_options
+from reconciler.cli.options import ENV, drift_options, format_options
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
     from reconciler.model import DriftReport
@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
     help="Write the live values of this resource into its manifest. Repeatable.",
 )
 @drift_options
+@ENV
 @click.pass_obj
 def drift(
     invocation: Invocation,

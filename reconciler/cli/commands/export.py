@@ -11,7 +11,7 @@ import click
 from reconciler.cli.command import Command
 from reconciler.cli.completion import complete_addresses
 from reconciler.cli.context import Invocation
-from reconciler.cli.options import SELECTOR, format_options
+from reconciler.cli.options import ENV, SELECTOR, format_options
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
     from collections.abc import Sequence
@@ -45,6 +45,7 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
 @format_options(
     "yaml", "json", about="json prints one live definition; a plan's patch applies to it."
 )
+@ENV
 @click.pass_obj
 def export(
     invocation: Invocation,

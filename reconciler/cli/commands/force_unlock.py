@@ -8,6 +8,7 @@ import click
 
 from reconciler.cli.command import Command
 from reconciler.cli.context import Invocation
+from reconciler.cli.options import ENV
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
     from reconciler.model import LockOwner
@@ -24,6 +25,7 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
 )
 @click.argument("lock_id", metavar="ID")
 @click.option("--force", is_flag=True, help="Do not ask.")
+@ENV
 @click.pass_obj
 def force_unlock(invocation: Invocation, lock_id: str, *, force: bool) -> None:
     """Remove the lock of the ledger.

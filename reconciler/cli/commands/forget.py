@@ -9,7 +9,7 @@ import click
 from reconciler.cli.command import Command
 from reconciler.cli.completion import complete_addresses
 from reconciler.cli.context import Invocation
-from reconciler.cli.options import LOCK_TIMEOUT
+from reconciler.cli.options import ENV, LOCK_TIMEOUT
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
     from collections.abc import Sequence
@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
 )
 @click.argument("address", shell_complete=complete_addresses)
 @LOCK_TIMEOUT
+@ENV
 @click.pass_obj
 def forget(invocation: Invocation, address: str, *, lock_timeout: float) -> None:
     """Stop managing a resource: remove it from the ledger, and do not delete it.

@@ -14,7 +14,7 @@ import click
 from reconciler.cli.command import Command
 from reconciler.cli.completion import complete_addresses
 from reconciler.cli.context import Invocation
-from reconciler.cli.options import SELECTOR, format_options
+from reconciler.cli.options import ENV, SELECTOR, format_options
 
 _IN_MEMORY = 1 << 20
 
@@ -50,6 +50,7 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
 )
 @click.option("--blame", is_flag=True, help="Show who last wrote each value; needs ADDRESS.")
 @format_options("text", "json", about="The format of the output.")
+@ENV
 @click.pass_obj
 def history(
     invocation: Invocation,

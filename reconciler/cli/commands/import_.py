@@ -8,6 +8,7 @@ import click
 
 from reconciler.cli.command import Command
 from reconciler.cli.context import Invocation
+from reconciler.cli.options import ENV
 
 
 @click.command(
@@ -27,6 +28,7 @@ from reconciler.cli.context import Invocation
 )
 @click.option("--full", is_flag=True, help="Write the whole definition to a file beside it.")
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
+@ENV
 @click.pass_obj
 def import_(
     invocation: Invocation,

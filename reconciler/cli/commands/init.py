@@ -12,7 +12,7 @@ import click
 from reconciler.cli.command import Command
 from reconciler.emulator.tcp_ports import DEFAULT_BLOB_PORT, pick_new_blob_port
 
-_SCHEMAS = ("project", "fleet", "retraining", "web-service", "endpoint")
+_SCHEMAS = ("project", "environment", "fleet", "retraining", "web-service", "endpoint")
 _SCHEMA_FOLDER = ".schemas"
 _SECRETS = "secrets/"
 # Blob storage of the example. Storage of another project may have the port.

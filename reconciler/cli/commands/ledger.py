@@ -13,7 +13,7 @@ import click
 from reconciler.cli.command import Command, Group
 from reconciler.cli.completion import complete_files
 from reconciler.cli.context import Invocation
-from reconciler.cli.options import AUTO_APPROVE, LOCK_TIMEOUT, format_options
+from reconciler.cli.options import AUTO_APPROVE, ENV, LOCK_TIMEOUT, format_options
 from reconciler.model.values import dataclass
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
@@ -47,6 +47,7 @@ def ledger() -> None:
 )
 @format_options("text", "json", about="The format of the report.")
 @LOCK_TIMEOUT
+@ENV
 @click.pass_obj
 def verify(invocation: Invocation, recover: str, *, form: str, lock_timeout: float) -> int:
     """Check every line of the ledger, archives included.
@@ -146,6 +147,7 @@ def rename_taken_in(file: Path) -> Path:
 )
 @AUTO_APPROVE
 @LOCK_TIMEOUT
+@ENV
 @click.pass_obj
 def rebuild(invocation: Invocation, *, auto_approve: bool, lock_timeout: float) -> None:
     """Rebuild a lost or broken ledger from the live documents.
@@ -242,6 +244,7 @@ def record_all(ledger: Ledger, lease: Lease, records: Iterable[Entry | Fact]) ->
     ),
 )
 @LOCK_TIMEOUT
+@ENV
 @click.pass_obj
 def compact(invocation: Invocation, *, lock_timeout: float) -> None:
     """Archive the ledger and start a new one with the current state.

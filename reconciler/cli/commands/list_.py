@@ -9,7 +9,7 @@ import click
 from reconciler.cli.command import Command
 from reconciler.cli.completion import complete_addresses
 from reconciler.cli.context import Invocation
-from reconciler.cli.options import SELECTOR, format_options
+from reconciler.cli.options import ENV, SELECTOR, format_options
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
     from collections.abc import Sequence
@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
 @click.argument("addresses", shell_complete=complete_addresses, nargs=-1, metavar="[ADDRESS]...")
 @SELECTOR
 @format_options("text", "json", about="The format of the list.")
+@ENV
 @click.pass_obj
 def list_(
     invocation: Invocation,

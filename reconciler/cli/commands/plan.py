@@ -7,7 +7,7 @@ import click
 from reconciler.cli.command import Command
 from reconciler.cli.completion import complete_files
 from reconciler.cli.context import Invocation
-from reconciler.cli.options import FULL, PLAN_FORMAT, plan_options
+from reconciler.cli.options import ENV, FULL, PLAN_FORMAT, plan_options
 
 
 @click.command(
@@ -35,6 +35,7 @@ from reconciler.cli.options import FULL, PLAN_FORMAT, plan_options
 @click.option("--summary", is_flag=True, help="Print one line for each resource.")
 @FULL
 @plan_options
+@ENV
 @click.pass_obj
 def plan(
     invocation: Invocation,

@@ -9,7 +9,7 @@ import click
 from reconciler.cli.command import Command
 from reconciler.cli.completion import complete_retrainings
 from reconciler.cli.context import Invocation
-from reconciler.cli.options import PARALLELISM, detailed_retrain, format_options, read_duration
+from reconciler.cli.options import ENV, PARALLELISM, detailed_retrain, format_options, read_duration
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
     from collections.abc import Collection, Sequence
@@ -56,6 +56,7 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
 @format_options("text", "json", about="The format of the result.")
 @PARALLELISM
 @detailed_retrain
+@ENV
 @click.pass_obj
 def retrain(
     invocation: Invocation,

@@ -9,7 +9,7 @@ import click
 from reconciler.cli.command import Command
 from reconciler.cli.completion import complete_addresses, complete_files
 from reconciler.cli.context import Invocation
-from reconciler.cli.options import rollback_options
+from reconciler.cli.options import ENV, rollback_options
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
     from reconciler.cli.wiring import Assembly, PlanFlags
@@ -53,6 +53,7 @@ class EntryNumber(click.IntRange):
     help="Only save the plan to FILE, for apply.",
 )
 @rollback_options
+@ENV
 @click.pass_obj
 def rollback(
     invocation: Invocation,

@@ -23,8 +23,9 @@ def schema(kind: str | None, *, fields: bool) -> None:
     """Print the JSON Schema of a kind, or list the kinds.
 
     Editors use it to complete manifests. --fields prints for each field of the service's document
-    its owner, its default, whether it can change, and whether it is secret. For Project, Fleet and
-    Retraining it prints each field of the manifest with its values and its meaning.
+    its owner, its default, whether it can change, and whether it is secret. For Project,
+    Environment, Fleet and Retraining it prints each field of the manifest with its values and its
+    meaning.
     """
     import json
 
@@ -41,7 +42,7 @@ def schema(kind: str | None, *, fields: bool) -> None:
         return
     if kind not in names:
         raise click.UsageError(f"unknown kind {kind}; the kinds are {', '.join(names)}")
-    extension = extend_project(kinds.values()) if kind == "Project" else ""
+    extension = extend_project(kinds.values()) if kind in {"Project", "Environment"} else ""
     bundled = bundle_schema(names[kind], extension)
     if fields and kind in kinds:
         click.echo(render_fields(kinds[kind].field))

@@ -9,7 +9,7 @@ import click
 from reconciler.cli.command import Command
 from reconciler.cli.completion import complete_addresses
 from reconciler.cli.context import Invocation
-from reconciler.cli.options import detailed_verify, format_options
+from reconciler.cli.options import ENV, detailed_verify, format_options
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
     from collections.abc import Sequence
@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
 @click.option("--all", "every", is_flag=True, help="Every resource that has spec.verify.")
 @format_options("text", "json", about="The format of the result.")
 @detailed_verify
+@ENV
 @click.pass_obj
 def verify(
     invocation: Invocation, /, addresses: tuple[str, ...], *, every: bool, form: str

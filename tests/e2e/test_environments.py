@@ -1,0 +1,160 @@
+"""Environments of one project: what is planned, applied and recorded in each, and what is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.world import MODEL, Project
+
+HEAD = "apiVersion: reconciler/v1\nkind: Environment\nmetadata: {name: %s}\nspec:\n"
+
+
+@pytest.fixture
+def environments(project: Project) -> Project:
+    """A project with dev and prod, of the same resource group: their services have other names."""
+    (project.folder / "environments").mkdir()
+    for name, model in (("dev", "2026-11-20"), ("prod", "2026-11-13")):
+        write(project, name, f"  values: {{model: '{model}'}}\n")
+    project.emulator.deploy("census-dev", project.emulator.model_uri("old"))
+    project.emulator.deploy("census-prod", project.emulator.model_uri("old"))
+    uri = project.emulator.model_uri("${values.model}")
+    (project.folder / "manifests" / "census.yaml").write_text(
+        "apiVersion: reconciler/v1\nkind: WebService\nmetadata: {name: 'census-${env.name}'}\n"
+        f"spec:\n  trainedModels:\n    {MODEL}: {{uri: '{uri}'}}\n"
+    )
+    return project
+
+
+def write(project: Project, name: str, spec: str) -> Path:
+    file = project.folder / "environments" / f"{name}.yaml"
+    file.write_text(HEAD % name + spec)
+    return file
+
+
+def lines(project: Project, name: str) -> list[dict[str, object]]:
+    file = project.folder / ".reconciler" / name / "ledger.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_each_environment_has_its_own_plan_and_ledger(environments: Project) -> None:
+    assert environments.run("apply", "--env", "dev", "--auto-approve").code == 0
+    assert environments.emulator.model("census-dev").endswith("2026-11-20.ilearner")
+    assert environments.emulator.model("census-prod").endswith("old.ilearner")
+    recorded = lines(environments, "dev")
+    assert {line.get("environment") for line in recorded if "address" in line} == {"dev"}
+    assert not (environments.folder / ".reconciler" / "prod").exists()
+    assert not (environments.folder / ".reconciler" / "ledger.jsonl").exists()
+    done = environments.run("plan", "--env", "prod", "--json", env={"RECONCILER_ENV": "dev"})
+    assert json.loads(done.out)["inputs"]["environment"] == "prod"
+    done = environments.run("plan", "--detailed-exitcode", env={"RECONCILER_ENV": "dev"})
+    assert done.code == 0, done.said
+
+
+def test_a_plan_of_one_environment_is_refused_in_another(environments: Project) -> None:
+    plan = environments.folder / "release.plan"
+    assert environments.run("plan", "--env", "dev", "--out", str(plan)).code == 0
+    refused = environments.run("apply", str(plan), "--env", "prod")
+    assert refused.code == 1
+    assert 'was made for the environment "dev", and this is the environment "prod"' in refused.err
+    assert "Apply it with --env dev, or plan again here." in refused.err
+    assert environments.emulator.model("census-dev").endswith("old.ilearner")
+    assert environments.run("apply", str(plan)).code == 0  # the plan itself names it
+    assert environments.emulator.model("census-dev").endswith("2026-11-20.ilearner")
+
+
+def test_a_plan_without_an_environment_is_refused_in_one(
+    environments: Project, tmp_path: Path
+) -> None:
+    kept = environments.folder / "environments"
+    kept.rename(tmp_path / "away")
+    manifest = environments.folder / "manifests" / "census.yaml"
+    text = manifest.read_text()
+    manifest.write_text(text.replace("${env.name}", "dev").replace("${values.model}", "new"))
+    plan = environments.folder / "release.plan"
+    assert environments.run("plan", "--out", str(plan)).code == 0
+    manifest.write_text(text)
+    (tmp_path / "away").rename(kept)
+    refused = environments.run("apply", str(plan), "--env", "dev")
+    assert "was made for a project without environments, and this is the env" in refused.err
+
+
+def test_the_digest_of_the_changes_holds_the_environment(environments: Project) -> None:
+    """Two environments with equal changes are two reviews."""
+    manifest = environments.folder / "manifests" / "census.yaml"
+    manifest.write_text(manifest.read_text().replace("${env.name}", "dev"))
+    write(environments, "prod", "  values: {model: '2026-11-20'}\n")
+    digests = [
+        json.loads(environments.run("plan", "--env", name, "--json").out)["changes_digest"]
+        for name in ("dev", "prod", "dev")
+    ]
+    assert digests[0] == digests[2] != digests[1]
+
+
+def test_lines_of_another_environment_are_refused(environments: Project) -> None:
+    assert environments.run("apply", "--env", "dev", "--auto-approve").code == 0
+    folder = environments.folder / ".reconciler"
+    (folder / "dev").rename(folder / "prod")
+    refused = environments.run("plan", "--env", "prod")
+    assert refused.code == 1
+    assert 'belongs to the environment "dev", and this is "prod"' in refused.err
+    assert "give each environment a ledger of its own in spec.ledger" in refused.err
+    verified = environments.run("ledger", "verify", "--env", "prod")
+    assert verified.code == 1
+    assert 'belongs to the environment "dev"' in verified.said
+
+
+def test_a_ledger_from_before_the_environments_is_taken_over(environments: Project) -> None:
+    (environments.folder / "environments").rename(environments.folder / "away")
+    manifest = environments.folder / "manifests" / "census.yaml"
+    text = manifest.read_text()
+    manifest.write_text(
+        text.replace("${env.name}", "prod").replace("${values.model}", "2026-11-13")
+    )
+    assert environments.run("apply", "--auto-approve").code == 0
+    (environments.folder / "away").rename(environments.folder / "environments")
+    manifest.write_text(text)
+    write(environments, "prod", "  ledger: {path: .reconciler}\n  values: {model: '2026-11-13'}\n")
+    done = environments.run("plan", "--env", "prod", "--detailed-exitcode")
+    assert done.code == 0, done.said
+    assert environments.run("ledger", "compact", "--env", "prod").code == 0
+    assert environments.run("ledger", "verify", "--env", "prod").code == 0
+
+
+def test_commands_without_an_environment_name_them(environments: Project) -> None:
+    for command in (
+        ("plan",),
+        ("apply", "--auto-approve"),
+        ("drift",),
+        ("list",),
+        ("history",),
+        ("verify", "--all"),
+        ("export", "WebService/census-dev"),
+        ("rollback", "WebService/census-dev"),
+        ("retrain", "x"),
+        ("forget", "WebService/census-dev"),
+        ("force-unlock", "x"),
+        ("ledger", "verify"),
+        ("ledger", "compact"),
+        ("ledger", "rebuild", "--auto-approve"),
+    ):
+        done = environments.run(*command)
+        assert done.code == 1, command
+        assert "the project has environments, and none is named" in done.err, command
+        assert "--env, or in RECONCILER_ENV: dev, prod." in done.err, command
+
+
+def test_validate_checks_every_environment(environments: Project) -> None:
+    done = environments.run("validate")
+    assert done.out == (
+        "Success! dev: the configuration is valid: 1 resource in 3 files.\n"
+        "Success! prod: the configuration is valid: 1 resource in 3 files.\n"
+    )
+    write(environments, "prod", "  valeus: {}\n")
+    done = environments.run("validate", "--json")
+    assert done.code == 1
+    assert [one["summary"] for one in json.loads(done.out)["diagnostics"]] == [
+        'unknown field "valeus"',
+        'environments/prod.yaml has no "values.model"',
+    ]
+    assert environments.run("validate", "--env", "dev").code == 0
