@@ -6,11 +6,15 @@ import itertools
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from reconciler.cli.command import Command
 from reconciler.emulator.tcp_ports import DEFAULT_BLOB_PORT, pick_new_blob_port
+
+if TYPE_CHECKING:  # start-up: only --ci needs it
+    from reconciler.gitops.workflows import ForgeName
 
 _SCHEMAS = ("project", "environment", "fleet", "retraining", "web-service", "endpoint")
 _SCHEMA_FOLDER = ".schemas"
@@ -27,15 +31,45 @@ _MODELINE = re.compile(r"(?<=\$schema=)\S*?([a-z-]+\.schema\.json)")
         "reconciler init",
         "# Write a project into a new folder",
         "reconciler init bike-rental",
+        "# Add a pipeline to the project in the working directory",
+        "reconciler init --ci github",
     ),
 )
 @click.argument("folder", default=".", type=click.Path(path_type=Path))
-def init(folder: Path) -> None:
+@click.option(
+    "--ci",
+    "forge",
+    type=click.Choice(["github", "azure-pipelines", "gitlab"]),
+    help="Write the files of a pipeline into the project that is in FOLDER, and a page about its"
+    " set-up.",
+)
+@click.option(
+    "--branch",
+    default="",
+    metavar="NAME",
+    help="With --ci: the branch that is applied after a merge. Default: main.",
+)
+@click.pass_context
+def init(context: click.Context, folder: Path, forge: ForgeName | None, branch: str) -> None:
     """Write a small, valid project into FOLDER, by default into the working directory.
 
     No existing file is overwritten. Editors with the YAML language server complete the manifests
     from the schemas that init writes beside them.
+
+    With --ci, FOLDER has a project already, and init writes a pipeline for it: each pull request is
+    planned into one comment, and each merge applies what was reviewed.
     """
+    if forge is not None:
+        from reconciler.cli.pipeline import write_pipeline
+
+        write_pipeline(context.obj, folder, forge, branch)
+        return
+    if branch:
+        raise click.UsageError("--branch needs --ci", context)
+    _write_project(folder)
+
+
+def _write_project(folder: Path) -> None:
     from reconciler.errors import ReconcilerError
     from reconciler.files import check_path, find_checkout
     from reconciler.manifests.folder import check_new_project

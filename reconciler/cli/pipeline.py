@@ -1,0 +1,226 @@
+"""Writes the files of a pipeline into an existing project: `init --ci`.
+
+No existing file is overwritten. A file that exists with other content is an error that shows what
+to merge, except those that belong to the user from the first day on: what the pipeline installs,
+and GitLab's first file where it already includes ours.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+import click
+
+import reconciler
+from reconciler.cli.context import Invocation
+from reconciler.cli.loading import load_all
+from reconciler.errors import ManifestInvalid, ReconcilerError
+from reconciler.files import check_path, find_checkout, resolve_path, writing
+from reconciler.gitops.workflows import (
+    GITLAB_START,
+    ForgeName,
+    Pipeline,
+    is_plain,
+    render_files,
+    sort_environments,
+)
+from reconciler.manifests import Loaded
+from reconciler.manifests.folder import PROJECT_FILE, miss_project
+from reconciler.model import Finding, Project
+from reconciler.text.counting import count
+
+_MOST_LINES: Final = 60
+_FORGE_WORDS: Final[Mapping[ForgeName, str]] = {
+    "github": "GitHub",
+    "azure-pipelines": "Azure DevOps",
+    "gitlab": "GitLab",
+}
+# Folders that a project may get later; the workflow watches them from the start.
+_LATER: Final = ("environments/", "policies/")
+
+
+def write_pipeline(invocation: Invocation, folder: Path, forge: ForgeName, branch: str) -> None:
+    """Write the files of a pipeline, and print them and the next steps.
+
+    Raises ManifestInvalid, before the first write, for a project that cannot be read and for each
+    file that exists with other content.
+    """
+    project, loaded = _load_project(invocation, folder)
+    top = find_checkout(folder)
+    pipeline = _make_pipeline(loaded, project, folder, top, forge, branch)
+    files = render_files(pipeline)
+    kept = {name for name in files if _is_kept(top, name, pipeline)}
+    new = {name: text for name, text in files.items() if not (top / name).exists()}
+    conflicts = tuple(
+        found
+        for name, text in files.items()
+        if name not in kept | new.keys()
+        for found in _compare(top, name, text)
+    )
+    if conflicts:
+        raise ManifestInvalid(conflicts)
+    for name in files:
+        check_path(top / name, top)
+    with writing({top / name: text for name, text in new.items()}):
+        pass
+    for name in files:
+        click.echo(f"  {name}" if name in new else f"  {name} (exists: unchanged)")
+    invocation.print_findings(tuple(_check_project(project)))
+    click.echo(_describe_next(pipeline))
+
+
+def _load_project(invocation: Invocation, folder: Path) -> tuple[Project, Loaded]:
+    """The project of a folder; raises ManifestInvalid with each error in its files."""
+    if invocation.project_file:
+        raise ReconcilerError(
+            f"a pipeline uses the project file {PROJECT_FILE}, and no other one",
+            subject=invocation.project_file,
+            next_step="Leave out --project, and name the project's folder: reconciler init FOLDER"
+            " --ci FORGE",
+        )
+    file = folder / PROJECT_FILE
+    if not file.is_file():
+        raise ManifestInvalid((miss_project(file),))
+    reading = Invocation()
+    reading.project_file = str(file)
+    loaded, _ = load_all(reading, ())
+    errors = tuple(one for one in loaded.findings if one.severity == "error" and not one.guard)
+    if errors or loaded.project is None:
+        raise ManifestInvalid(errors)
+    return loaded.project, loaded
+
+
+def _make_pipeline(
+    loaded: Loaded, project: Project, folder: Path, top: Path, forge: ForgeName, branch: str
+) -> Pipeline:
+    below = resolve_path(folder).relative_to(top).as_posix()
+    below = "" if below == "." else below
+    return Pipeline(
+        forge=forge,
+        project=project.name,
+        version=reconciler.__version__,
+        folder=below,
+        branch=branch or "main",
+        paths=_list_paths(loaded, below),
+    )
+
+
+def _list_paths(loaded: Loaded, below: str) -> tuple[str, ...]:
+    """What the project reads, relative to the top of the repository; empty for all of it.
+
+    Each folder directly in the project's counts as a whole.
+    """
+    found = {f"{head}/" if rest else head for head, _, rest in map(_split, loaded.files)}
+    names = sorted({PROJECT_FILE, *_LATER, *found})
+    if not all(is_plain(name) for name in names):
+        return (f"{below}/",) if below else ()
+    return tuple(f"{below}/{name}" if below else name for name in names)
+
+
+def _split(name: str) -> tuple[str, str, str]:
+    return name.partition("/")
+
+
+def _is_kept(top: Path, name: str, pipeline: Pipeline) -> bool:
+    """Whether an existing file is the user's own."""
+    file = top / name
+    if name == pipeline.locate("ci/reconciler.in"):
+        return file.is_file()
+    return (
+        name == GITLAB_START
+        and re.search(rf"^[^#\n]*{re.escape(pipeline.workflow)}\b", _read(file), re.MULTILINE)
+        is not None
+    )
+
+
+def _read(file: Path) -> str:
+    """The text of a file; empty if it cannot be read."""
+    try:
+        return file.read_bytes()[:1_000_000].decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _compare(top: Path, name: str, text: str) -> Iterator[Finding]:
+    """A finding with the difference, if a file has other content than a text."""
+    written = _read(top / name)
+    if written == text:
+        return
+    lines = difflib.unified_diff(
+        written.splitlines(), text.splitlines(), name, "what init --ci writes", n=1, lineterm=""
+    )
+    detail = tuple(lines)
+    left = len(detail) - _MOST_LINES
+    more = (f"… and {count(left, 'more line')}",) if left > 0 else ()
+    yield Finding(
+        "the file exists, with other content",
+        subject=name,
+        detail=(*detail[:_MOST_LINES], *more),
+        next_step=f"Nothing was written. {_advise(name)}",
+    )
+
+
+def _advise(name: str) -> str:
+    if name == GITLAB_START:
+        return f"Add the lines of include to {name}, and run the command again."
+    return (
+        f"Move {name} to another name, run the command again, and merge your own lines into the"
+        " new file."
+    )
+
+
+def _check_project(project: Project) -> Iterator[Finding]:
+    """Warnings about what works on one machine and not in a pipeline."""
+    if project.cloud.emulated:
+        yield Finding(
+            "the project uses the emulator of this machine, which a pipeline cannot reach",
+            subject=project.file,
+            next_step="Write spec.cloud: azure before the first pull request.",
+            severity="warning",
+        )
+    if not project.ledger_container:
+        yield Finding(
+            "the ledger is in a folder, which a runner does not keep after the job",
+            subject=project.file,
+            next_step="Write spec.ledger.container with the address of a container in storage.",
+            severity="warning",
+        )
+
+
+def _describe_next(pipeline: Pipeline) -> str:
+    names = sort_environments(pipeline.environments)
+    order = f" Environments, in the order of their applies: {', '.join(names)}." if names else ""
+    inputs, pinned = (pipeline.locate(f"ci/reconciler.{end}") for end in ("in", "txt"))
+    return f"""
+A merge into {pipeline.branch} is applied.{order}
+
+Next steps:
+  1. Pin what the pipeline installs. Run this at the top of the repository:
+       pip wheel --no-deps --wheel-dir {pipeline.locate("ci")} {_find_source()}
+       uv pip compile {inputs} --universal --python-version 3.12 --generate-hashes \
+--output-file {pinned}
+  2. Make the identities, and set up {_FORGE_WORDS[pipeline.forge]}, as this page says:
+       {pipeline.locate(f"ci/{pipeline.forge}.md")}
+  3. Commit the files, and open a pull request with them."""
+
+
+def _find_source() -> str:
+    """The folder or the wheel from which reconciler was installed; SOURCE if it is not known.
+
+    The file is that of PEP 610, which pip and uv write.
+    """
+    import json
+    import shlex
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        said = json.loads(distribution("reconciler").read_text("direct_url.json") or "{}")
+    except (PackageNotFoundError, ValueError):
+        said = {}
+    parts = urlsplit(str(said.get("url", "")))
+    return shlex.quote(unquote(parts.path)) if parts.scheme == "file" else "SOURCE"
