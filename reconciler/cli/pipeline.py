@@ -21,6 +21,7 @@ from reconciler.cli.context import Invocation
 from reconciler.cli.loading import load_all
 from reconciler.errors import ManifestInvalid, ReconcilerError
 from reconciler.files import check_path, find_checkout, resolve_path, writing
+from reconciler.git import Git, GitFailed
 from reconciler.gitops.workflows import (
     GITLAB_START,
     ForgeName,
@@ -35,6 +36,12 @@ from reconciler.model import Finding, Project
 from reconciler.text.counting import count
 
 _MOST_LINES: Final = 60
+_AZURE: Final = "azure-pipelines"
+_USUAL_BRANCHES: Final = ("main", "master", "trunk")
+# An address of a remote by https or ssh, or in the short form of ssh: git@HOST:OWNER/NAME.git
+_REMOTE: Final = re.compile(r"(?:(?:https|ssh)://[^/]+/|[^/@:]+@[^/:]+:)(?P<path>[^:?#]+)")
+# A file that an earlier init wrote names its command in the first line.
+_OURS: Final = "reconciler init --ci"
 _FORGE_WORDS: Final[Mapping[ForgeName, str]] = {
     "github": "GitHub",
     "azure-pipelines": "Azure DevOps",
@@ -100,14 +107,46 @@ def _make_pipeline(
 ) -> Pipeline:
     below = resolve_path(folder).relative_to(top).as_posix()
     below = "" if below == "." else below
+    git = Git(top)
     return Pipeline(
         forge=forge,
         project=project.name,
         version=reconciler.__version__,
         folder=below,
-        branch=branch or "main",
+        branch=branch or _find_branch(git),
         paths=_list_paths(loaded, below),
+        repository=_find_repository(git, forge),
     )
+
+
+def _find_branch(git: Git) -> str:
+    """The default branch of the remote; without one, main or the only other usual name."""
+    head = _ask(git, "symbolic-ref", "--short", "refs/remotes/origin/HEAD")
+    if head:
+        return head.removeprefix("origin/")
+    local = _ask(git, "branch", "--list", "--format=%(refname:short)", *_USUAL_BRANCHES).split()
+    return next((name for name in _USUAL_BRANCHES if name in local), _USUAL_BRANCHES[0])
+
+
+def _find_repository(git: Git, forge: ForgeName) -> str:
+    """OWNER/NAME of the remote, for the page; empty if it is not an address of the forge.
+
+    GitLab and GitHub also run on hosts of their own, so only the form of the address counts.
+    """
+    address = _ask(git, "remote", "get-url", "origin")
+    path = _REMOTE.fullmatch(address)
+    name = path["path"].removesuffix(".git").strip("/") if path and forge != _AZURE else ""
+    parts = name.count("/")
+    held = parts == 1 or (parts > 1 and forge == "gitlab")
+    return name if held and is_plain(name) else ""
+
+
+def _ask(git: Git, *arguments: str) -> str:
+    """What git prints; empty if it fails, as in a folder that is not a repository."""
+    try:
+        return git.ask(*arguments).strip()
+    except GitFailed:
+        return ""
 
 
 def _list_paths(loaded: Loaded, below: str) -> tuple[str, ...]:
@@ -133,7 +172,9 @@ def _is_kept(top: Path, name: str, pipeline: Pipeline) -> bool:
         return file.is_file()
     return (
         name == GITLAB_START
-        and re.search(rf"^[^#\n]*{re.escape(pipeline.workflow)}\b", _read(file), re.MULTILINE)
+        and re.search(
+            rf"^[^#\n]*{re.escape(pipeline.workflow)}(?![\w.-])", _read(file), re.MULTILINE
+        )
         is not None
     )
 
@@ -147,31 +188,35 @@ def _read(file: Path) -> str:
 
 
 def _compare(top: Path, name: str, text: str) -> Iterator[Finding]:
-    """A finding with the difference, if a file has other content than a text."""
+    """A finding that says what to merge, if a file has other content than a text."""
     written = _read(top / name)
     if written == text:
         return
-    lines = difflib.unified_diff(
-        written.splitlines(), text.splitlines(), name, "what init --ci writes", n=1, lineterm=""
-    )
-    detail = tuple(lines)
-    left = len(detail) - _MOST_LINES
-    more = (f"… and {count(left, 'more line')}",) if left > 0 else ()
+    ours = _OURS in written or name == GITLAB_START
     yield Finding(
         "the file exists, with other content",
         subject=name,
-        detail=(*detail[:_MOST_LINES], *more),
-        next_step=f"Nothing was written. {_advise(name)}",
+        detail=_describe_difference(name, written, text) if ours else (),
+        next_step=f"Nothing was written. {_advise(name, ours=ours)}",
     )
 
 
-def _advise(name: str) -> str:
+def _describe_difference(name: str, written: str, text: str) -> tuple[str, ...]:
+    lines = tuple(
+        difflib.unified_diff(
+            written.splitlines(), text.splitlines(), name, "what init writes", n=1, lineterm=""
+        )
+    )
+    left = len(lines) - _MOST_LINES
+    return (*lines[:_MOST_LINES], f"… and {count(left, 'more line')}") if left > 0 else lines
+
+
+def _advise(name: str, *, ours: bool) -> str:
     if name == GITLAB_START:
         return f"Add the lines of include to {name}, and run the command again."
-    return (
-        f"Move {name} to another name, run the command again, and merge your own lines into the"
-        " new file."
-    )
+    if ours:
+        return "Merge these lines by hand, or move the file away and run the command again."
+    return "Rename it, run the command again, and merge both files."
 
 
 def _check_project(project: Project) -> Iterator[Finding]:

@@ -81,7 +81,7 @@ class Pipeline:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class ApplyJob:
     """The apply of one environment, or of a project without environments.
 
     `id` names its job, `after` the job that ends before it starts, and `place` the environment of
@@ -100,16 +100,16 @@ def sort_environments(names: Sequence[str]) -> list[str]:
     return sorted(names, key=lambda name: (known.get(name.casefold(), -1), name))
 
 
-def list_stages(pipeline: Pipeline) -> list[Stage]:
+def list_applies(pipeline: Pipeline) -> list[ApplyJob]:
     """The applies in their order; each environment waits for the one before it."""
     names = sort_environments(pipeline.environments)
     if not names:
-        return [Stage("apply", "", PRODUCTION, "")]
-    stages: list[Stage] = []
+        return [ApplyJob("apply", "", PRODUCTION, "")]
+    applies: list[ApplyJob] = []
     for name in names:
-        key = _find_free(_name_job(pipeline.forge, name), {one.id for one in stages})
-        stages.append(Stage(key, name, name, stages[-1].id if stages else ""))
-    return stages
+        key = _find_free(_name_job(pipeline.forge, name), {one.id for one in applies})
+        applies.append(ApplyJob(key, name, name, applies[-1].id if applies else ""))
+    return applies
 
 
 def _name_job(forge: ForgeName, name: str) -> str:
@@ -125,17 +125,18 @@ def _find_free(wanted: str, taken: set[str]) -> str:
 
 
 def check_names(pipeline: Pipeline) -> None:
-    """Raise ManifestInvalid for a branch or a folder that a workflow file cannot hold safely."""
-    given = {
-        "the branch": (pipeline.branch, "Give another one with --branch."),
-        "the folder of the project": (pipeline.folder, "Rename it."),
-    }
+    """Raise ManifestInvalid for each name that a workflow file cannot hold safely."""
+    given = [
+        ("the branch", pipeline.branch, "Give another one with --branch."),
+        ("the folder of the project", pipeline.folder, "Rename it."),
+        *(("the environment", name, "Rename it.") for name in pipeline.environments),
+    ]
     wrong = tuple(
         Finding(
             f"{what} has characters that a workflow file cannot hold safely: {name[:100]!a}",
             next_step=f"Letters, digits, '.', '_', '-' and '/' are possible. {step}",
         )
-        for what, (name, step) in given.items()
+        for what, name, step in given
         if name and not is_plain(name)
     )
     if wrong:
@@ -164,7 +165,7 @@ def _list_templates(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
 
 def _find_words(pipeline: Pipeline) -> dict[str, Any]:
     """What the templates call by name."""
-    folder, stages = pipeline.folder, list_stages(pipeline)
+    folder, applies = pipeline.folder, list_applies(pipeline)
     owner, _, name = pipeline.repository.rpartition("/")
     known = {"owner": owner, "repository_name": name} if name else {}
     return {
@@ -175,8 +176,8 @@ def _find_words(pipeline: Pipeline) -> dict[str, Any]:
         "paths": [one.rstrip("/") for one in pipeline.paths],
         "globs": [_match_below(one, "**") for one in pipeline.paths],
         "changes": [_match_below(one, "**/*") for one in pipeline.paths],
-        "stages": stages,
-        "places": " and ".join(f"`{one.place}`" for one in stages),
+        "applies": applies,
+        "places": " and ".join(f"`{one.place}`" for one in applies),
         "version": pipeline.version,
         "folder": f"{folder}/" if folder else "",
         "up": "../" * (folder.count("/") + 2 if folder else 1),

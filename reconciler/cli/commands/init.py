@@ -47,7 +47,7 @@ _MODELINE = re.compile(r"(?<=\$schema=)\S*?([a-z-]+\.schema\.json)")
     "--branch",
     default="",
     metavar="NAME",
-    help="With --ci: the branch that is applied after a merge. Default: main.",
+    help="With --ci: the branch whose merges are applied. Default: that of the remote, or main.",
 )
 @click.pass_context
 def init(context: click.Context, folder: Path, forge: ForgeName | None, branch: str) -> None:
