@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -18,7 +18,7 @@ import click
 
 import reconciler
 from reconciler.cli.context import Invocation
-from reconciler.cli.loading import load_all
+from reconciler.cli.loading import load_each
 from reconciler.errors import ManifestInvalid, ReconcilerError
 from reconciler.files import check_path, find_checkout, resolve_path, writing
 from reconciler.git import Git, GitFailed
@@ -33,9 +33,11 @@ from reconciler.gitops.workflows import (
 from reconciler.manifests import Loaded
 from reconciler.manifests.folder import PROJECT_FILE, miss_project
 from reconciler.model import Finding, Project
+from reconciler.render.words.names import list_names
 from reconciler.text.counting import count
 
 _MOST_LINES: Final = 60
+_MOST_NAMED: Final = 10
 _AZURE: Final = "azure-pipelines"
 _USUAL_BRANCHES: Final = ("main", "master", "trunk")
 # An address of a remote by https or ssh, or in the short form of ssh: git@HOST:OWNER/NAME.git
@@ -57,9 +59,9 @@ def write_pipeline(invocation: Invocation, folder: Path, forge: ForgeName, branc
     Raises ManifestInvalid, before the first write, for a project that cannot be read and for each
     file that exists with other content.
     """
-    project, loaded = _load_project(invocation, folder)
+    projects = _load_projects(invocation, folder)
     top = find_checkout(folder)
-    pipeline = _make_pipeline(loaded, project, folder, top, forge, branch)
+    pipeline = _make_pipeline(projects, folder, top, forge, branch)
     files = render_files(pipeline)
     kept = {name for name in files if _is_kept(top, name, pipeline)}
     new = {name: text for name, text in files.items() if not (top / name).exists()}
@@ -77,12 +79,15 @@ def write_pipeline(invocation: Invocation, folder: Path, forge: ForgeName, branc
         pass
     for name in files:
         click.echo(f"  {name}" if name in new else f"  {name} (exists: unchanged)")
-    invocation.print_findings(tuple(_check_project(project)))
+    invocation.print_findings(tuple(_check_projects([one for one, _ in projects])))
     click.echo(_describe_next(pipeline))
 
 
-def _load_project(invocation: Invocation, folder: Path) -> tuple[Project, Loaded]:
-    """The project of a folder; raises ManifestInvalid with each error in its files."""
+def _load_projects(invocation: Invocation, folder: Path) -> list[tuple[Project, Loaded]]:
+    """The project of a folder, once for each of its environments.
+
+    Raises ManifestInvalid with every error in its files.
+    """
     if invocation.project_file:
         raise ReconcilerError(
             f"a pipeline uses the project file {PROJECT_FILE}, and no other one",
@@ -95,26 +100,39 @@ def _load_project(invocation: Invocation, folder: Path) -> tuple[Project, Loaded
         raise ManifestInvalid((miss_project(file),))
     reading = Invocation()
     reading.project_file = str(file)
-    loaded, _ = load_all(reading, ())
-    errors = tuple(one for one in loaded.findings if one.severity == "error" and not one.guard)
-    if errors or loaded.project is None:
+    found = load_each(reading, ())
+    errors = tuple(
+        dict.fromkeys(
+            finding
+            for one in found
+            for finding in one.findings
+            if finding.severity == "error" and not finding.guard
+        )
+    )
+    projects = [(one.project, one) for one in found if one.project is not None]
+    if errors or not projects:
         raise ManifestInvalid(errors)
-    return loaded.project, loaded
+    return projects
 
 
 def _make_pipeline(
-    loaded: Loaded, project: Project, folder: Path, top: Path, forge: ForgeName, branch: str
+    projects: Sequence[tuple[Project, Loaded]],
+    folder: Path,
+    top: Path,
+    forge: ForgeName,
+    branch: str,
 ) -> Pipeline:
     below = resolve_path(folder).relative_to(top).as_posix()
     below = "" if below == "." else below
     git = Git(top)
     return Pipeline(
         forge=forge,
-        project=project.name,
+        project=projects[0][0].name,
         version=reconciler.__version__,
         folder=below,
         branch=branch or _find_branch(git),
-        paths=_list_paths(loaded, below),
+        environments=[one.environment for one, _ in projects if one.environment],
+        paths=_list_paths({name for _, one in projects for name in one.files}, below),
         repository=_find_repository(git, forge),
     )
 
@@ -149,12 +167,12 @@ def _ask(git: Git, *arguments: str) -> str:
         return ""
 
 
-def _list_paths(loaded: Loaded, below: str) -> tuple[str, ...]:
+def _list_paths(files: Collection[str], below: str) -> tuple[str, ...]:
     """What the project reads, relative to the top of the repository; empty for all of it.
 
     Each folder directly in the project's counts as a whole.
     """
-    found = {f"{head}/" if rest else head for head, _, rest in map(_split, loaded.files)}
+    found = {f"{head}/" if rest else head for head, _, rest in map(_split, files)}
     names = sorted({PROJECT_FILE, *_LATER, *found})
     if not all(is_plain(name) for name in names):
         return (f"{below}/",) if below else ()
@@ -219,22 +237,25 @@ def _advise(name: str, *, ours: bool) -> str:
     return "Rename it, run the command again, and merge both files."
 
 
-def _check_project(project: Project) -> Iterator[Finding]:
+def _check_projects(projects: Sequence[Project]) -> Iterator[Finding]:
     """Warnings about what works on one machine and not in a pipeline."""
-    if project.cloud.emulated:
-        yield Finding(
+    checks = (
+        (
+            [one for one in projects if one.cloud.emulated],
             "the project uses the emulator of this machine, which a pipeline cannot reach",
-            subject=project.file,
-            next_step="Write spec.cloud: azure before the first pull request.",
-            severity="warning",
-        )
-    if not project.ledger_container:
-        yield Finding(
+            "Write spec.cloud: azure before the first pull request.",
+        ),
+        (
+            [one for one in projects if not one.ledger_container],
             "the ledger is in a folder, which a runner does not keep after the job",
-            subject=project.file,
-            next_step="Write spec.ledger.container with the address of a container in storage.",
-            severity="warning",
-        )
+            "Write spec.ledger.container with the address of a container in storage.",
+        ),
+    )
+    for found, message, step in checks:
+        names = [one.environment for one in found if one.environment]
+        detail = (f"For: {list_names(names, _MOST_NAMED)}",) if names else ()
+        if found:
+            yield Finding(message, found[0].file, detail=detail, next_step=step, severity="warning")
 
 
 def _describe_next(pipeline: Pipeline) -> str:

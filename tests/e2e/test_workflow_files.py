@@ -436,6 +436,43 @@ def test_what_a_project_reads_elsewhere_starts_an_apply_too(census: Path) -> Non
     assert "definitions/**" in document[True]["push"]["paths"]
 
 
+def add_environment(folder: Path, name: str, spec: str = "{}") -> None:
+    file = folder / "environments" / f"{name}.yaml"
+    file.parent.mkdir(exist_ok=True)
+    head = "apiVersion: reconciler/v1\nkind: Environment\n"
+    file.write_text(f"{head}metadata: {{name: {name}}}\nspec: {spec}\n")
+
+
+@pytest.mark.parametrize("forge", FORGES)
+def test_each_environment_has_an_apply_of_its_own(census: Path, forge: str) -> None:
+    add_environment(census, "prod", "{ledger: {container: 'https://s.example/ledger'}}")
+    add_environment(census, "dev")
+    # The environment of the shell is not that of the pipeline.
+    done = run(census, "init", "--ci", forge, env={"RECONCILER_ENV": "dev"})
+    assert done.code == 0, done.said
+    assert "Environments, in the order of their applies: dev, prod." in done.out
+    text = (census / WORKFLOWS[forge]).read_text()
+    assert text.index('RECONCILER_ENV: "dev"') < text.index('RECONCILER_ENV: "prod"')
+    assert text.count("RECONCILER_ENV") == 2
+    # Each warning names the environments that it is about.
+    ledgers = done.err.partition("the ledger is in a folder")[2]
+    assert ledgers.splitlines()[2] == "  For: dev"
+    page = (census / "ci" / f"{forge}.md").read_text()
+    assert "apply-dev" in page
+    assert "apply-prod" in page
+
+
+def test_errors_of_each_environment_are_said_at_once(census: Path) -> None:
+    add_environment(census, "dev", "{clod: azure}")
+    add_environment(census, "prod", "{defalts: {}}")
+    before = read_tree(census)
+    done = run(census, "init", "--ci", "github")
+    assert done.code == 1
+    assert "environments/dev.yaml line 4" in done.err
+    assert "environments/prod.yaml line 4" in done.err
+    assert read_tree(census) == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
