@@ -32,6 +32,7 @@ _OUTPUTS: Final = {
     "drift": "`drift --format json`",
     "list": "`list --format json`",
     "history": "`history --format json`",
+    "approval": "`approve --format json`",
     "ledger": "`ledger verify --format json`",
     "error": "a command with `--format json` that an error ended",
 }

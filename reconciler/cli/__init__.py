@@ -38,6 +38,7 @@ _SECTIONS: Final = {
     "Change services": {
         "plan": "Show what apply would change. Change nothing.",
         "show": "Print a saved plan.",
+        "approve": "Sign the changes of a saved plan.",
         "apply": "Make the changes, and verify each one.",
         "rollback": "Undo the last apply on one resource.",
     },

@@ -12,6 +12,8 @@ from reconciler.cli.completion import (
     ENVIRONMENT_KEY,
     complete_addresses,
     complete_environments,
+    complete_files,
+    complete_folders,
     complete_guards,
     complete_labels,
 )
@@ -250,6 +252,30 @@ _PATIENCE = click.option(
 )
 
 
+_APPROVALS = click.option(
+    "--approvals",
+    metavar="DIR",
+    default="",
+    shell_complete=complete_folders,
+    help="A folder with signed approvals, as approve writes them. Needs --keyring.",
+)
+_KEYRING = click.option(
+    "--keyring",
+    metavar="FILE",
+    default="",
+    shell_complete=complete_files,
+    help="Who may approve: the public keys of the approvers, in the format allowed_signers of"
+    " OpenSSH. Keep it where a change of the project cannot change it.",
+)
+_REQUIRE = click.option(
+    "--require",
+    type=click.IntRange(0, 100),
+    metavar="N",
+    help="How many different people must have approved the changes: 1 with --approvals. With 0,"
+    " only the policies ask for approvals.",
+)
+
+
 AUTO_APPROVE = click.option("--auto-approve", is_flag=True, help="Do not ask before applying.")
 
 
@@ -308,6 +334,21 @@ def drift_options(command: _Command) -> _Command:
     for option in (*reversed(asked), _DETAILED_DRIFT):
         command = option(command)
     return command
+
+
+def approval_options(command: _Command) -> _Command:
+    """Add the options for signed approvals: `approvals`, `keyring` and `require`."""
+    for option in (_REQUIRE, _KEYRING, _APPROVALS):
+        command = option(command)
+    return command
+
+
+def check_approval_flags(approvals: str, keyring: str, require: int | None) -> None:
+    """Raise UsageError if some of the options for signed approvals are missing."""
+    if bool(approvals) != bool(keyring):
+        raise click.UsageError("--approvals and --keyring need each other")
+    if require is not None and not approvals:
+        raise click.UsageError("--require needs --approvals and --keyring")
 
 
 def plan_options(command: _Command) -> _Command:

@@ -10,6 +10,7 @@ from reconciler.cli.context import Invocation, is_automated
 from reconciler.cli.streams import print_json
 from reconciler.model import Finding, Plan
 from reconciler.render.plan.text import render_plan, render_plan_json
+from reconciler.render.words.escape import escape
 from reconciler.text.commits import name_commit, shorten_commit
 from reconciler.text.counting import count
 
@@ -52,7 +53,7 @@ def warn_of_changes(changed: Sequence[str], invocation: Invocation) -> None:
             next_step="The saved plan is applied as reviewed. Plan again to include the change.",
             severity="warning",
         )
-        _warn(finding, invocation)
+        warn(finding, invocation)
 
 
 def warn_of_commit(plan: Plan, commit: str, invocation: Invocation) -> None:
@@ -67,7 +68,7 @@ def warn_of_commit(plan: Plan, commit: str, invocation: Invocation) -> None:
             detail=(f"The ledger records {shorten_commit(commit) or 'no commit'}.",),
             severity="warning",
         )
-        _warn(finding, invocation)
+        warn(finding, invocation)
 
 
 def warn_of_no_steps(plan: Plan, invocation: Invocation) -> None:
@@ -78,16 +79,27 @@ def warn_of_no_steps(plan: Plan, invocation: Invocation) -> None:
             next_step="To compare the services with the manifests: reconciler plan",
             severity="warning",
         )
-        _warn(finding, invocation)
+        warn(finding, invocation)
 
 
-def _warn(finding: Finding, invocation: Invocation) -> None:
+def warn(finding: Finding, invocation: Invocation) -> None:
+    """Print a warning of an apply: on stderr, or as a JSON line."""
     if invocation.as_json:
         from reconciler.render.events.json_lines import describe_finding
 
         invocation.lines.write(describe_finding(finding))
         return
     invocation.print_findings([finding])
+
+
+def note(text: str, invocation: Invocation) -> None:
+    """Print a line of an apply for people: on stderr, or as a JSON line."""
+    if invocation.as_json:
+        from reconciler.render.events.json_lines import describe_note
+
+        invocation.lines.write(describe_note(escape(text)))
+        return
+    invocation.print_error(escape(text))
 
 
 def advise(plan: Plan, out: str) -> None:

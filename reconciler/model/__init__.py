@@ -66,6 +66,7 @@ from reconciler.model.events import (
     WaveStarted,
 )
 from reconciler.model.ledger import (
+    Approval,
     Entry,
     Fact,
     Intent,
@@ -105,6 +106,7 @@ __all__ = [
     "Action",
     "Address",
     "Agenda",
+    "Approval",
     "Blob",
     "CachedStamp",
     "Cause",

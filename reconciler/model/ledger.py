@@ -150,6 +150,20 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
+class Approval:
+    """A signed approval of a plan that counts.
+
+    `key` is the fingerprint of the key, as OpenSSH prints it. `expires` is an ISO time. `file` is
+    the name of its file.
+    """
+
+    principal: str
+    key: str
+    expires: str
+    file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class LockOwner:
     """The process that holds the lock of a ledger: user, command, host, start time and commit.
 

@@ -27,6 +27,8 @@ from reconciler.text.counting import agree, count
 # This guard is lifted only with a reason.
 GATE: Final = "gate"
 MOST_REASON: Final = 500
+# This guard refuses a plan with too few signed approvals. No flag lifts it.
+APPROVAL: Final = "approval"
 # What each guard protects against. A kind can add its own guards.
 GUARDS: Final[Mapping[str, str]] = {
     "deletes": "more resources to destroy than spec.guards.maxDeletes",

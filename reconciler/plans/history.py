@@ -21,6 +21,7 @@ from reconciler.model import (
     Absent,
     Action,
     Address,
+    Approval,
     Entry,
     Fact,
     Intent,
@@ -33,6 +34,8 @@ from reconciler.text.times import format_utc, parse_utc
 
 # The topic of the facts that say why a guard was lifted; their subject is the digest of the plan.
 REASON: Final = "reason"
+# The topic of the facts that say who approved a plan; their subject is the digest of the plan.
+APPROVALS: Final = "approvals"
 # The topics of the facts about training: the states of a job, whose subject is the retraining, and
 # an evaluation, whose subject is the digest of the model.
 JOB: Final = "job"
@@ -164,6 +167,14 @@ def trim(fact: Fact) -> Fact:
     """Return a fact without the answers of the models to each row, which no history shows."""
     kept = {name: value for name, value in fact.data.items() if name not in _ANSWERS}
     return replace(fact, data=kept)
+
+
+def read_approvals(fact: Fact) -> tuple[Approval, ...]:
+    """Return the approvals that a fact of the topic `APPROVALS` records."""
+    listed = fact.data.get("approvals")
+    said = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    names = ("principal", "key", "expires")
+    return tuple(Approval(**{name: str(one.get(name, "")) for name in names}) for one in said)
 
 
 def find_subjects(fact: Fact) -> set[str]:

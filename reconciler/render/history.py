@@ -15,6 +15,7 @@ from reconciler.model import (
     Absent,
     Action,
     Address,
+    Approval,
     Entry,
     Fact,
     Intent,
@@ -51,8 +52,16 @@ _SAID: Final = {
 }
 
 
-def render_entry(entry: Entry | Intent, field: Field | None, paint: Paint) -> str:
-    """Returns one entry: its time, action, resource and author, then the changed places."""
+def render_entry(
+    entry: Entry | Intent,
+    field: Field | None,
+    paint: Paint,
+    approvals: Sequence[Approval] = (),
+) -> str:
+    """Returns one entry: its time, action, resource and author, then the changed places.
+
+    `approvals` are those of its plan.
+    """
     result = _result(entry)
     said = paint("yellow", _SAID[result]) if result != StepResult.DONE else ""
     shown = [one for one in list_touches(field, entry) if not _is_container(one)]
@@ -66,7 +75,8 @@ def render_entry(entry: Entry | Intent, field: Field | None, paint: Paint) -> st
         count(touches, "change") if touches else "",
         said,
     ]
-    lines = ["  ".join(part for part in parts if part), *_details(entry)]
+    head = "  ".join(part for part in parts if part)
+    lines = [head, *_list_approvers(approvals), *_details(entry)]
     # After a create, the parts of the definition are not changes of earlier values.
     if entry.action is not Action.CREATE:
         lines += (_touch(one, paint) for one in shown[:_MOST_TOUCHES])
@@ -75,7 +85,7 @@ def render_entry(entry: Entry | Intent, field: Field | None, paint: Paint) -> st
     return "\n      ".join(lines)
 
 
-def render_run(run: Run, paint: Paint) -> str:
+def render_run(run: Run, paint: Paint, approvals: Sequence[Approval] = ()) -> str:
     """Returns one entry for the same action on many members of a fleet, with their names."""
     first = run.first
     said = _SAID[_result(first)]
@@ -88,7 +98,15 @@ def render_run(run: Run, paint: Paint) -> str:
         paint("yellow", said) if said else "",
     ]
     head = "  ".join(part for part in parts if part)
-    return "\n      ".join((head, *_list_differing(first), list_names(run.names, _MOST_NAMED)))
+    details = (*_list_approvers(approvals), *_list_differing(first))
+    return "\n      ".join((head, *details, list_names(run.names, _MOST_NAMED)))
+
+
+def _list_approvers(approvals: Sequence[Approval]) -> Iterator[str]:
+    if approvals:
+        names = ", ".join(escape(cut(one.principal)) for one in approvals[:_MOST_NAMED])
+        more = len(approvals) - _MOST_NAMED
+        yield f"Approved by {names}{f' and {more:,} more' if more > 0 else ''}"
 
 
 def _is_container(touch: Touch) -> bool:
@@ -179,7 +197,9 @@ def _blame_lines(authors: Sequence[Authorship], field: Field | None, paint: Pain
         yield f"    #{entry.sequence}  {escape(entry.at)}  by {describe_author(entry)}{how}"
 
 
-def entry_document(entry: Entry | Intent, field: Field | None) -> Json:
+def entry_document(
+    entry: Entry | Intent, field: Field | None, approvals: Sequence[Approval] = ()
+) -> Json:
     """Returns one entry as JSON; the fate of an intent without an outcome is "open"."""
     return {
         "sequence": entry.sequence,
@@ -192,11 +212,16 @@ def entry_document(entry: Entry | Intent, field: Field | None) -> Json:
         "commit": entry.commit,
         **_differing(entry),
         "plan_digest": entry.plan_digest,
+        **({"approvals": list(map(_approval_document, approvals))} if approvals else {}),
         "fate": _result(entry),
         "note": entry.note if isinstance(entry, Entry) else "",
         "changes": [_touch_document(one) for one in list_touches(field, entry)],
         "secrets": dict(entry.secrets),
     }
+
+
+def _approval_document(approval: Approval) -> Json:
+    return {"principal": approval.principal, "key": approval.key, "expires": approval.expires}
 
 
 def _touch_document(touch: Touch) -> Json:

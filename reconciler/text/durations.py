@@ -1,4 +1,4 @@
-"""Durations: the text form (90s, 2m, 1m30s), and the growing waits between retries."""
+"""Durations: the text form (90s, 2m, 1m30s, 7d), and the growing waits between retries."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-_SECONDS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-_PART: Final = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(h|ms|m|s)"
+_SECONDS: Final = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_PART: Final = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(d|h|ms|m|s)"
 _WHOLE: Final = re.compile(f"(?:{_PART})+")
 
 

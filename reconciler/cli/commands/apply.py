@@ -14,10 +14,17 @@ import click
 from reconciler.cli.command import Command
 from reconciler.cli.completion import complete_files
 from reconciler.cli.context import Invocation
-from reconciler.cli.options import ENV, apply_options, format_options
+from reconciler.cli.options import (
+    ENV,
+    apply_options,
+    approval_options,
+    check_approval_flags,
+    format_options,
+)
 from reconciler.model.values import dataclass
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
+    from reconciler.cli.signed_approvals import SignedApprovals
     from reconciler.cli.wiring import Assembly, PlanFlags
     from reconciler.engine.runtime import Runtime
     from reconciler.model import Event, Plan
@@ -54,6 +61,9 @@ class ApplyFlags:
     step_timeout: float
     patience: float
     expect: str = ""
+    approvals: str = ""
+    keyring: str = ""
+    require: int | None = None
 
 
 @click.command(
@@ -65,6 +75,8 @@ class ApplyFlags:
         "reconciler apply release.plan",
         "# Undo the changes of a failed apply; print JSON lines",
         "reconciler apply --on-failure rollback --format json",
+        "# Apply only changes that two people have approved",
+        "reconciler apply --approvals ok --keyring ~/signers --require 2",
     ),
 )
 @click.argument("paths", nargs=-1, metavar="[FILE|PATH]...", shell_complete=complete_files)
@@ -82,6 +94,7 @@ class ApplyFlags:
     help="A digest that plan printed. Apply only a plan that has this digest, or whose changes"
     " have it. Do not ask for approval.",
 )
+@approval_options
 @apply_options
 @ENV
 @click.pass_obj
@@ -97,6 +110,7 @@ def apply(invocation: Invocation, /, paths: tuple[str, ...], **given: Any) -> in
     del given["form"]  # the invocation knows it, before the parser can fail
     apply_flags = ApplyFlags(**{one.name: given.pop(one.name) for one in fields(ApplyFlags)})
     flags = PlanFlags(**given)
+    check_approval_flags(apply_flags.approvals, apply_flags.keyring, apply_flags.require)
     with invocation.interruption.listening():
         check_output_open(invocation)
         if len(paths) == 1 and _is_plan(paths[0]):
@@ -135,15 +149,34 @@ def _apply_new(
     if ask and invocation.as_json:
         raise _refuse_asking("an apply that prints JSON cannot ask for approval")
     assembly = assemble(invocation, paths, flags.allowed)
+    approvals = _read_approvals(invocation, assembly, apply_flags)
 
     def make(runtime: Runtime) -> tuple[Plan, str]:
-        plan = make_plan(runtime, assembly.request(flags, paths))
+        request = assembly.request(flags, paths)
+        if approvals is None:
+            plan = make_plan(runtime, request)
+        else:
+            plan = make_plan(runtime, approvals.add_approvers(request, runtime.clock))
+            plan = approvals.report(invocation, plan, runtime.clock())
         propose(invocation, runtime, plan, ask=ask)
         _check_expected(plan, apply_flags.expect)
         return plan, digest_of_plan(plan)
 
     runtime = assembly.runtime(flags.parallelism, flags.max_calls, apply_flags.step_timeout)
-    return Session(invocation, assembly, runtime, apply_flags).run(make)
+    return Session(invocation, assembly, runtime, apply_flags, approvals=approvals).run(make)
+
+
+def _read_approvals(
+    invocation: Invocation, assembly: Assembly, flags: ApplyFlags
+) -> SignedApprovals | None:
+    """The signed approvals that the flags name; nothing is imported without them."""
+    if not flags.approvals:
+        return None
+    from reconciler.cli.signed_approvals import read_approvals
+
+    required = 1 if flags.require is None else flags.require
+    root = assembly.project.root
+    return read_approvals(invocation, flags.approvals, flags.keyring, required, root)
 
 
 def _apply_saved(
@@ -163,6 +196,7 @@ def _apply_saved(
     assembly = assemble_leniently(invocation)
     _check_expected(saved[0], apply_flags.expect, saved[1])
     check_belongs(saved[0], assembly.project, name)
+    approvals = _read_approvals(invocation, assembly, apply_flags)
     check_admission(saved[0], assembly.kinds, name)
     changed = list_changed_files(saved[0], Path(assembly.project.root))
     commit = assembly.revision.name_for(changed)
@@ -176,12 +210,19 @@ def _apply_saved(
     resolve_known(runtime.resolve, (one for step in saved[0].steps for _, one in step.secrets))
 
     def judge(runtime: Runtime) -> tuple[Plan, str]:
-        plan = judge_saved_plan(runtime, *saved, assembly.request(PlanFlags()))
+        request = assembly.request(PlanFlags())
+        if approvals is None:
+            plan = judge_saved_plan(runtime, *saved, request)
+        else:
+            request = approvals.add_approvers(request, runtime.clock)
+            plan = judge_saved_plan(runtime, *saved, request)
+            plan = approvals.report(invocation, plan, runtime.clock())
         # Anyone can write a reason into a plan file, and the ledger will keep it.
         inputs = replace(plan.inputs, reason=assembly.redaction.redact(plan.inputs.reason))
         return replace(plan, inputs=inputs), saved[1]
 
-    return Session(invocation, assembly, runtime, apply_flags, changed=changed).run(judge)
+    session = Session(invocation, assembly, runtime, apply_flags, changed=changed)
+    return replace(session, approvals=approvals).run(judge)
 
 
 def _check_expected(plan: Plan, expected: str, digest: str = "") -> None:
@@ -284,7 +325,8 @@ def _refuse_asking(why: str) -> Exception:
 class Session:
     """One apply, from the lock to the printed result.
 
-    `changed` are the files of a saved plan that have changed since it was made.
+    `changed` are the files of a saved plan that have changed since it was made. `approvals` are
+    judged once more right before the first write.
     """
 
     invocation: Invocation
@@ -293,6 +335,7 @@ class Session:
     apply_flags: ApplyFlags
     why: str = "apply"
     changed: Collection[str] = ()
+    approvals: SignedApprovals | None = None
 
     def run(self, make: Callable[[Runtime], tuple[Plan, str]]) -> int:
         """Recover open intents, then make a plan and apply it, all under one lock."""
@@ -327,6 +370,10 @@ class Session:
         )
         policy = Policy(apply_flags.fail_fast, apply_flags.on_failure, apply_flags.patience)
         author = self._author(digest, self.changed)
+        if self.approvals is not None and not plan.refused:
+            judged = self.approvals.judge(plan, runtime.clock())
+            plan = self.approvals.refuse(plan, judged)
+            author = replace(author, approvals=judged.approvals)
         declared = Declarations(self.assembly.project.root, self.assembly.loaded.manifests)
         try:
             outcome = apply_plan(runtime, plan, author, lease, policy, declared)

@@ -6,6 +6,7 @@ import json
 import tempfile
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -21,7 +22,7 @@ _IN_MEMORY = 1 << 20
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
     from reconciler.document.schema import Field
-    from reconciler.model import Address, Entry, Fact, Intent, Snapshot
+    from reconciler.model import Address, Approval, Entry, Fact, Intent, Snapshot
     from reconciler.plans.history import Moment, Run
     from reconciler.ports import Ledger
 
@@ -64,7 +65,8 @@ def history(
 ) -> None:
     """Show each apply with its time, author and commit; the newest comes first.
 
-    Training jobs, evaluations of models, and the reasons for which a gate was lifted are shown too.
+    Training jobs, evaluations of models, the reasons for which a gate was lifted, and who approved
+    a plan are shown too.
 
     It reads only the ledger, and the manifests for -l; it calls no service. Sensitive values are
     never shown. The ADDRESS of a fleet means all its members.
@@ -273,12 +275,23 @@ class HistoryPrinter:
 
         if isinstance(entry, Fact):
             return render_fact(entry, self._paint)
+        first = entry.first if isinstance(entry, Run) else entry
+        approvals = self._approvals.get(first.plan_digest, ())
         if isinstance(entry, Run):
-            return render_run(entry, self._paint)
+            return render_run(entry, self._paint, approvals)
         field = self._fields.get(entry.address.kind)
         if self._as_json:
-            return json.dumps(entry_document(entry, field))
-        return render_entry(entry, field, self._paint)
+            return json.dumps(entry_document(entry, field, approvals))
+        return render_entry(entry, field, self._paint, approvals)
+
+    @cached_property
+    def _approvals(self) -> Mapping[str, Sequence[Approval]]:
+        """The approvals of each plan that has some, by its digest; few ledgers have any."""
+        from reconciler.plans.history import APPROVALS, read_approvals
+
+        known = any(topic == APPROVALS for topic, _ in self._facts)
+        facts = self._ledger.facts(APPROVALS) if known else ()
+        return {fact.subject: read_approvals(fact) for fact in facts}
 
     def _print(self, texts: Iterable[str], *, facts: Sequence[Fact], empty: str) -> None:
         from reconciler.render.facts import facts_document

@@ -139,6 +139,7 @@ def apply_plan(
         journal.note_gone(step)
         runtime.emit(StepSkipped(step.resource, step.action, "it is already gone"))
     journal.note_reason(plan, checked.left, meant.facts)
+    journal.note_approvals(plan, checked.left, meant.facts)
     fleets = Fleets(runtime, plan, checked.left, strict=policy.on_failure == "rollback")
     fleets.resume(checked.done)
     prover = _make_prover(runtime, journal, checked.left, meant, declared or Declarations())

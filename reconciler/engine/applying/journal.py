@@ -21,6 +21,7 @@ from reconciler.model import (
     Absent,
     Action,
     Address,
+    Approval,
     Entry,
     Fact,
     Intent,
@@ -36,8 +37,8 @@ from reconciler.model import (
 )
 from reconciler.model.values import dataclass
 from reconciler.plans.guards import GATE
-from reconciler.plans.history import REASON
-from reconciler.plans.plan_file import digest_of_step
+from reconciler.plans.history import APPROVALS, REASON
+from reconciler.plans.plan_file import digest_of_step, find_digests
 from reconciler.ports import Lease
 from reconciler.text.times import format_utc
 
@@ -49,7 +50,8 @@ PROOFS: Final = "verification"
 class Author:
     """Who applies, on which host, from which commit, with which plan.
 
-    `differing` are the files that the commit does not contain as they were read.
+    `differing` are the files that the commit does not contain as they were read. `approvals` are
+    those of the plan.
     """
 
     by: str
@@ -57,6 +59,7 @@ class Author:
     commit: str
     plan_digest: str
     differing: tuple[str, ...] = ()
+    approvals: tuple[Approval, ...] = ()
 
 
 class Journal:
@@ -143,24 +146,30 @@ class Journal:
         refused = [step for step in steps if any(map(_is_refused, step.models))]
         if not refused or (REASON, self._author.plan_digest) in facts:
             return
-        self._lease.check()
-        self._runtime.ledger.record(
-            Fact(
-                topic=REASON,
-                subject=self._author.plan_digest,
-                data={
-                    "guard": GATE,
-                    "addresses": sorted(str(step.resource.address) for step in refused),
-                    "fleets": sorted({str(step.fleet) for step in refused if step.fleet}),
-                    "reason": plan.inputs.reason,
-                },
-                at=self._now(),
-                by=self._author.by,
-                commit=self._author.commit,
-                host=self._author.host,
-                fence=self._lease.lock_owner.fence,
-            )
-        )
+        data = {
+            "guard": GATE,
+            "addresses": sorted(str(step.resource.address) for step in refused),
+            "fleets": sorted({str(step.fleet) for step in refused if step.fleet}),
+            "reason": plan.inputs.reason,
+        }
+        self.note(REASON, self._author.plan_digest, data)
+
+    def note_approvals(
+        self, plan: Plan, steps: Sequence[Step], facts: Mapping[tuple[str, str], Fact]
+    ) -> None:
+        """Record who approved a plan that still has steps to do.
+
+        An earlier run of the plan has recorded it already.
+        """
+        subject = self._author.plan_digest
+        if not (steps and self._author.approvals) or (APPROVALS, subject) in facts:
+            return
+        approvals = [
+            {"principal": one.principal, "key": one.key, "expires": one.expires}
+            for one in self._author.approvals
+        ]
+        changes = find_digests(plan)[1]
+        self.note(APPROVALS, subject, {"changes_digest": changes, "approvals": approvals})
 
     def note_gone(self, step: Step) -> None:
         """Record that a resource to destroy is already gone, so that the ledger forgets it."""

@@ -20,6 +20,7 @@ from reconciler.model import (
     Inputs,
     Json,
     Manifest,
+    Plan,
     Resource,
     Rollout,
     Snapshot,
@@ -49,7 +50,8 @@ class PlanRequest:
     with members among the manifests. `retrainings` have the gates of new models. `unread` are files
     that may declare resources and were not read: `prune` destroys none of these. `notes` are
     warnings about what was read; they become a part of the plan. `moved_places` has the place of
-    each entry of `spec.moved`, by the old address.
+    each entry of `spec.moved`, by the old address. `find_approvers` returns the principals whose
+    signed approvals count for a plan; None if the command takes no approvals.
     """
 
     manifests: Sequence[Manifest]
@@ -69,6 +71,7 @@ class PlanRequest:
     unread: Sequence[UnreadFile] = ()
     notes: Sequence[Finding] = ()
     moved_places: Mapping[Address, SourceLocation] = field(default_factory=dict)
+    find_approvers: Callable[[Plan], Collection[str]] | None = None
 
 
 def load_snapshot(runtime: Runtime, request: PlanRequest) -> Snapshot:

@@ -1,0 +1,289 @@
+"""Signed approvals from end to end: approve a plan, apply it with approvals, and what is refused."""
+
+import json
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from reconciler.package_data import read_schema
+from tests.e2e.world import Done, Project, clock_ahead
+from tests.ssh import need_ssh_keygen, verify_by_ssh_keygen, write_key
+
+pytestmark = pytest.mark.e2e
+DAY = timedelta(days=1).total_seconds()
+
+
+def prepare(project: Project) -> Path:
+    """A saved plan with one change, and a keyring outside of the project with alice and bob."""
+    world = project.emulator
+    world.deploy("census", world.model_uri("old"))
+    project.manifest("census", world.model_uri("new"))
+    assert project.run("plan", "--out", "p.plan").code == 0
+    outside = project.folder.parent / "outside"
+    outside.mkdir()
+    lines = [f"{name}@example.com {write_key(outside / name).line}\n" for name in ("alice", "bob")]
+    (outside / "signers").write_text("".join(lines))
+    return outside
+
+
+def approve(project: Project, outside: Path, name: str = "alice", *more: str) -> Done:
+    return project.run("approve", "p.plan", "--key", str(outside / name), "--out", "ok/", *more)
+
+
+def with_approvals(outside: Path, *more: str) -> tuple[str, ...]:
+    return ("--approvals", "ok", "--keyring", str(outside / "signers"), *more)
+
+
+def apply_saved(project: Project, outside: Path, *more: str) -> Done:
+    flags = (*with_approvals(outside), *more)
+    return project.run("apply", "p.plan", *flags, "--detailed-exitcode")
+
+
+def test_a_saved_plan_is_applied_with_an_approval_and_the_history_names_the_approver(
+    project: Project,
+) -> None:
+    outside = prepare(project)
+    (project.folder / "ok").mkdir()
+    refused = apply_saved(project, outside)
+    assert refused.code == 3
+    assert "Error: needs 1 approval and has none" in refused.err
+    assert "reconciler approve FILE --key KEY" in refused.err
+    done = approve(project, outside)
+    assert done.code == 0
+    assert 'Approved 1 change of the project "census":' in done.out
+    assert "WebService/census" in done.out
+    applied = apply_saved(project, outside)
+    assert (applied.code, "Approved by alice@example.com until" in applied.err) == (0, True)
+    assert project.emulator.model("census") == project.emulator.model_uri("new")
+    history = project.run("history")
+    assert "\n      Approved by alice@example.com\n" in history.out
+    said = json.loads(project.run("history", "WebService/census", "--json").out)
+    jsonschema.validate(said, read_schema("output/history"))
+    (entry,) = said["entries"]
+    assert [one["principal"] for one in entry["approvals"]] == ["alice@example.com"]
+    assert project.run("ledger", "verify").code == 0
+
+
+def test_the_same_changes_are_approved_when_they_are_planned_again(project: Project) -> None:
+    outside = prepare(project)
+    assert approve(project, outside).code == 0
+    flags = with_approvals(outside)
+    done = project.run("apply", "--auto-approve", *flags)
+    assert (done.code, "Approved by alice@example.com" in done.err) == (0, True)
+    assert "Approved by alice@example.com" in project.run("history").out
+    again = project.run("apply", "--auto-approve", *flags, "--detailed-exitcode")
+    assert (again.code, "No changes." in again.out) == (0, True)
+
+
+def test_other_changes_than_the_approved_ones_are_refused(project: Project) -> None:
+    outside = prepare(project)
+    assert approve(project, outside).code == 0
+    project.manifest("census", project.emulator.model_uri("newer"))
+    flags = with_approvals(outside)
+    done = project.run("apply", "--auto-approve", *flags, "--detailed-exitcode")
+    assert done.code == 3
+    assert "needs 1 approval and has none" in done.err
+    assert "approves other changes, sha256:" in done.err
+    assert project.emulator.model("census") == project.emulator.model_uri("old")
+
+
+def test_two_people_must_approve_where_two_are_required(project: Project) -> None:
+    outside = prepare(project)
+    approve(project, outside)
+    approve(project, outside, "alice", "--out", "ok/again.approval.json")
+    refused = apply_saved(project, outside, "--require", "2")
+    assert refused.code == 3
+    assert "needs 2 approvals and has 1, by alice@example.com" in refused.err
+    assert "it counts once" in refused.err
+    approve(project, outside, "bob")
+    done = apply_saved(project, outside, "--require", "2")
+    assert done.code == 0
+    assert "1 approval does not count" in done.err
+    assert "Approved by alice@example.com, bob@example.com" in project.run("history").out
+
+
+def test_an_approval_expires(project: Project) -> None:
+    outside = prepare(project)
+    assert approve(project, outside, "alice", "--expires", "1d").code == 0
+    with clock_ahead(DAY + 60):
+        done = apply_saved(project, outside)
+    assert (done.code, "has expired at" in done.err) == (3, True)
+    assert apply_saved(project, outside).code == 0
+
+
+def test_the_refusal_is_json_where_json_is_asked_for(project: Project) -> None:
+    outside = prepare(project)
+    (project.folder / "ok").mkdir()
+    done = project.run("apply", "p.plan", *with_approvals(outside), "--json", "--detailed-exitcode")
+    assert done.code == 3
+    errors = [one for one in map(json.loads, done.out.splitlines()) if one["@level"] == "error"]
+    assert any("needs 1 approval and has none" in one["@message"] for one in errors)
+
+
+def test_approve_prints_json(project: Project) -> None:
+    outside = prepare(project)
+    done = approve(project, outside, "alice", "--principal", "alice@example.com", "--json")
+    said = json.loads(done.out)
+    jsonschema.validate(said, read_schema("output/approval"))
+    assert said["statement"]["principal"] == "alice@example.com"
+    plan = json.loads((project.folder / "p.plan").read_text())
+    assert said["statement"]["changes_digest"] == plan["changes_digest"]
+    assert json.loads((project.folder / said["file"]).read_text()) == said["statement"]
+    assert (project.folder / said["signature_file"]).is_file()
+
+
+def test_ssh_keygen_verifies_what_approve_writes(project: Project) -> None:
+    outside = prepare(project)
+    said = json.loads(approve(project, outside, "alice", "--json").out)
+    statement = (project.folder / said["file"]).read_bytes()
+    signature = (project.folder / said["signature_file"]).read_bytes()
+    keyring = (outside / "signers").read_text()
+    found = verify_by_ssh_keygen(outside, keyring, "alice@example.com", statement, signature)
+    assert "Good" in found
+
+
+def test_a_public_key_signs_with_the_help_of_ssh_keygen(project: Project) -> None:
+    need_ssh_keygen()
+    outside = prepare(project)
+    assert approve(project, outside, "alice.pub").code == 0
+    assert apply_saved(project, outside).code == 0
+    (outside / "bob").unlink()
+    failed = approve(project, outside, "bob.pub")
+    assert failed.code == 1
+    assert "ssh-keygen could not sign" in failed.err
+    assert "ssh-add" in failed.err
+
+
+@pytest.mark.parametrize("of_project", [False, True])
+def test_a_keyring_that_the_project_can_change_is_a_warning(
+    project: Project, *, of_project: bool
+) -> None:
+    outside = prepare(project)
+    approve(project, outside)
+    place = project.folder / "signers" if of_project else outside / "signers"
+    place.write_bytes((outside / "signers").read_bytes())
+    done = project.run("apply", "p.plan", "--approvals", "ok", "--keyring", str(place))
+    assert done.code == 0
+    assert ("the keyring is in the checkout" in done.err) is of_project
+
+
+def test_a_hostile_folder_is_judged_and_never_followed(project: Project) -> None:
+    outside = prepare(project)
+    approve(project, outside)
+    folder = project.folder / "ok"
+    (good,) = folder.glob("*.approval.json")
+    (folder / "link.approval.json").symlink_to(good)
+    os.mkfifo(folder / "pipe.approval.json")
+    (folder / "dir.approval.json").mkdir()
+    (folder / "lone.approval.json").write_bytes(good.read_bytes())
+    (folder / "x.approval.json.sig").write_text("")
+    (folder / "e\x1b[2J\u202e.approval.json").write_text("{}")
+    with (folder / "huge.approval.json").open("wb") as file:
+        file.truncate((16 << 20) + 1)
+    (folder / "huge.approval.json.sig").write_text("")
+    (folder / "README.md").write_text("not an approval")
+    done = apply_saved(project, outside, "--require", "1")
+    assert done.code == 0, done.err
+    for said in (
+        "7 approvals do not count",
+        "link.approval.json: is a symbolic link, and approvals are not read through links",
+        "pipe.approval.json: is not a regular file",
+        "dir.approval.json: cannot be read: Is a directory",
+        "lone.approval.json: its signature does not exist",
+        "x.approval.json.sig: is a signature without its statement",
+        "huge.approval.json: is larger than 16,384 kB",
+    ):
+        assert said in done.err
+    assert "\x1b" not in done.err
+    assert "\u202e" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--approvals", "ok"], "--approvals and --keyring need each other"),
+        (["--keyring", "k"], "--approvals and --keyring need each other"),
+        (["--require", "1"], "--require needs --approvals and --keyring"),
+        (["--approvals", "ok", "--keyring", "gone"], "gone: the keyring cannot be read: No such"),
+        (["--approvals", "ok", "--keyring", "."], ".: the keyring cannot be read: Is a directory"),
+        (["--approvals", "ok", "--keyring", "bad"], "on bad line 2, column 19"),
+        (["--approvals", "ok", "--keyring", "latin"], "the keyring is not UTF-8 text: line 2"),
+        (["--approvals", "ok", "--keyring", "huge"], "the keyring is larger than 1 MB"),
+        (["--approvals", "gone", "--keyring", "SIGNERS"], "gone: the folder of approvals cannot"),
+        (
+            ["--approvals", "ok", "--keyring", "SIGNERS", "--require", "-1"],
+            "-1 is not in the range",
+        ),
+    ],
+)
+def test_wrong_flags_are_refused_before_anything_is_read(
+    project: Project, flags: list[str], said: str
+) -> None:
+    outside = prepare(project)
+    (project.folder / "ok").mkdir()
+    (project.folder / "bad").write_text("# c\nalice ssh-ed25519 AAAA\n*@x cert-authority a\n")
+    (project.folder / "latin").write_bytes(b"a\nb\xff\n")
+    (project.folder / "huge").write_bytes(b"\n" * ((1 << 20) + 1))
+    given = [str(outside / "signers") if one == "SIGNERS" else one for one in flags]
+    done = project.run("apply", "p.plan", *given)
+    assert (done.code, said in done.err) == (1, True), done.err
+    if "bad" in flags:
+        assert "on bad line 3" in done.err
+        assert "cert-authority" in done.err
+    assert project.emulator.model("census") == project.emulator.model_uri("old")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["gone.plan", "--key", "K"], "gone.plan: the plan file does not exist"),
+        (["p.plan"], "Missing option '--key'"),
+        (["p.plan", "--key", "gone"], "gone: the key does not exist"),
+        (["p.plan", "--key", "."], ".: the key cannot be read: Is a directory"),
+        (["p.plan", "--key", "p.plan"], "p.plan: is not an SSH key"),
+        (["p.plan", "--key", "damaged"], "damaged: the key is damaged"),
+        (["p.plan", "--key", "K", "--expires", "0"], "--expires must be at least 1s"),
+        (["p.plan", "--key", "K", "--expires", "soon"], "'soon' is not a duration"),
+        (["p.plan", "--key", "K", "--principal", "*@x"], "a principal is one name"),
+        (["p.plan", "--key", "K", "--out", "p.json"], "ends in .approval.json"),
+        (["p.plan", "--key", "K", "--out", "mine.approval.json"], "is not an approval, and --out"),
+        (["p.plan", "--key", "K", "--out", "link.approval.json"], "is a symbolic link"),
+        (["p.plan", "--key", "K", "--out", "no/no/x.approval.json"], "No such file or directory"),
+    ],
+)
+def test_what_approve_cannot_do_is_said_and_nothing_is_written(
+    project: Project, flags: list[str], said: str
+) -> None:
+    outside = prepare(project)
+    (project.folder / "damaged").write_bytes(
+        (outside / "alice").read_bytes().replace(b"b3Blbn", b"AAAAAA")
+    )
+    (project.folder / "mine.approval.json").write_text('{"mine": 1}')
+    (project.folder / "link.approval.json").symlink_to(outside / "new")
+    before = {one.name for one in project.folder.iterdir()}
+    given = [str(outside / "alice") if one == "K" else one for one in flags]
+    done = project.run("approve", *given)
+    assert (done.code, said in done.err) == (1, True), done.err
+    assert {one.name for one in project.folder.iterdir()} == before
+    assert (project.folder / "mine.approval.json").read_text() == '{"mine": 1}'
+
+
+def test_a_plan_without_changes_is_not_approved(project: Project) -> None:
+    outside = prepare(project)
+    project.emulator.deploy("census", project.emulator.model_uri("new"))
+    assert project.run("plan", "--out", "p.plan").code == 0
+    done = approve(project, outside)
+    assert (done.code, "has no changes to approve" in done.err) == (1, True)
+
+
+def test_an_approval_may_be_made_again(project: Project) -> None:
+    outside = prepare(project)
+    for _ in range(2):
+        assert project.run("approve", "p.plan", "--key", str(outside / "alice")).code == 0
+    assert len(list(project.folder.glob("*.approval.json"))) == 1
+    (file,) = project.folder.glob("*.approval.json.sig")
+    assert file.name.startswith("p.")
+    assert file.stat().st_mode & 0o777 == 0o644
