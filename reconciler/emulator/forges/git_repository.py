@@ -1,0 +1,137 @@
+"""The bare git repository behind a forge: branches, commits, and merges by git itself.
+
+The state of a forge calls it. It knows no pull request.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Final
+
+_HEADS: Final = "refs/heads/"
+# Settings of the user's git must not change what a merge does.
+_SETTINGS: Final = {
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_EDITOR": "true",
+    "GIT_AUTHOR_NAME": "Forge",
+    "GIT_AUTHOR_EMAIL": "forge@example.com",
+    "GIT_COMMITTER_NAME": "Forge",
+    "GIT_COMMITTER_EMAIL": "forge@example.com",
+}
+
+
+class BareRepository:
+    """A bare repository; `path` is created if it does not exist.
+
+    A method raises ValueError with git's own text if git refuses.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._known: set[str] = set()  # digests of commits
+        if not (path / "HEAD").exists():
+            path.mkdir(parents=True, exist_ok=True)
+            self._run("init", "-q", "--bare", "--initial-branch=main", ".")
+        # The log of a branch shows each push, also those between two calls of the forge.
+        self._run("config", "core.logAllRefUpdates", "always")
+
+    def list_branches(self) -> dict[str, str]:
+        """Return the commit of each branch.
+
+        Each call of a forge asks for it, so it reads git's files and starts no process.
+        """
+        found: dict[str, str] = {}
+        packed = self.path / "packed-refs"
+        if packed.exists():
+            pairs = (line.split(" ", 1) for line in packed.read_text("utf-8").splitlines())
+            found = {pair[-1]: pair[0] for pair in pairs if pair[-1].startswith(_HEADS)}
+        for file in (self.path / _HEADS).rglob("*"):
+            if file.is_file() and file.suffix != ".lock":
+                found[file.relative_to(self.path).as_posix()] = file.read_text("utf-8").strip()
+        return {name.removeprefix(_HEADS): commit for name, commit in sorted(found.items())}
+
+    def find_commit(self, name: str) -> str:
+        """Return the commit that a branch, a tag or a digest names; empty if it does not exist."""
+        if name in self._known:
+            return name
+        if not name or name.startswith("-"):
+            return ""
+        for full in (f"{_HEADS}{name}", name):
+            found = self._try("rev-parse", "--verify", "--quiet", f"{full}^{{commit}}")
+            if found.returncode == 0:
+                self._known.add(found.stdout.strip())
+                return found.stdout.strip()
+        return ""
+
+    def list_commits(self, since: str, until: str) -> list[str]:
+        """Return the commits that `until` has and `since` lacks, oldest first."""
+        return self._run("rev-list", "--reverse", f"{since}..{until}").split()
+
+    def list_pushes(self, branch: str) -> list[str]:
+        """Return the commits to which a branch was moved, oldest first."""
+        shown = self._try("reflog", "show", "--format=%H", f"{_HEADS}{branch}", "--")
+        return shown.stdout.split()[::-1]
+
+    def list_files(self, base: str, head: str) -> list[tuple[str, str]]:
+        """Return the letter of git's status and the path of each file that differs."""
+        options = ("--name-status", "--no-renames", "-z")
+        fields = self._run("diff", *options, base, head).split("\0")
+        return list(zip(fields[::2], fields[1::2], strict=False))
+
+    def find_merge_base(self, one: str, other: str) -> str:
+        """Return the newest commit that both have; empty for unrelated histories."""
+        return self._try("merge-base", one, other).stdout.strip()
+
+    def merge_trees(self, base: str, head: str) -> str:
+        """Return the tree of a merge; empty if the two conflict."""
+        merged = self._try("merge-tree", "--write-tree", base, head)
+        return merged.stdout.split()[0] if merged.returncode == 0 else ""
+
+    def commit(self, tree: str, parents: tuple[str, ...], message: str) -> str:
+        """Write a commit and return its digest."""
+        named = [option for parent in parents for option in ("-p", parent)]
+        return self._run("commit-tree", tree, *named, "-m", message).strip()
+
+    def rebase(self, base: str, head: str) -> str:
+        """Write the commits of `head` again on top of `base`; return the last of them."""
+        with tempfile.TemporaryDirectory() as folder:
+            place = f"{folder}/rebased"
+            self._run("worktree", "add", "-q", "--detach", place, head)
+            try:
+                self._run("-C", place, "rebase", "-q", "--force-rebase", base)
+                return self._run("-C", place, "rev-parse", "HEAD").strip()
+            finally:
+                self._run("worktree", "remove", "--force", place)
+
+    def move(self, reference: str, commit: str, expected: str | None = None) -> None:
+        """Point a reference to a commit; `expected` is the commit that it must have before."""
+        extra = () if expected is None else (expected,)
+        self._run("update-ref", reference, commit, *extra)
+
+    def delete_branch(self, branch: str) -> None:
+        """Delete a branch."""
+        self._run("update-ref", "-d", f"{_HEADS}{branch}")
+
+    def _run(self, *arguments: str) -> str:
+        done = self._try(*arguments)
+        if done.returncode:
+            raise ValueError(f"git {arguments[0]}: {(done.stderr or done.stdout).strip()[:400]}")
+        return done.stdout
+
+    def _try(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+        return subprocess.run(  # noqa: S603 - the arguments are a list and not a shell's text
+            ["git", *arguments],  # noqa: S607 - git of the machine
+            cwd=self.path,
+            env=kept | _SETTINGS,
+            capture_output=True,
+            text=True,
+            check=False,
+            encoding="utf-8",
+            errors="surrogateescape",
+        )

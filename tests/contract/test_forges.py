@@ -1,0 +1,474 @@
+"""The emulated forges against the published facts: each call, each refusal, each fault."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from reconciler.emulator.forges import github as dialect
+from reconciler.emulator.forges.state import ForgeName
+from tests.contract.forge_world import World, git, make_world
+
+pytestmark = pytest.mark.contract
+Json = Any
+FORGES: tuple[ForgeName, ...] = ("github", "azure-devops", "gitlab")
+MOST = {"github": 65_536, "azure-devops": 150_000, "gitlab": 1_000_000}
+TOO_LONG = {"github": 422, "azure-devops": 400, "gitlab": 400}
+
+
+@pytest.fixture(params=FORGES)
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    with make_world(request.param, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def github(tmp_path: Path) -> Iterator[World]:
+    with make_world("github", tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def azure(tmp_path: Path) -> Iterator[World]:
+    with make_world("azure-devops", tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def gitlab(tmp_path: Path) -> Iterator[World]:
+    with make_world("gitlab", tmp_path) as made:
+        yield made
+
+
+# What holds for all forges
+
+
+def test_a_comment_comes_back_as_it_was_sent(world: World) -> None:
+    world.open_request()
+    body = 'a\r\nb\tc  \n\n`|` <img onerror=x> @team ž 🚀 \u2028 "\\" é é\n'
+    made = world.comment(1, body)
+    assert made.status_code == {"github": 201, "azure-devops": 200, "gitlab": 201}[world.forge]
+    assert world.bodies() == [body]
+    assert world.update(1, made.json(), body * 2).status_code == 200
+    assert world.bodies() == [body * 2]
+    sent = [one for one in world.control("GET", "recorded") if one["method"] == "POST"]
+    assert body in list(find_texts(json.loads(sent[0]["body"])))
+
+
+def find_texts(value: Json) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    for one in (
+        value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    ):
+        yield from find_texts(one)
+
+
+def test_a_comment_has_a_longest_length(world: World) -> None:
+    world.open_request()
+    most = MOST[world.forge]
+    made = world.comment(1, "é" * most)
+    assert made.status_code < 300
+    for refused in (
+        world.comment(1, "é" * (most + 1)),
+        world.update(1, made.json(), "é" * (most + 1)),
+    ):
+        assert refused.status_code == TOO_LONG[world.forge]
+        assert str(most) in refused.text
+    assert world.bodies() == ["é" * most]
+
+
+@pytest.mark.parametrize("method", ["merge", "squash", "rebase"])
+def test_a_merge_is_made_by_git(world: World, method: str) -> None:
+    world.push("change", "one.yaml")
+    world.push("change", "two.yaml")
+    world.push("main", "other.yaml")
+    before = git(world.clone, "rev-parse", "main")
+    world.control("POST", "requests", {"branch": "change"})
+    shown = world.control("POST", "requests/1/merge", {"method": method})
+    after = world.pull()
+    assert shown["merge_commit"] == after != before
+    assert {"one.yaml", "two.yaml", "other.yaml"} <= {one.name for one in world.clone.iterdir()}
+    parents = git(world.clone, "rev-list", "--parents", "-n1", after).split()[1:]
+    brought = git(world.clone, "rev-list", f"{before}..{after}").split()
+    assert (len(parents), len(brought)) == {"merge": (2, 3), "squash": (1, 1), "rebase": (1, 2)}[
+        method
+    ]
+    assert shown["state"] == "merged"
+    assert find_numbers(world, after) == [1]
+    assert find_numbers(world, before) == []
+
+
+def find_numbers(world: World, commit: str) -> list[int]:
+    """The merged pull requests that brought a commit in, as a client finds them."""
+    if world.forge == "azure-devops":
+        query = {
+            "searchCriteria.status": "completed",
+            "searchCriteria.targetRefName": "refs/heads/main",
+        }
+        listed = world.call("GET", "/pullrequests", **query).json()["value"]
+        return [
+            one["pullRequestId"] for one in listed if one["lastMergeCommit"]["commitId"] == commit
+        ]
+    path = {
+        "github": f"/commits/{commit}/pulls",
+        "gitlab": f"/repository/commits/{commit}/merge_requests",
+    }
+    name = {"github": "number", "gitlab": "iid"}[world.forge]
+    return [one[name] for one in world.call("GET", path[world.forge]).json()]
+
+
+def test_a_conflict_is_not_merged(world: World) -> None:
+    world.push("change", "same.yaml", "one\n", base="main")
+    world.push("main", "same.yaml", "two\n")
+    world.control("POST", "requests", {"branch": "change"})
+    shown = world.read(1)
+    assert (
+        {
+            "github": "mergeable_state",
+            "azure-devops": "mergeStatus",
+            "gitlab": "detailed_merge_status",
+        },
+        {"github": "dirty", "azure-devops": "conflicts", "gitlab": "conflict"},
+    )[1][world.forge] in shown.values()
+    with pytest.raises(ValueError, match="conflicts with main"):
+        world.control("POST", "requests/1/merge", {"method": "merge"})
+
+
+def test_a_push_renews_the_head_and_the_merge_result(world: World) -> None:
+    first = world.open_request()["head"]
+    second = world.push("change", "more.yaml")
+    third = world.push("change", "even-more.yaml")
+    shown = world.control("GET", "requests/1")
+    assert shown["heads"] == [first, second, third]
+    folder = "merge-requests" if world.forge == "gitlab" else "pull"
+    git(world.clone, "fetch", "-q", "origin", f"refs/{folder}/1/merge")
+    assert git(world.clone, "rev-parse", "FETCH_HEAD^1", "FETCH_HEAD^2").split() == [
+        git(world.clone, "rev-parse", "main"),
+        third,
+    ]
+
+
+def test_whether_it_can_be_merged_is_known_after_the_first_question(world: World) -> None:
+    world.open_request()
+    path, name = {
+        "github": ("/pulls/1", "mergeable"),
+        "azure-devops": ("/pullrequests/1", "mergeStatus"),
+        "gitlab": ("/merge_requests/1", "detailed_merge_status"),
+    }[world.forge]
+    unknown = {"github": None, "azure-devops": "queued", "gitlab": "checking"}[world.forge]
+    good = {"github": True, "azure-devops": "succeeded", "gitlab": "mergeable"}[world.forge]
+    assert [world.call("GET", path).json()[name] for _ in range(2)] == [unknown, good]
+    world.push("change", "more.yaml")
+    assert [world.call("GET", path).json()[name] for _ in range(2)] == [unknown, good]
+    world.fault("mergeable-unknown:2")
+    assert [world.call("GET", path).json()[name] for _ in range(3)] == [unknown, unknown, good]
+
+
+def test_what_does_not_exist_is_refused(world: World) -> None:
+    world.open_request()
+    assert world.comment(9, "x").status_code == 404
+    assert world.call("GET", world.comments(9)).status_code == 404
+    assert world.call("GET", "/no/such/path").status_code == 404
+    made = world.comment(1, "x").json()
+    world.control("DELETE", f"comments/{world.control('GET', 'requests/1')['comments'][0]['id']}")
+    assert world.update(1, made, "y").status_code == 404
+
+
+def test_the_token_is_not_in_the_record(world: World) -> None:
+    world.open_request()
+    world.comment(1, "x")
+    world.call("GET", world.comments(1), token="a-marker-secret")
+    recorded = world.control("GET", "recorded")
+    assert len(recorded) == 2
+    assert "forge-token" not in str(recorded)
+    assert "a-marker-secret" not in str(recorded)
+    assert recorded[0]["body"]
+    assert world.control("DELETE", "recorded") == recorded
+    assert world.control("GET", "recorded") == []
+
+
+def test_a_wrong_token_is_refused(world: World) -> None:
+    world.open_request()
+    answer = world.call("GET", world.comments(1), token="wrong")
+    assert answer.status_code == {"github": 401, "azure-devops": 203, "gitlab": 401}[world.forge]
+    bare = requests.get(answer.url, timeout=120, allow_redirects=False)
+    assert bare.status_code == {"github": 401, "azure-devops": 302, "gitlab": 401}[world.forge]
+    if world.forge == "azure-devops":
+        assert "Sign In" in answer.text
+        assert bare.headers["Location"] == "/_signin"
+
+
+def test_a_forge_that_was_killed_goes_on(world: World, tmp_path: Path) -> None:
+    data = tmp_path / "state.json"
+    with make_world(world.forge, tmp_path / "own", data=data) as first:
+        first.open_request()
+        made = first.comment(1, "kept").json()
+        first.control("POST", "requests/1/reviews", {"author": "bob", "state": "approved"})
+        before = first.control("GET", "requests/1")
+        kept = data.read_text()
+    data.write_text(kept)  # as it was before an orderly end could change it
+    with make_world(world.forge, tmp_path / "own", data=data) as second:
+        assert second.control("GET", "requests/1") == before
+        assert second.update(1, made, "newer").status_code == 200
+        assert second.comment(1, "another").json()["id"] > made["id"]
+        assert second.bodies() == ["newer", "another"]
+
+
+# GitHub
+
+
+def test_github_pages_comments_from_the_oldest_on(github: World) -> None:
+    github.open_request()
+    for number in range(25):
+        github.comment(1, str(number))
+    url: str | None = f"{github.open.url}/repos/acme/models/issues/1/comments?per_page=10"
+    bodies, pages, links = [], 0, ""
+    while url:
+        answer = requests.get(url, headers=github.headers(), timeout=120)
+        bodies += [one["body"] for one in answer.json()]
+        links, pages = answer.headers["Link"], pages + 1
+        url = answer.links.get("next", {}).get("url")
+    assert (bodies, pages) == ([str(number) for number in range(25)], 3)
+    assert 'rel="prev"' in links
+    assert len(github.call("GET", "/issues/1/comments").json()) == 25
+    assert len(github.call("GET", "/issues/1/comments", per_page=1000).json()) == 25
+    assert github.call("GET", "/issues/1/comments", page=9).json() == []
+    assert "Link" not in github.call("GET", "/issues/1/comments", per_page=100).headers
+
+
+def test_github_shows_who_wrote_a_comment(github: World) -> None:
+    github.open_request()
+    made = github.comment(1, "x")
+    shown = made.json()
+    assert made.headers["Location"] == shown["url"]
+    assert (shown["user"]["login"], shown["user"]["type"]) == ("github-actions[bot]", "Bot")
+    assert shown["performed_via_github_app"]["slug"] == "github-actions"
+    person = github.comment(1, "y", token="forge-person-token").json()
+    assert (person["user"]["type"], person["performed_via_github_app"]) == ("User", None)
+    assert github.call("DELETE", f"/issues/comments/{shown['id']}").status_code == 204
+    assert github.call("DELETE", f"/issues/comments/{shown['id']}").status_code == 404
+    assert github.bodies() == ["y"]
+
+
+def test_github_needs_a_user_agent_and_a_version_that_it_knows(github: World) -> None:
+    url = f"{github.open.url}/user"
+    person = {"Authorization": "Bearer forge-person-token"}
+    assert requests.get(url, headers=person, timeout=120).json()["login"] == "alice"
+    assert requests.get(url, headers={**person, "User-Agent": ""}, timeout=120).status_code == 403
+    wrong = {**person, "X-GitHub-Api-Version": "2020-01-01"}
+    assert requests.get(url, headers=wrong, timeout=120).status_code == 400
+    assert github.call("GET", "//user").status_code == 403
+
+
+def test_github_names_what_is_wrong_with_a_body(github: World) -> None:
+    github.open_request()
+    too_long = github.comment(1, "x" * 65_537).json()
+    assert too_long["errors"] == [
+        {
+            "resource": "IssueComment",
+            "field": "data",
+            "code": "unprocessable",
+            "message": "Body is too long (maximum is 65536 characters)",
+        }
+    ]
+    assert (too_long["message"], too_long["status"]) == ("Validation Failed", "422")
+    assert "documentation_url" in too_long
+    assert github.comment(1, "").status_code == 422
+
+
+def test_github_combines_the_newest_statuses(github: World) -> None:
+    head = github.open_request()["head"]
+
+    def put(state: str, context: str = "reconciler/dev", **more: Json) -> int:
+        body = {"state": state, "context": context, **more}
+        return github.call("POST", f"/statuses/{head}", body).status_code
+
+    def combined() -> Json:
+        shown = github.call("GET", f"/commits/{head}/status").json()
+        return shown["state"], {one["context"]: one["state"] for one in shown["statuses"]}
+
+    assert combined() == ("pending", {})
+    assert put("pending") == put("success", "Reconciler/DEV", target_url="https://x.test") == 201
+    assert combined() == ("success", {"Reconciler/DEV": "success"})
+    assert put("error", "reconciler/prod", description="d" * 140) == 201
+    assert combined()[0] == "failure"
+    assert put("success", description="d" * 141) == 422
+    assert put("succeeded") == 422
+    assert github.call("POST", f"/statuses/{'0' * 40}", {"state": "success"}).status_code == 422
+    assert github.call("GET", "/commits/change/status").json()["sha"] == head
+
+
+def test_github_takes_a_thousand_statuses_of_a_context(
+    github: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert dialect.MOST_STATUSES == 1_000
+    monkeypatch.setattr(dialect, "MOST_STATUSES", 3)
+    head = github.open_request()["head"]
+    body = {"state": "success", "context": "x"}
+    codes = [github.call("POST", f"/statuses/{head}", body).status_code for _ in range(4)]
+    assert codes == [201, 201, 201, 422]
+    other = github.call("POST", f"/statuses/{head}", {**body, "context": "y"})
+    assert other.status_code == 201
+
+
+def test_github_takes_check_runs_from_apps_alone(github: World) -> None:
+    head = github.open_request()["head"]
+    body = {"name": "plan", "head_sha": head, "output": {"title": "t", "summary": "s" * 65_535}}
+    made = github.call("POST", "/check-runs", body)
+    assert made.status_code == 201
+    path = f"/check-runs/{made.json()['id']}"
+    done = github.call("PATCH", path, {"status": "completed", "conclusion": "success"})
+    assert (done.status_code, done.json()["conclusion"]) == (200, "success")
+    body["output"]["summary"] += "s"
+    assert github.call("POST", "/check-runs", body).status_code == 422
+    assert github.call("POST", "/check-runs", body, token="forge-person-token").status_code == 403
+
+
+def test_github_shows_a_pull_request(github: World) -> None:
+    head = github.open_request(title="Newer model", author="alice")["head"]
+    shown = github.read(1)
+    base = git(github.clone, "rev-parse", "main")
+    assert (shown["state"], shown["merged"], shown["draft"]) == ("open", False, False)
+    assert shown["head"]["sha"] == head
+    assert shown["head"]["repo"] == {"full_name": "acme/models", "fork": False}
+    assert (shown["base"]["ref"], shown["base"]["sha"]) == ("main", base)
+    assert (shown["mergeable"], shown["mergeable_state"]) == (True, "clean")
+    tested = shown["merge_commit_sha"]
+    github.control("POST", "requests/1/merge", {"method": "squash"})
+    after = github.read(1)
+    assert (after["state"], after["merged"], after["mergeable"]) == ("closed", True, None)
+    assert after["merge_commit_sha"] == github.pull() != tested
+
+
+def test_github_says_why_a_merge_is_blocked(github: World) -> None:
+    head = github.open_request()["head"]
+    rules = {"approvals_required": 1, "required_statuses": ["reconciler/dev"], "up_to_date": True}
+    github.control("POST", "rules", rules)
+    review = {"author": "bob", "state": "changes-requested"}
+    github.control("POST", "requests/1/reviews", review)
+    assert github.read(1)["mergeable_state"] == "blocked"
+    github.control("POST", "requests/1/reviews", {**review, "state": "approved"})
+    github.control("POST", "requests/1/reviews", {**review, "state": "commented"})
+    github.control("POST", "requests/1/reviews", {"author": "alice", "state": "changes-requested"})
+    assert github.read(1)["mergeable_state"] == "blocked"
+    status = {"state": "success", "context": "reconciler/dev"}
+    github.call("POST", f"/statuses/{head}", status)
+    assert github.read(1)["mergeable_state"] == "clean"
+    github.call("POST", f"/statuses/{head}", {"state": "failure", "context": "other"})
+    assert github.read(1)["mergeable_state"] == "unstable"
+    github.push("main", "moved.yaml")
+    assert github.read(1)["mergeable_state"] == "behind"
+    github.control("PATCH", "requests/1", {"draft": True})
+    assert github.read(1)["mergeable_state"] == "draft"
+    reviews = github.call("GET", "/pulls/1/reviews", per_page=2)
+    assert [one["state"] for one in reviews.json()] == ["CHANGES_REQUESTED", "APPROVED"]
+    assert reviews.json()[0]["commit_id"] == head
+    assert 'rel="next"' in reviews.headers["Link"]
+
+
+def test_github_compares_two_branches(github: World) -> None:
+    github.open_request()
+
+    def compare() -> Json:
+        shown = github.call("GET", "/compare/main...change").json()
+        return shown["status"], shown["ahead_by"], shown["behind_by"]
+
+    assert compare() == ("ahead", 1, 0)
+    github.push("main", "moved.yaml")
+    assert compare() == ("diverged", 1, 1)
+    shown = github.call("GET", "/compare/main...change").json()
+    assert shown["files"] == [{"filename": "change.yaml", "status": "added"}]
+    assert github.call("GET", "/pulls/1/files").json() == shown["files"]
+    assert github.call("GET", "/compare/main...main").json()["status"] == "identical"
+    assert github.call("GET", "/compare/main...lost").status_code == 404
+
+
+def test_github_opens_finds_and_closes_a_pull_request(github: World) -> None:
+    github.push("drift/dev", base="main")
+    body = {"title": "t", "head": "drift/dev", "base": "main", "body": "b"}
+    made = github.call("POST", "/pulls", body)
+    assert (made.status_code, made.json()["number"]) == (201, 1)
+    again = github.call("POST", "/pulls", body)
+    assert again.status_code == 422
+    assert "already exists" in again.text
+    query = {"state": "open", "head": "acme:drift/dev", "base": "main"}
+    assert [one["number"] for one in github.call("GET", "/pulls", **query).json()] == [1]
+    assert github.call("GET", "/pulls", **{**query, "head": "other:drift/dev"}).json() == []
+    closed = github.call("PATCH", "/pulls/1", {"title": "u", "state": "closed"}).json()
+    assert (closed["title"], closed["state"]) == ("u", "closed")
+    assert github.call("GET", "/pulls", **query).json() == []
+    assert github.call("POST", "/pulls", {**body, "head": "lost"}).status_code == 422
+
+
+def test_github_names_open_requests_of_a_commit_before_its_merge(github: World) -> None:
+    head = github.open_request()["head"]
+    found = github.call("GET", f"/commits/{head}/pulls").json()
+    assert [(one["number"], one["state"]) for one in found] == [(1, "open")]
+    github.control("POST", "requests/1/merge", {"method": "squash"})
+    found = github.call("GET", f"/commits/{head}/pulls").json()
+    assert [(one["number"], one["state"]) for one in found] == [(1, "closed")]
+    assert github.call("GET", f"/commits/{'1' * 40}/pulls").status_code == 422
+
+
+def test_github_loses_a_merge_commit(github: World) -> None:
+    github.open_request()
+    github.control("POST", "requests/1/merge", {"method": "merge"})
+    github.fault("lost-merge-commit")
+    assert github.call("GET", "/pulls/1").json()["merge_commit_sha"] is None
+    assert github.call("GET", "/pulls/1").json()["merge_commit_sha"] == github.pull()
+
+
+def test_github_lists_runs_and_their_artifacts(github: World) -> None:
+    head = github.open_request()["head"]
+    run = {"name": "reconciler.yml", "commit": head, "event": "pull_request"}
+    number = github.control("POST", "runs", {**run, "artifacts": ["plan-dev", "plan-prod"]})["id"]
+    path = "/actions/workflows/reconciler.yml/runs"
+    found = github.call("GET", path, head_sha=head, event="pull_request").json()
+    assert [one["id"] for one in found["workflow_runs"]] == [number]
+    assert github.call("GET", path, event="push").json()["total_count"] == 0
+    listed = github.call("GET", f"/actions/runs/{number}/artifacts", name="plan-dev").json()
+    assert [one["name"] for one in listed["artifacts"]] == ["plan-dev"]
+    assert github.call("GET", "/actions/runs/1/artifacts").status_code == 404
+
+
+def test_github_shows_a_fork(github: World) -> None:
+    github.open_request(fork="mallory/models")
+    shown = github.read(1)["head"]
+    assert shown["repo"] == {"full_name": "mallory/models", "fork": True}
+    assert shown["label"] == "mallory:change"
+
+
+# Faults
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "remaining", "headers"),
+    [
+        ("rate-limit", 403, "0", {"x-ratelimit-reset": "1007"}),
+        ("rate-limit-429", 429, "0", {"x-ratelimit-reset": "1007"}),
+        ("rate-limit-secondary", 403, "999", {"Retry-After": "7"}),
+        ("rate-limit-secondary-reset", 403, "0", {"x-ratelimit-reset": "1007"}),
+        ("rate-limit-bare", 403, "999", {"x-ratelimit-reset": "4600"}),
+        ("no-right", 403, "999", {}),
+        ("gone", 410, "999", {}),
+    ],
+)
+def test_github_limits_and_refuses(
+    tmp_path: Path, fault: str, status: int, remaining: str, headers: dict[str, str]
+) -> None:
+    with make_world("github", tmp_path, f"{fault}:2", wait_s=7, clock=lambda: 1000.0) as world:
+        world.open_request()
+        for _ in range(2):
+            answer = world.comment(1, "x")
+            assert answer.status_code == status
+            assert answer.headers["x-ratelimit-remaining"] == remaining
+            assert headers.items() <= dict(answer.headers).items() or all(
+                answer.headers[name] == value for name, value in headers.items()
+            )
+            assert ("Retry-After" in answer.headers) == ("Retry-After" in headers)
+        assert world.comment(1, "x").status_code == 201
+        assert world.bodies() == ["x"]
