@@ -35,10 +35,12 @@ def complete_environments(ctx: click.Context, _: click.Parameter, incomplete: st
     """The names of the environments of the project."""
     with contextlib.suppress(Exception):
         from reconciler.manifests.environments import list_environments
+        from reconciler.manifests.folder import ALL_ENVIRONMENTS
 
         given = ctx.find_root().params
         folder = Path(given.get("chdir") or "", given.get("project") or "reconciler.yaml").parent
-        return _pick(list_environments(folder), incomplete)
+        every = [ALL_ENVIRONMENTS] if ctx.info_name == "plan" else []
+        return _pick([*list_environments(folder), *every], incomplete)
     return []
 
 

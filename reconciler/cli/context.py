@@ -70,7 +70,7 @@ class Invocation:
         from reconciler.render.events.json_lines import describe_version
 
         sink = JsonLinesSink(sys.stdout)
-        sink.write(describe_version(reconciler.__version__))
+        sink.write(describe_version(reconciler.__version__, self.environment))
         return sink
 
     @cached_property

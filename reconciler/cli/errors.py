@@ -41,9 +41,7 @@ def report(error: Exception, invocation: Invocation) -> int:
     """
     from reconciler.cli.exit_codes import classify_error, get_exit_code
 
-    findings = _explain(error, invocation.typed)
-    if isinstance(error, ReconcilerError):
-        findings = (*findings, *(one for one in invocation.notes if one not in findings))
+    findings = explain(error, invocation)
     exit_word = classify_error(error)
     if invocation.as_json:
         written = _write_lines(findings, exit_word, invocation)
@@ -51,9 +49,16 @@ def report(error: Exception, invocation: Invocation) -> int:
         written = invocation.wants_json and write_document(findings, exit_word, invocation)
     if not written:
         invocation.print_error(render_findings(findings, paint=invocation.paint(sys.stderr)))
-    if not isinstance(error, (ReconcilerError, click.ClickException)):
-        _trace(error)
+    trace(error)
     return get_exit_code(exit_word, detailed=invocation.detailed_exitcode)
+
+
+def explain(error: Exception, invocation: Invocation) -> tuple[Finding, ...]:
+    """The findings of an error, with the warnings that belong to each error of the services."""
+    findings = _explain(error, invocation.typed)
+    if isinstance(error, ReconcilerError):
+        findings = (*findings, *(one for one in invocation.notes if one not in findings))
+    return findings
 
 
 def _write_lines(findings: Sequence[Finding], exit_word: ExitWord, invocation: Invocation) -> bool:
@@ -151,7 +156,8 @@ def _explain_os(error: OSError) -> Finding:
     )
 
 
-def _trace(error: Exception) -> None:
-    """Print the traceback without the text of the error, which may hold a secret."""
-    if wants_log():
+def trace(error: Exception) -> None:
+    """Print the traceback of an unexpected error, without its text, which may hold a secret."""
+    expected = isinstance(error, (ReconcilerError, click.ClickException))
+    if not expected and wants_log():
         sys.stderr.writelines(traceback.format_tb(error.__traceback__))

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from reconciler.manifests.folder import (
+    ALL_ENVIRONMENTS,
     ENVIRONMENTS,
     PROJECT_FILE,
     Folder,
@@ -37,7 +38,6 @@ from reconciler.text.suggestions import ask, suggest
 if TYPE_CHECKING:  # only named here
     import yaml
 
-ALL: Final = "all"
 _KIND: Final = "Environment"
 _SCHEMA: Final = "manifest/environment"
 _LAID: Final = ("cloud", "defaults", "ledger", "guards")
@@ -216,9 +216,12 @@ def _check_name(document: Json, stem: str) -> Iterator[tuple[str, Finding]]:
     if isinstance(name, str) and name != stem:
         step = f"Write name: {stem}, or rename the file."
         yield at, Finding("the name is not that of the file without its suffix", next_step=step)
-    elif name == ALL:
+    elif name == ALL_ENVIRONMENTS:
         step = "Choose another name."
-        yield at, Finding(f'"{ALL}" means all environments in plan --env', next_step=step)
+        yield (
+            at,
+            Finding(f'"{ALL_ENVIRONMENTS}" means all environments in plan --env', next_step=step),
+        )
 
 
 def _check_values(spec: Json) -> Iterator[tuple[str, Finding]]:

@@ -27,6 +27,8 @@ from reconciler.text.suggestions import ask, suggest
 PROJECT_FILE: Final = "reconciler.yaml"
 # The folder beside the project file whose files are environments.
 ENVIRONMENTS: Final = "environments"
+# What --env means by each environment; none has this name.
+ALL_ENVIRONMENTS: Final = "all"
 
 _MOST_BYTES: Final = 8 * 1024 * 1024
 _YAML: Final = (".yaml", ".yml")

@@ -210,7 +210,7 @@ def entry_document(
         "by": entry.by,
         "host": entry.host,
         "commit": entry.commit,
-        **_differing(entry),
+        **_write_rare(entry),
         "plan_digest": entry.plan_digest,
         **({"approvals": list(map(_approval_document, approvals))} if approvals else {}),
         "fate": _result(entry),
@@ -260,12 +260,14 @@ def _writer(entry: Entry) -> dict[str, Json]:
         "at": entry.at,
         "by": entry.by,
         "commit": entry.commit,
-        **_differing(entry),
+        **_write_rare(entry),
     }
 
 
-def _differing(entry: Entry | Intent) -> dict[str, Json]:
-    return {"differing": list(entry.differing)} if entry.differing else {}
+def _write_rare(entry: Entry | Intent) -> dict[str, Json]:
+    """What few entries have: files that differ from the commit, and an environment."""
+    said = {"differing": list(entry.differing), "environment": entry.environment}
+    return {name: value for name, value in said.items() if value}
 
 
 def _value_document(pointer: str, value: Json | Absent, field: Field | None) -> dict[str, Json]:

@@ -73,10 +73,11 @@ def _list_rows(resource: ManagedResource, shown: Mapping[str, str]) -> Iterator[
     yield from (("", "", model, "", "") for model in models[1:])
 
 
-def resources_document(resources: Sequence[ManagedResource]) -> Json:
+def resources_document(resources: Sequence[ManagedResource], environment: str = "") -> Json:
     """Returns the document of `list --format json`; schemas/output/list describes it."""
     return {
         "format_version": FORMAT_VERSION,
+        **({"environment": environment} if environment else {}),
         "resources": [_describe(one) for one in resources],
     }
 

@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
+import jsonschema
 import pytest
 
+from reconciler.package_data import read_schema
 from tests.e2e.world import MODEL, Project
 
 HEAD = "apiVersion: reconciler/v1\nkind: Environment\nmetadata: {name: %s}\nspec:\n"
@@ -158,3 +160,93 @@ def test_validate_checks_every_environment(environments: Project) -> None:
         'environments/prod.yaml has no "values.model"',
     ]
     assert environments.run("validate", "--env", "dev").code == 0
+
+
+def test_all_environments_have_a_section_each(environments: Project) -> None:
+    done = environments.run("plan", "--env", "all", "--detailed-exitcode")
+    assert done.code == 2
+    dev, prod, summary = done.out.split("─" * 72)
+    assert dev.startswith("Environment: dev\n")
+    assert "2026-11-20.ilearner" in dev
+    assert prod.strip().startswith("Environment: prod\n")
+    assert summary.split("\n")[2:] == [
+        "dev    Plan: 0 to add, 1 to change, 0 to destroy.",
+        "prod   Plan: 0 to add, 1 to change, 0 to destroy.",
+        "",
+    ]
+
+
+@pytest.mark.parametrize("form", ["text", "json", "markdown", "html"])
+def test_an_environment_that_cannot_be_planned_hides_no_other(
+    environments: Project, form: str
+) -> None:
+    write(environments, "broken", "  valeus: {'<b>@team`|': 1}\n")
+    write(environments, "refused", "  guards: {maxUpdates: 0}\n  values: {model: '2026-11-20'}\n")
+    environments.emulator.deploy("census-refused", environments.emulator.model_uri("old"))
+    arguments = ("plan", "--env", "all", "--format", form, "--detailed-exitcode")
+    done = environments.run(*arguments)
+    assert done.code == 1
+    assert "valeus" in done.out
+    assert "<b>" not in done.out
+    for name in ("dev", "prod", "refused"):
+        assert f"census-{name}" in done.out
+    (environments.folder / "environments" / "broken.yaml").unlink()
+    assert environments.run(*arguments).code == 3
+    (environments.folder / "environments" / "refused.yaml").unlink()
+    assert environments.run(*arguments).code == 2
+
+
+def test_the_json_of_all_environments_fits_its_schema(environments: Project) -> None:
+    write(environments, "broken", "  valeus: {}\n")
+    done = environments.run("plan", "--env", "all", "--json")
+    document = json.loads(done.out)
+    jsonschema.validate(document, read_schema("output/environments"))
+    found = {one["environment"]: one for one in document["environments"]}
+    assert document["outcome"] == "error"
+    assert {name: one["outcome"] for name, one in found.items()} == {
+        "broken": "error",
+        "dev": "changes",
+        "prod": "changes",
+    }
+    for name in ("dev", "prod"):
+        jsonschema.validate(found[name]["plan"], read_schema("output/plan"))
+        assert found[name]["plan"]["inputs"]["environment"] == name
+
+
+def test_the_comment_of_all_environments_is_short_enough(environments: Project) -> None:
+    for number in range(30):
+        write(
+            environments, f"broken-{number}", "".join(f"  x{n}{'y' * 200}: 1\n" for n in range(90))
+        )
+    done = environments.run("plan", "--env", "all", "--format", "markdown")
+    assert len(done.out) < 65_536
+    assert done.out.startswith("<!-- reconciler plan census all -->\n")
+    assert done.out.count("<!--") == 1
+    assert "| `prod` | Plan: 0 to add, 1 to change, 0 to destroy. |" in done.out
+
+
+def test_all_environments_are_not_saved_or_applied(environments: Project) -> None:
+    done = environments.run("plan", "--env", "all", "--out", "x.plan")
+    assert (done.code, "--out saves one plan: name one environment" in done.err) == (1, True)
+    done = environments.run("apply", "--env", "all", "--auto-approve")
+    assert (done.code, '--env "all" is not an environment' in done.err) == (1, True)
+
+
+def test_every_output_names_the_environment(environments: Project) -> None:
+    applied = environments.run("apply", "--env", "dev", "--auto-approve", "--json")
+    lines = [json.loads(line) for line in applied.out.splitlines()]
+    assert lines[0]["environment"] == "dev"
+    assert "dev" in {one.get("environment") for one in lines if one["type"] == "change_summary"}
+    listed = json.loads(environments.run("list", "--env", "dev", "--json").out)
+    assert listed["environment"] == "dev"
+    history = json.loads(environments.run("history", "--env", "dev", "--json").out)
+    assert [one["environment"] for one in history["entries"]] == ["dev"]
+    drift = json.loads(environments.run("drift", "--env", "dev", "--json").out)
+    assert drift["inputs"]["environment"] == "dev"
+    assert environments.run("drift", "--env", "dev").out.startswith("Environment: dev\n")
+    comment = environments.run("drift", "--env", "dev", "--format", "markdown").out
+    assert comment.startswith("<!-- reconciler drift census dev -->\n### `dev`: ")
+    comment = environments.run("plan", "--env", "prod", "--format", "markdown").out
+    assert comment.startswith("<!-- reconciler plan census prod -->\n### `prod`: ")
+    page = environments.run("plan", "--env", "prod", "--format", "html").out
+    assert '<p class="where">census <span>environment prod</span>' in page

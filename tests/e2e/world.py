@@ -110,7 +110,9 @@ def spawn(
 def _check(arguments: Sequence[str], done: Done) -> Done:
     """Hold what was printed for a machine against its schema."""
     if done.out.startswith("{") and '"resource_changes"' in done.out:
-        jsonschema.validate(json.loads(done.out), read_schema("output/plan"))
+        document = json.loads(done.out)
+        schema = "output/environments" if "environments" in document else "output/plan"
+        jsonschema.validate(document, read_schema(schema))
     if done.out.startswith("{") and '"coverage"' in done.out:
         jsonschema.validate(json.loads(done.out), read_schema("output/drift"))
     if "--json" in arguments and "apply" in arguments:

@@ -296,8 +296,10 @@ def propose(invocation: Invocation, runtime: Runtime, plan: Plan, *, ask: bool) 
     show_before_apply(plan, invocation)
     if ask and plan.steps and not plan.refused:
         check_calls(runtime, plan)
+        environment = plan.inputs.environment
         approve(
-            "Do you want to perform these actions?",
+            "Do you want to perform these actions"
+            + (f' in the environment "{environment}"?' if environment else "?"),
             "Reconciler will perform the actions described above.",
             instead=_INSTEAD,
             cancelled="apply cancelled: nothing was written",

@@ -66,7 +66,8 @@ def list_(
     if form == "json":
         from reconciler.text.json_text import escape_json
 
-        print_json(escape_json(json.dumps(resources_document(resources), indent=2)))
+        document = resources_document(resources, assembly.project.environment)
+        print_json(escape_json(json.dumps(document, indent=2)))
     elif resources:
         click.echo(render_resources(resources, invocation.paint()), color=True)
     else:

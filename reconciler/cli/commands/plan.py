@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from reconciler.cli.command import Command
 from reconciler.cli.completion import complete_files
 from reconciler.cli.context import Invocation
 from reconciler.cli.options import ENV, FULL, PLAN_FORMAT, plan_options
+
+if TYPE_CHECKING:  # start-up: known only when the command runs
+    from reconciler.model import Plan
 
 
 @click.command(
@@ -19,6 +24,8 @@ from reconciler.cli.options import ENV, FULL, PLAN_FORMAT, plan_options
         "reconciler plan --out release.plan --detailed-exitcode",
         "# Show all attributes of a resource that is created",
         "reconciler plan --target WebService/census --full",
+        "# Plan every environment of the project in one report",
+        "reconciler plan --env all",
         "# Look at one resource, and read it again",
         "reconciler plan --target WebService/census --refresh full",
     ),
@@ -51,21 +58,33 @@ def plan(
     """Show what would change, as a patch on each service's own definition.
 
     PATH is a manifest or a folder of manifests: manifests/ by default, or the project's folder.
+    With --env all, each environment has its section, and the gravest one decides the exit code.
     """
     from reconciler.cli.exit_codes import get_exit_code
     from reconciler.cli.output import advise, show
     from reconciler.cli.plan_files import check_out, save
     from reconciler.cli.wiring import PlanFlags, assemble
     from reconciler.engine.planning.plan import make_plan
+    from reconciler.manifests.folder import ALL_ENVIRONMENTS
 
     if summary and full:
         raise click.UsageError("give --summary or --full")
     flags = PlanFlags(**wanted)  # type: ignore[arg-type]  # click has checked each by its option
-    assembly = assemble(invocation, paths, flags.allowed)
-    if out:
-        check_out(out, assembly.project, assembly.loaded.files)
-    runtime = assembly.runtime(flags.parallelism, flags.max_calls)
-    made = make_plan(runtime, assembly.request(flags, paths))
+
+    def make() -> Plan:
+        assembly = assemble(invocation, paths, flags.allowed)
+        if out:
+            check_out(out, assembly.project, assembly.loaded.files)
+        runtime = assembly.runtime(flags.parallelism, flags.max_calls)
+        return make_plan(runtime, assembly.request(flags, paths))
+
+    if invocation.environment == ALL_ENVIRONMENTS:
+        from reconciler.cli.plan_all import plan_all
+
+        if out:
+            raise click.UsageError("--out saves one plan: name one environment with --env")
+        return plan_all(invocation, make, form, summary=summary, full=full)
+    made = make()
     if out:
         save(made, out)
     show(made, form, invocation, summary=summary, full=full)

@@ -20,7 +20,7 @@ from reconciler.render.drift.text import (
     list_commands,
     list_values,
 )
-from reconciler.render.plan.markdown import code, keep_within, write_marker
+from reconciler.render.plan.markdown import code, keep_within, write_marker, write_prefix
 from reconciler.render.words.escape import show_path
 
 _ROWS: Final = 25_000
@@ -31,7 +31,9 @@ _NAMED: Final = 8
 def render_drift_markdown(report: DriftReport) -> str:
     """Returns the report in less than 60,000 characters; the most important parts come first."""
     groups = group_statuses(report)
-    lines = [write_marker("drift", report.inputs.project), f"### {count_verdicts(report)}"]
+    environment = report.inputs.environment
+    marker = write_marker("drift", report.inputs.project, environment)
+    lines = [marker, f"### {write_prefix(environment)}{count_verdicts(report)}"]
     if report.outcome == "evidence-incomplete":
         lines.append("\n> **Evidence incomplete**: some resources could not be read.")
     if groups:

@@ -39,7 +39,9 @@ _COLOURS: Final[Mapping[Verdict, str]] = {
 def render_drift(report: DriftReport, *, paint: Paint) -> str:
     """Returns the whole report: the findings of each resource, then coverage and freshness."""
     groups = group_statuses(report)
-    parts = [_render_table(groups, paint)] if len(groups) > _TABLE_ABOVE else []
+    where = f"{paint('bold', 'Environment:')} {escape(report.inputs.environment)}"
+    parts = [where] if report.inputs.environment else []
+    parts += [_render_table(groups, paint)] if len(groups) > _TABLE_ABOVE else []
     parts += [_render_group(group, report, paint) for group in groups]
     parts.append("\n".join(_closing(report, paint)))
     return "\n\n".join(part for part in parts if part)

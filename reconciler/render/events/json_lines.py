@@ -94,9 +94,10 @@ def write_line(message: Json, at: datetime) -> str:
     return json.dumps(said, sort_keys=True, separators=(",", ":")) + "\n"
 
 
-def describe_version(version: str) -> Json:
+def describe_version(version: str, environment: str = "") -> Json:
     """Returns the first message: the program's version, and the version of the message format."""
-    return _message("version", f"Reconciler {version}", reconciler=version, ui=FORM)
+    where = {"environment": environment} if environment else {}
+    return _message("version", f"Reconciler {version}", reconciler=version, ui=FORM, **where)
 
 
 def describe_note(said: str, level: str = "info") -> Json:
@@ -128,7 +129,9 @@ def describe_plan(plan: Plan) -> Iterator[Json]:
         sum(action in {Action.DELETE, Action.REPLACE} for action in actions),
         "plan",
     )
-    yield _message("change_summary", count_actions(plan), changes=changes)
+    environment = plan.inputs.environment
+    where = {"environment": environment} if environment else {}
+    yield _message("change_summary", count_actions(plan), changes=changes, **where)
 
 
 def describe_end(outcome: Outcome, word: str, halted: str = "") -> Json:

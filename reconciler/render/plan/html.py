@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Final
 
@@ -16,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from reconciler import __version__
-from reconciler.model import Plan
+from reconciler.model import Finding, Plan
 from reconciler.plans.plan_file import find_digests
 from reconciler.render.plan.changes import describe_more
 from reconciler.render.plan.page import WORDS, count_by_word, make_entries, make_notices
@@ -50,37 +51,72 @@ def render_plan_html(plan: Plan, *, full: bool = False) -> str:
 
     With `full`, all attributes of each change are shown.
     """
+    page = _make_environment().get_template("plan.html.j2")
+    return page.render(**_describe(plan, full=full, prefix=""))
+
+
+def render_plan_body(plan: Plan, *, full: bool, prefix: str) -> str:
+    """Returns the body of a plan's page, for a page with several; `prefix` begins its anchors."""
+    page = _make_environment().get_template("plan.html.j2")
+    text = page.render(**_describe(plan, full=full, prefix=prefix))
+    # All text from outside is escaped, so these tags are the template's own.
+    return text.partition("<body>")[2].rpartition("<script>")[0]
+
+
+def render_failed_body(environment: str, title: str, findings: Sequence[Finding]) -> str:
+    """Returns the section of an environment without a plan."""
+    page = _make_environment().get_template("failed.html.j2")
+    return page.render(environment=environment, title=title, notices=make_notices(findings))
+
+
+def render_plans_page(project: str, sections: Sequence[tuple[str, str, str]]) -> str:
+    """Returns one page of several sections: each has a name, a title and a rendered body."""
+    style = _read("plan.css")
+    return (
+        _make_environment()
+        .get_template("plans.html.j2")
+        .render(
+            project=project,
+            sections=[(name, title, Markup(body)) for name, title, body in sections],  # noqa: S704 - rendered here
+            style=style,
+            policy=_make_policy(style, ""),
+        )
+    )
+
+
+def _describe(plan: Plan, *, full: bool, prefix: str) -> dict[str, object]:
+    """Returns the values of the template."""
     entries = make_entries(plan, full=full)
     numbers = {step.resource.address: one.number for one in entries for step in one.group.steps}
     style, script = _read("plan.css"), _read("plan.js")
     whole, changes = find_digests(plan)
-    page = _make_environment().get_template("plan.html.j2")
-    return page.render(
-        plan=plan,
-        title=count_actions(plan) if plan.steps else describe_no_steps(plan),
-        comparison="" if plan.steps else describe_comparison(plan).replace("\n", " "),
-        refusal=describe_refusal(plan) if plan.refused else "",
-        lifted=describe_lifted(plan) if plan.inputs.allowed else "",
-        why=describe_reason(plan) if plan.inputs.reason else "",
-        commit=name_commit(plan.inputs.commit, dirty=plan.inputs.dirty),
-        unproven=describe_unproven(plan),
-        grave=list_destructive([one.group for one in entries], _MOST_NAMED),
-        notices=make_notices(plan.findings),
-        entries=entries,
-        numbers={str(address): number for address, number in numbers.items()},
-        counts=count_by_word(entries),
-        baseline=describe_baseline(plan).replace("\n", " ") if is_baseline_lost(plan) else "",
-        orphans=describe_orphans(plan),
-        coverage=describe_coverage(plan),
-        rollouts=list(describe_rollouts(plan)),
-        digest=whole,
-        changes_digest=changes,
-        version=__version__,
-        style=style,
-        script=script,
-        policy=_make_policy(style, script),
-        more_cure=describe_more(full=full),
-    )
+    return {
+        "plan": plan,
+        "prefix": prefix,
+        "title": count_actions(plan) if plan.steps else describe_no_steps(plan),
+        "comparison": "" if plan.steps else describe_comparison(plan).replace("\n", " "),
+        "refusal": describe_refusal(plan) if plan.refused else "",
+        "lifted": describe_lifted(plan) if plan.inputs.allowed else "",
+        "why": describe_reason(plan) if plan.inputs.reason else "",
+        "commit": name_commit(plan.inputs.commit, dirty=plan.inputs.dirty),
+        "unproven": describe_unproven(plan),
+        "grave": list_destructive([one.group for one in entries], _MOST_NAMED),
+        "notices": make_notices(plan.findings),
+        "entries": entries,
+        "numbers": {str(address): number for address, number in numbers.items()},
+        "counts": count_by_word(entries),
+        "baseline": describe_baseline(plan).replace("\n", " ") if is_baseline_lost(plan) else "",
+        "orphans": describe_orphans(plan),
+        "coverage": describe_coverage(plan),
+        "rollouts": list(describe_rollouts(plan)),
+        "digest": whole,
+        "changes_digest": changes,
+        "version": __version__,
+        "style": style,
+        "script": script,
+        "policy": _make_policy(style, script),
+        "more_cure": describe_more(full=full),
+    }
 
 
 def _make_environment() -> Environment:

@@ -53,27 +53,40 @@ _SAID: Final = {
 _DIGITS: Final = 12
 
 
-def render_plan_markdown(plan: Plan, *, full: bool = False) -> str:
+def render_plan_markdown(plan: Plan, *, full: bool = False, share: int = 0) -> str:
     """Returns the plan in less than 60,000 characters, with a marker to find the comment by.
 
-    With `full`, all attributes of a change are shown, as long as they fit.
+    With `full`, all attributes of a change are shown, as long as they fit. With a `share`, it is a
+    part of a comment with so many parts, and has no marker.
     """
     groups = group_steps(plan.steps, {one.subject for one in plan.refused})
-    head = [write_marker("plan", plan.inputs.project), f"### {_title(plan)}"]
-    head += keep_within(_must_see(plan, groups), _MUST_SEE)
+    environment = plan.inputs.environment
+    marker = [] if share else [write_marker("plan", plan.inputs.project, environment)]
+    head = [*marker, f"### {write_prefix(environment)}{_title(plan)}"]
+    head += keep_within(_must_see(plan, groups), _MUST_SEE // max(share, 1))
     if plan.steps:
         head += ["", "| | resource | change |", "|---|---|---|"]
     tail = ["", describe_coverage(plan), *_notes(plan)]
-    left = _DETAILS - len("\n".join([*head, *tail]))
-    rows = keep_within(map(_row, list_lines(groups)), max(2_000, left // 2))
+    left = _DETAILS // max(share, 1) - len("\n".join([*head, *tail]))
+    rows = keep_within(map(_row, list_lines(groups)), max(2_000 // max(share, 1), left // 2))
     left -= len("\n".join(rows))
     details = _collapse(groups, left, full=full) if plan.steps else []
     return "\n".join([*head, *rows, *details, *tail]) + "\n"
 
 
-def write_marker(what: str, project: str) -> str:
-    """Returns an invisible HTML comment by which a tool finds this comment again."""
-    return f"<!-- reconciler {what} {re.sub(r'[^A-Za-z0-9._]', '_', project)[:100]} -->"
+def write_marker(what: str, project: str, environment: str = "") -> str:
+    """Returns an invisible HTML comment by which a tool finds this comment again.
+
+    Two names of environments never have one marker.
+    """
+    own = re.sub(r"[^A-Za-z0-9_%]", "_", environment.replace("-", "%2D"))[:200]
+    where = f"{re.sub(r'[^A-Za-z0-9._]', '_', project)[:100]} {own}".rstrip()
+    return f"<!-- reconciler {what} {where} -->"
+
+
+def write_prefix(environment: str) -> str:
+    """Returns the environment for the beginning of a title, such as "`prod`: "; "" without one."""
+    return f"{code(environment)}: " if environment else ""
 
 
 def _title(plan: Plan) -> str:
@@ -84,7 +97,7 @@ def _title(plan: Plan) -> str:
 
 def _must_see(plan: Plan, groups: Sequence[StepGroup]) -> Iterator[str]:
     for finding, names in gather_findings(plan.findings):
-        yield f"\n{_finding(finding, names)}"
+        yield f"\n{describe_finding(finding, names)}"
     if plan.inputs.allowed:
         yield f"\n> ⚠ {code(describe_lifted(plan))}"
     if plan.inputs.reason:
@@ -107,8 +120,9 @@ def _who(group: StepGroup, most: int) -> str:
     return code(group.title) + ("" if group.alone else f" {code(group.list_names(most), _ALL)}")
 
 
-def _finding(finding: Finding, names: str) -> str:
-    word = "Refused" if finding.guard and finding.severity == "error" else "Warning"
+def describe_finding(finding: Finding, names: str) -> str:
+    """Returns a finding as a quotation; `names` are those of the resources that share it."""
+    word = "Warning" if finding.severity != "error" else "Refused" if finding.guard else "Error"
     said = " ".join(code(one, _ALL) for one in (finding.subject, names) if one)
     subject = f"{said}: " if said else ""
     step = f" {code(finding.next_step)}" if finding.next_step else ""

@@ -59,7 +59,9 @@ def render_plan(
     """
     steps = _render_steps(plan, paint, summary=summary, full=full)
     findings = [one for one in plan.findings if refusals or one not in plan.refused]
-    parts = [*steps, *_render_notes(plan, findings, paint)]
+    where = f"{paint('bold', 'Environment:')} {escape(plan.inputs.environment)}"
+    parts = [where] if plan.inputs.environment else []
+    parts += [*steps, *_render_notes(plan, findings, paint)]
     return "\n\n".join(part for part in parts if part)
 
 
