@@ -40,8 +40,8 @@ class Request:
 class Comment:
     """A comment that this program's account has written on a request.
 
-    `id` is the forge's, as text: on Azure Repos the thread and the comment. Lower positions in a
-    list are older.
+    `id` is the forge's, as text: on Azure Repos the thread and the comment. It is empty for a
+    comment of a dry run, which was not written. Lower positions in a list are older.
     """
 
     id: str
@@ -80,7 +80,8 @@ class Forge(Protocol):
     """One repository on a forge. Each method raises ServiceError with the service's own text.
 
     Unauthorized names the right that is missing. A call that may have created something raises
-    ReplyLost when its answer is lost: list before it is sent again.
+    ReplyLost when its answer is lost: list before it is sent again. In a dry run a call that
+    writes does nothing.
     """
 
     @property
@@ -105,12 +106,18 @@ class Forge(Protocol):
         """Every comment of our own account, of all pages, oldest first."""
         ...
 
-    def create_comment(self, request: Request, body: str) -> Comment:
-        """Write a new comment."""
+    def create_comment(self, request: Request, body: str, *, unresolved: bool = False) -> Comment:
+        """Write a new comment. An `unresolved` one may block a merge on Azure Repos."""
         ...
 
-    def update_comment(self, request: Request, comment: Comment, body: str) -> Comment:
-        """Replace the text of a comment; raises Rejected with status 404 if it was deleted."""
+    def update_comment(
+        self, request: Request, comment: Comment, body: str, *, unresolved: bool = False
+    ) -> Comment:
+        """Replace the text of a comment; raises Rejected with status 404 if it was deleted.
+
+        The answer has another id if the forge let the comment not be changed, and a new one was
+        written in its place.
+        """
         ...
 
     def delete_comment(self, request: Request, comment: Comment) -> None:

@@ -54,10 +54,12 @@ def parse_reply(
     body: bytes,
     redaction: Redaction,
     most_values: int = MOST_VALUES,
+    next_step: str = _PROXY,
 ) -> Reply:
     """The answer as a value; raises Unavailable for a body that is not JSON, or ReplyTooLarge.
 
     A refusal needs no JSON body, because a proxy before the service may send it in any format.
+    `next_step` is that of an answer which is not the service's own.
     """
     said = _redact_headers(headers, redaction)
     if not body.strip():
@@ -74,7 +76,7 @@ def parse_reply(
                 f"the service answers more than {most_values:,} values",
                 status=status,
                 request_id=read_request_id(said),
-                next_step=_PROXY,
+                next_step=next_step,
             ) from None
         # Not chained: the error holds the body.
         named = isinstance(error, SecretNamed)
@@ -84,7 +86,7 @@ def parse_reply(
             else f"the service answers {_content_type(said)} that is not JSON",
             status=status,
             request_id=read_request_id(said),
-            next_step=_ROTATE if named else _PROXY,
+            next_step=_ROTATE if named else next_step,
         ) from None
 
 
