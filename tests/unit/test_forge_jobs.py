@@ -26,7 +26,7 @@ def github(tmp_path: Path, event: str, payload: Any, **more: str) -> dict[str, s
         "GITHUB_SHA": MERGE,
         "GITHUB_RUN_ID": "4711",
         "GITHUB_RUN_ATTEMPT": "2",
-        "GITHUB_STEP_SUMMARY": "/tmp/summary.md",
+        "GITHUB_STEP_SUMMARY": "/runner/summary.md",
         **more,
     }
 
@@ -55,7 +55,7 @@ def test_a_pull_request_of_github(tmp_path: Path) -> None:
         run="4711-2",
         run_url=f"{SERVER}/acme/models/actions/runs/4711/attempts/2",
         pipeline="4711",
-        summary_file="/tmp/summary.md",
+        summary_file="/runner/summary.md",
     )
 
 

@@ -332,6 +332,10 @@ def test_the_marker_of_a_rendered_plan_is_replaced() -> None:
     assert text.count("<!--") == 1
 
 
+NOTICE = (
+    "> ⚠ This comment was cut: GitHub takes 65,536 characters."
+    " The whole text is in the job: <https://forge/run/1>"
+)
 LONG = "\n".join(
     [
         "<!-- reconciler reviewed tree=1 steps=2 -->",
@@ -360,8 +364,7 @@ def test_a_long_text_is_cut_at_a_line_and_says_so() -> None:
         "",
         "</details>",
         "",
-        "> ⚠ This comment was cut: GitHub takes 65,536 characters."
-        " The whole text is in the job: <https://forge/run/1>",
+        NOTICE,
         "",
     ]
     assert re.fullmatch(r"\d+ 😀 line with ``` in it", lines[-7])

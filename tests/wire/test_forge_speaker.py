@@ -61,9 +61,11 @@ def send(script: Script, method: str = "GET", body: Any = None, **more: Any) -> 
 
 def fail(script: Script, method: str = "GET", *, again: bool = False) -> tuple[ServiceError, int]:
     """The error of a call, and how many requests were made."""
-    with run_scripted(script) as server, pytest.raises(ServiceError) as raised:
-        body = {"body": "text"} if method != "GET" else None
-        Heard(server).speaker.send(method, "/x", body, right=RIGHT, again=again)
+    body = {"body": "text"} if method != "GET" else None
+    with run_scripted(script) as server:
+        speaker = Heard(server).speaker
+        with pytest.raises(ServiceError) as raised:
+            speaker.send(method, "/x", body, right=RIGHT, again=again)
     return raised.value, len(server.calls)
 
 
@@ -265,9 +267,11 @@ def test_a_page_elsewhere_is_not_asked_for() -> None:
 
 
 def test_a_list_that_repeats_a_page_ends() -> None:
-    with run_scripted(lambda call, _: page([], f'<{server.url}/api/x>; rel="next"')) as server:
-        with pytest.raises(Unavailable, match="repeats no page"):
-            list(Heard(server).speaker.read_pages("/x"))
+    with (
+        run_scripted(lambda call, _: page([], f'<{server.url}/api/x>; rel="next"')) as server,
+        pytest.raises(Unavailable, match="repeats no page"),
+    ):
+        list(Heard(server).speaker.read_pages("/x"))
     assert len(server.calls) == 1
 
 
@@ -332,9 +336,8 @@ def test_what_a_forge_repeats_of_the_token_is_hidden() -> None:
 def test_the_log_of_requests_holds_neither_token_nor_query(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with caplog.at_level(logging.DEBUG, "reconciler.requests"):
-        with run_scripted(answers(OK)) as server:
-            Heard(server).speaker.send("POST", f"/x/{SECRET}?token={SECRET}", {"body": SECRET})
+    with caplog.at_level(logging.DEBUG, "reconciler.requests"), run_scripted(answers(OK)) as server:
+        Heard(server).speaker.send("POST", f"/x/{SECRET}?token={SECRET}", {"body": SECRET})
     assert len(caplog.messages) == 1
     assert SECRET not in caplog.text
     assert caplog.messages[0].startswith("POST ")
