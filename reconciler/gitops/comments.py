@@ -259,7 +259,7 @@ def _write_marker(sticky: Sticky, shown: str) -> str:
 
 
 def _digest(text: str) -> str:
-    """Recognises a text that was changed; whoever may write as our account can make it too."""
+    """Recognises a text that was changed. A program that writes as our account can make it too."""
     return hashlib.sha256(_normalize(text).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 

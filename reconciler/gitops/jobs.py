@@ -113,7 +113,7 @@ _TOKENS: Final[Mapping[ForgeName, tuple[str, str]]] = {
 
 
 def find_token(forge: ForgeName, environ: Mapping[str, str]) -> ForgeToken:
-    """The token of the program on a forge; raises ReconcilerError if there is none.
+    """The token of the program on a forge; raises ReconcilerError without a token.
 
     Without a token of its own on GitLab it is the token of the job, which only reads.
     """
@@ -265,7 +265,7 @@ def _read_event(path: str) -> Json:
 
 
 def _get(document: Json, *names: str) -> Any:
-    """A member of nested objects; "" where there is none."""
+    """A member of nested objects; "" for a missing one."""
     for name in names:
         document = document.get(name) if isinstance(document, dict) else None
     return "" if document is None else document

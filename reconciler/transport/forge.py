@@ -152,7 +152,7 @@ class Speaker:
     ) -> tuple[ServiceError, float]:
         """The error of a lost answer, and the pause before the next try.
 
-        Raises the error if there is no next try.
+        Raises the error after the last try.
         """
         if not repeats and not isinstance(error, _NotSent):
             raise _perhaps(error) from None

@@ -1,4 +1,8 @@
-"""The three forges behind one protocol: a module for each, and the choice among them."""
+"""The three forges behind one protocol: a module for each, and the choice among them.
+
+A module knows the calls of its forge and what their answers mean. It must not know what a comment
+says, and it keeps nothing between two jobs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the three forges share: reading parts of an answer, and calls whose refusal is no error."""
+"""What the three forges share: reading parts of an answer, and calls whose refusal may be ignored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SEGMENT: Final = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 def get(document: Json, *names: str) -> Json:
-    """A member of nested objects; None where there is none."""
+    """A member of nested objects; None for a missing one."""
     for name in names:
         document = document.get(name) if isinstance(document, dict) else None
     return document

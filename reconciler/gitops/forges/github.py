@@ -196,7 +196,7 @@ class GitHub:
         return document
 
     def _read_reviews(self, request: Request) -> tuple[list[str], list[str]]:
-        """Who has approved the newest commit, and why there is no approval in words.
+        """Who has approved the newest commit, and who requests changes, in words.
 
         The last decisive review of each person counts, and the author's own does not.
         """
