@@ -1,4 +1,4 @@
-"""What the three forges share: reading parts of an answer, and calls whose refusal may be ignored."""
+"""What the three forges share: parts of an answer, and calls whose refusal may be ignored."""
 
 from __future__ import annotations
 
