@@ -20,6 +20,7 @@ from urllib.parse import quote, unquote
 from reconciler.errors import Rejected, ReplyLost, Unauthorized
 from reconciler.gitops.forge import Comment, Forge, Request, Status
 from reconciler.model.values import dataclass
+from reconciler.text.counting import count
 
 PutResult: TypeAlias = Literal["created", "updated", "same", "older", "no right"]
 
@@ -280,7 +281,7 @@ def measure(text: str) -> int:
 def _say_cut(sticky: Sticky, most: int, forge: str) -> str:
     where = f" The whole text is in the job: <{sticky.url}>" if sticky.url else ""
     where = where or " The whole text is in the files of the job."
-    return f"> ⚠ This comment was cut: {forge} takes {most:,} characters.{where}"
+    return f"> ⚠ This comment was cut: {forge} takes {count(most, 'character')}.{where}"
 
 
 def _cut(body: str, most: int, notice: str) -> str:

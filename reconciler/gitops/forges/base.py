@@ -8,6 +8,7 @@ from typing import Final
 
 from reconciler.errors import Rejected
 from reconciler.model import Json
+from reconciler.text.counting import count
 
 # Our own statuses begin so, whatever they are about.
 OWN_STATUSES: Final = "reconciler/"
@@ -64,4 +65,4 @@ def pause_before(tried: int) -> float:
 
 def name_behind(base: str, behind: int) -> str:
     """The reason why a request has diverged, in words."""
-    return f"{base} has {behind} commit{'' if behind == 1 else 's'} that it lacks"
+    return f"{base} has {count(behind, 'commit')} that it lacks"
