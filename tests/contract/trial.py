@@ -9,7 +9,7 @@ from typing import Any, Literal
 from unittest import mock
 
 from reconciler.emulator import Fault
-from reconciler.engine.applying.apply import Policy, apply_plan
+from reconciler.engine.applying.apply import FailurePolicy, apply_plan
 from reconciler.engine.applying.recover import recover_intents
 from reconciler.engine.planning.plan import make_plan
 from reconciler.engine.planning.selection import PlanRequest
@@ -226,7 +226,7 @@ class Trial:
             self.runtime(self.most) as runtime,
             self.ledger.lock(LOCK_OWNER, 0.0, runtime.emit) as lease,
         ):
-            outcome = apply_plan(runtime, self.plan, AUTHOR, lease, Policy(False, way, 1.0))
+            outcome = apply_plan(runtime, self.plan, AUTHOR, lease, FailurePolicy(False, way, 1.0))
         self.sent = {at.rpartition("/")[2] for _, at in self.service.faults.written}
         self.service.faults.put()
         self.after = self.inspect()

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.engine.applying.apply import Policy
+from reconciler.engine.applying.apply import FailurePolicy
 from reconciler.engine.planning.plan import make_plan
 from reconciler.model import (
     Address,
@@ -34,10 +34,12 @@ ROLLOUTS = st.tuples(
     said=st.tuples(ROLLOUTS, ROLLOUTS),
     refused=st.sets(st.sampled_from([name for names in NAMES.values() for name in names])),
     parallelism=st.integers(1, 5),
-    policy=st.sampled_from([Policy(), Policy(on_failure="continue"), Policy(fail_fast=True)]),
+    policy=st.sampled_from(
+        [FailurePolicy(), FailurePolicy(on_failure="continue"), FailurePolicy(fail_fast=True)]
+    ),
 )
 def test_fleets_go_in_their_waves_and_stop_by_themselves(
-    said: Any, refused: set[str], parallelism: int, policy: Policy
+    said: Any, refused: set[str], parallelism: int, policy: FailurePolicy
 ) -> None:
     world = town(*(name for names in NAMES.values() for name in names))
     world.refuses = refused

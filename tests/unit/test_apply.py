@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.engine.applying.apply import Policy
+from reconciler.engine.applying.apply import FailurePolicy
 from reconciler.engine.applying.recover import recover_intents
 from reconciler.engine.planning.plan import make_plan
 from reconciler.errors import (
@@ -304,7 +304,7 @@ def test_a_read_that_lags_behind_the_write_is_waited_for() -> None:
 
 def test_success_that_does_not_show_is_sent_once_more_and_then_not_believed() -> None:
     world = liar("a", a=["nothing"] * 9)
-    outcome = carry_out(world.runtime(), planned(world, "a"), Policy(read_back_s=1.0))
+    outcome = carry_out(world.runtime(), planned(world, "a"), FailurePolicy(read_back_s=1.0))
     assert "the service reports success and it still has" in outcome.failures[0].message
     assert len(world.written) == 2
     assert fates(world) == [StepResult.NOT_DONE, StepResult.NOT_DONE]
@@ -781,13 +781,13 @@ def test_what_is_destroyed_goes_last_and_in_the_opposite_order() -> None:
 @pytest.mark.parametrize(
     ("policy", "written", "left"),
     [
-        (Policy(), ["a", "b"], ["c"]),
-        (Policy(on_failure="continue"), ["a", "b", "c"], []),
-        (Policy(fail_fast=True), ["a"], ["b", "c"]),
+        (FailurePolicy(), ["a", "b"], ["c"]),
+        (FailurePolicy(on_failure="continue"), ["a", "b", "c"], []),
+        (FailurePolicy(fail_fast=True), ["a"], ["b", "c"]),
     ],
 )
 def test_a_failure_stops_as_much_as_the_policy_says(
-    policy: Policy, written: list[str], left: list[str]
+    policy: FailurePolicy, written: list[str], left: list[str]
 ) -> None:
     world = liar("a", "b", "c", a=["rejected"])
     plan = in_waves(planned(world, "a", "b", "c"), a=0, b=0, c=1)
@@ -801,7 +801,7 @@ def test_a_rollback_leads_back_what_was_done_in_reverse_order_and_proves_it() ->
     world = liar("a", "b", "c", c=["rejected"])
     before = copy.deepcopy(world.documents)
     plan = in_waves(planned(world, "a", "b", "c"), a=0, b=1, c=2)
-    outcome = carry_out(world.runtime(), plan, Policy(on_failure="rollback"))
+    outcome = carry_out(world.runtime(), plan, FailurePolicy(on_failure="rollback"))
     assert world.documents == before
     assert [name for name, _ in world.written] == ["a", "b", "c", "b", "a"]
     assert [one.name for one in outcome.rolled_back] == ["b", "a"]
@@ -814,7 +814,7 @@ def test_what_was_created_is_destroyed_again_by_a_rollback() -> None:
     world = liar("a", "b", b=["rejected"])
     update = planned(world, "b")
     plan = replace(update, steps=(*creation(world).steps, replace(update.steps[0], wave=1)))
-    outcome = carry_out(world.runtime(), plan, Policy(on_failure="rollback"))
+    outcome = carry_out(world.runtime(), plan, FailurePolicy(on_failure="rollback"))
     assert "a" not in world.documents
     assert [one.name for one in outcome.rolled_back] == ["a"]
     assert outcome.added == ()
@@ -825,7 +825,7 @@ def test_what_cannot_be_led_back_is_said() -> None:
     update = planned(world, "a", "b", "c")
     replaced = replace(update.steps[0], action=Action.REPLACE)
     plan = replace(update, steps=(replaced, replace(update.steps[2], wave=1)))
-    outcome = carry_out(world.runtime(), plan, Policy(on_failure="rollback"))
+    outcome = carry_out(world.runtime(), plan, FailurePolicy(on_failure="rollback"))
     (finding,) = outcome.unrestored
     assert "it was replaced, and its keys and secrets are not known here" in finding.message
     assert [one.name for one in outcome.added] == ["a"]
@@ -834,7 +834,7 @@ def test_what_cannot_be_led_back_is_said() -> None:
 def test_a_rollback_that_does_not_take_is_said() -> None:
     world = liar("a", "b", b=["rejected"], a=["done", "rejected"])
     plan = in_waves(planned(world, "a", "b"), a=0, b=1)
-    outcome = carry_out(world.runtime(), plan, Policy(on_failure="rollback"))
+    outcome = carry_out(world.runtime(), plan, FailurePolicy(on_failure="rollback"))
     assert [one.message for one in outcome.unrestored] == ["no such region"]
     assert [one.name for one in outcome.changed] == ["a"]
 
@@ -868,7 +868,7 @@ def test_what_a_rollback_has_not_restored_is_said_of_the_rollback(
             world.running = running
 
     runtime = replace(world.runtime(), emit=hear)
-    outcome = carry_out(runtime, plan, Policy(on_failure="rollback"))
+    outcome = carry_out(runtime, plan, FailurePolicy(on_failure="rollback"))
     assert [one.next_step for one in outcome.unrestored] == [proven]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from reconciler.document.patch import apply_operations
-from reconciler.engine.applying.apply import Policy, apply_plan
+from reconciler.engine.applying.apply import FailurePolicy, apply_plan
 from reconciler.engine.applying.journal import Author
 from reconciler.engine.planning.plan import make_plan
 from reconciler.engine.planning.selection import PlanRequest
@@ -246,7 +246,7 @@ def make_request(
 LOCK_OWNER = LockOwner("1", "ci", "apply", "builder", 1, "", "2026-11-20T12:00:00Z")
 
 
-def carry_out(runtime: Runtime, plan: Plan, policy: Policy | None = None) -> Outcome:
+def carry_out(runtime: Runtime, plan: Plan, policy: FailurePolicy | None = None) -> Outcome:
     with runtime.ledger.lock(LOCK_OWNER, 0.0, runtime.emit) as lease:
         return apply_plan(runtime, plan, AUTHOR, lease, policy)
 

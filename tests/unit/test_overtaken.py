@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.engine.applying.apply import Policy
+from reconciler.engine.applying.apply import FailurePolicy
 from reconciler.errors import LedgerConflict, Unavailable
 from reconciler.model import Absent, Action, Live, Outcome, Step, StepResult
 from tests.unit.test_apply import Liar, in_waves, liar, planned
@@ -158,7 +158,7 @@ def test_a_rollback_without_the_lock_sends_nothing_and_says_so() -> None:
         yield from real(step, live, resolve)
 
     world.write = write  # type: ignore[method-assign]
-    outcome = carry_out(world.runtime(), plan, Policy(on_failure="rollback"))
+    outcome = carry_out(world.runtime(), plan, FailurePolicy(on_failure="rollback"))
     assert world.uri("a") == NEW
     assert [one.message for one in outcome.unrestored] == ["another process acquired the lock"]
     assert [one.next_step for one in outcome.unrestored] == ["Nothing was sent."]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.engine.applying.apply import Policy
+from reconciler.engine.applying.apply import FailurePolicy
 from reconciler.engine.drift import report_drift
 from reconciler.engine.planning.plan import make_plan
 from reconciler.engine.planning.selection import PlanRequest
@@ -300,7 +300,7 @@ def test_a_failure_of_a_member_names_its_row() -> None:
 
 
 def run(
-    world: Town, asked: PlanRequest, policy: Policy | None = None, parallelism: int = 4
+    world: Town, asked: PlanRequest, policy: FailurePolicy | None = None, parallelism: int = 4
 ) -> Outcome:
     plan = make_plan(world.runtime(), asked)
     return carry_out(world.runtime(parallelism), plan, policy)
@@ -377,8 +377,8 @@ def test_of_one_wave_too_what_has_not_begun_is_not_begun() -> None:
     assert (outcome.stopped[0].failed, outcome.stopped[0].max_failures) == (2, 1)
 
 
-@pytest.mark.parametrize("policy", [Policy(), Policy(on_failure="continue")])
-def test_as_many_failures_as_may_be_stop_no_later_wave_of_the_fleet(policy: Policy) -> None:
+@pytest.mark.parametrize("policy", [FailurePolicy(), FailurePolicy(on_failure="continue")])
+def test_as_many_failures_as_may_be_stop_no_later_wave_of_the_fleet(policy: FailurePolicy) -> None:
     world = town(*names_of("b", 5))
     world.refuses = {"b01"}
     made = [member(name, number, wave=number) for number, name in enumerate(names_of("b", 5), 1)]
@@ -406,7 +406,7 @@ def test_nothing_is_destroyed_of_a_fleet_that_was_stopped() -> None:
     world.add("b01")
     world.refuses = {"b01"}
     plan = removed(world, refresh="full")
-    outcome = carry_out(world.runtime(), plan, Policy(on_failure="continue"))
+    outcome = carry_out(world.runtime(), plan, FailurePolicy(on_failure="continue"))
     assert outcome.destroyed == ()
     assert (outcome.stopped[0].destroys, len(outcome.stopped[0].not_started)) == (True, 3)
 
@@ -425,7 +425,7 @@ def test_fail_fast_stops_every_fleet_and_waits_for_no_pause() -> None:
     world.refuses = {"a"}
     made = (*make_request("a").manifests, *bikes(4).manifests)
     rollouts = (Rollout(BIKES, (1, "100%"), pause_s=3600.0, max_failures=9),)
-    outcome = run(world, fleet_request(*made, rollouts=rollouts), Policy(fail_fast=True))
+    outcome = run(world, fleet_request(*made, rollouts=rollouts), FailurePolicy(fail_fast=True))
     assert outcome.changed in {(), (Address("WebService", "b01"),)}
     assert len(outcome.not_started) + len(outcome.changed) == 4
     assert sum(world.slept) < 1.0
@@ -435,7 +435,9 @@ def test_one_failure_stops_every_fleet_where_all_is_to_be_led_back() -> None:
     world = town(*names_of("b", 8))
     world.refuses = {"b02"}
     rollouts = (Rollout(BIKES, (1, "50%", "100%"), max_failures=5),)
-    outcome = run(world, bikes(8, rollouts=rollouts), Policy(on_failure="rollback"), parallelism=1)
+    outcome = run(
+        world, bikes(8, rollouts=rollouts), FailurePolicy(on_failure="rollback"), parallelism=1
+    )
     assert [one.name for one in outcome.rolled_back] == ["b01"]
     assert [one.name for one in outcome.not_started] == names_of("b", 8)[2:]
     assert world.begun == ["b01", "b02", "b01"]

@@ -359,7 +359,7 @@ class Session:
 
     def _carry_out(self, plan: Plan, digest: str, lease: Lease) -> int:
         from reconciler.cli.outcome import FINISHED, report_outcome
-        from reconciler.engine.applying.apply import Declarations, Policy, apply_plan
+        from reconciler.engine.applying.apply import Declarations, FailurePolicy, apply_plan
 
         invocation, apply_flags = self.invocation, self.apply_flags
         if not invocation.as_json:
@@ -370,7 +370,7 @@ class Session:
             emit=_watched(invocation, self.runtime.emit),
             halted=invocation.interruption.halted,
         )
-        policy = Policy(apply_flags.fail_fast, apply_flags.on_failure, apply_flags.patience)
+        policy = FailurePolicy(apply_flags.fail_fast, apply_flags.on_failure, apply_flags.patience)
         author = self._author(digest, self.changed)
         if self.approvals is not None and not plan.refused:
             judged = self.approvals.judge(plan, runtime.clock())

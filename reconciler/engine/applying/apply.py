@@ -74,7 +74,7 @@ _STOPPING: Final = (LedgerInvalid, LedgerConflict, TooManyCalls)
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class FailurePolicy:
     """What a failed step means for the other steps.
 
     With `fail_fast`, no step starts after the first failure. Otherwise the other steps of the
@@ -107,7 +107,7 @@ def apply_plan(
     plan: Plan,
     author: Author,
     lease: Lease,
-    policy: Policy | None = None,
+    policy: FailurePolicy | None = None,
     declared: Declarations | None = None,
 ) -> Outcome:
     """Apply every step and return the outcome of each.
@@ -120,7 +120,7 @@ def apply_plan(
     if plan.refused:
         raise PlanRefused(plan.refused)
     check_calls(runtime, plan)
-    policy = policy or Policy()
+    policy = policy or FailurePolicy()
     runtime.emit(Agenda(steps=tuple((step.resource.address, step.action) for step in plan.steps)))
     meant = runtime.ledger.load().of_resources(step.resource for step in plan.steps)
     remembered = meant.last_applied_by_address
@@ -190,7 +190,7 @@ class _Run:
         self,
         runtime: Runtime,
         worker: Worker,
-        policy: Policy,
+        policy: FailurePolicy,
         fleets: Fleets,
         prover: Prover | None,
     ) -> None:
