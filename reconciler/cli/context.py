@@ -25,7 +25,8 @@ class Invocation:
     process started. `arguments` are those of the command line, in the spelling that click parses;
     `typed` are the same ones as they were given. `notes` are warnings that belong to each error of
     the services. `environment` is the one that `--env` names, and `environment_origin` is `--env`
-    or the variable of the process that named it.
+    or the variable of the process that named it. `policies` is the folder of --policies, or empty
+    for the project's own one; it is None for a command that does not judge by policies.
     """
 
     def __init__(self) -> None:
@@ -35,6 +36,7 @@ class Invocation:
         self.no_color = False
         self.detailed_exitcode = False
         self.as_json = False
+        self.policies: str | None = None
         self.deaf = False
         self.arguments: tuple[str, ...] = ()
         self.typed: tuple[str, ...] = ()

@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from reconciler.cli.context import Invocation
 from reconciler.kinds import find_kinds
 from reconciler.manifests import Loaded, load
-from reconciler.manifests.folder import ENVIRONMENTS
+from reconciler.manifests.folder import ENVIRONMENTS, POLICIES, Folder
 from reconciler.model import Finding, Plan
 from reconciler.ports import Kind
 from reconciler.render.words.names import list_names
@@ -60,11 +62,18 @@ def find_root(invocation: Invocation) -> Path:
 def load_one(
     invocation: Invocation, environment: str, paths: Sequence[str], kinds: Mapping[str, Kind]
 ) -> Loaded:
-    """The project with one environment, with every finding; an empty name means none."""
+    """The project with one environment, with every finding; an empty name means none.
+
+    A command that judges by policies gets them too.
+    """
     project = Path(invocation.project_file) if invocation.project_file else None
     given = [Path(path) for path in paths]
     origin = invocation.environment_origin
-    return load(find_root(invocation), project, given, kinds, environment, origin)
+    root = find_root(invocation)
+    loaded = load(root, project, given, kinds, environment, origin)
+    if invocation.policies is None:
+        return loaded
+    return _add_policies(loaded, root, invocation.policies, kinds, whole=not paths)
 
 
 def load_all(invocation: Invocation, paths: Sequence[str]) -> tuple[Loaded, Mapping[str, Kind]]:
@@ -74,3 +83,32 @@ def load_all(invocation: Invocation, paths: Sequence[str]) -> tuple[Loaded, Mapp
     """
     kinds = find_kinds()
     return load_one(invocation, invocation.environment, paths, kinds), kinds
+
+
+def _add_policies(
+    loaded: Loaded, root: Path, named: str, kinds: Mapping[str, Kind], *, whole: bool
+) -> Loaded:
+    """The project with the policies of the folder `named`; if that is empty, of its own folder.
+
+    `whole` says that all manifests were read, so that the labels of the project are known.
+    """
+    project = loaded.project
+    if project is None or not (named or os.path.lexists(root / POLICIES)):
+        return loaded
+    from reconciler.manifests.policies import check_matches, load_policies
+
+    folder = Folder(Path(named) if named else root)
+    policies, found = load_policies(folder, named)
+    errors = tuple(one for one in found if one.severity == "error")
+    labels: dict[str, set[str]] = {}
+    for manifest in loaded.manifests:
+        for name, value in manifest.labels.items():
+            labels.setdefault(name, set()).add(value)
+    never = check_matches(policies, project, kinds, labels if whole else None)
+    return replace(
+        loaded,
+        policies=policies,
+        policy_errors=errors,
+        findings=(*loaded.findings, *found, *never),
+        files=loaded.files if named else {**loaded.files, **folder.files},
+    )

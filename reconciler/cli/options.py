@@ -181,6 +181,23 @@ _REASON = click.option(
     callback=_read_reason,
     help="The reason for lifting the guard named gate (required); plan and ledger keep it.",
 )
+
+
+def _note_policies(ctx: click.Context, _: click.Parameter, folder: str) -> str:
+    if isinstance(ctx.obj, Invocation):
+        ctx.obj.policies = folder
+    return folder
+
+
+POLICIES = click.option(
+    "--policies",
+    metavar="DIR",
+    default="",
+    callback=_note_policies,
+    expose_value=False,
+    shell_complete=complete_folders,
+    help="Judge by the policies in this folder, and not by those of the project.",
+)
 _ROTATE = click.option(
     "--rotate",
     "rotated",
@@ -365,6 +382,6 @@ def apply_options(command: _Command) -> _Command:
 
 def _shaping_options(command: _Command) -> _Command:
     asked = (_TARGET, SELECTOR, _EXCLUDE, _REFRESH, _ALLOW, _REASON, _ROTATE, _PRUNE, _DESTROY)
-    for option in (_MAX_CALLS, PARALLELISM, *reversed(asked)):
+    for option in (_MAX_CALLS, PARALLELISM, POLICIES, *reversed(asked)):
         command = option(command)
     return command

@@ -42,6 +42,7 @@ from reconciler.model import (
     Snapshot,
     UnreadFile,
 )
+from reconciler.model.policies import PolicyContext
 from reconciler.model.values import dataclass
 from reconciler.observations import ObservationCache
 from reconciler.package_data import read_schema
@@ -208,6 +209,8 @@ class Assembly:
 
         When only some `paths` were read, no resource counts as an orphan.
         """
+        if self.loaded.policy_errors:
+            raise ManifestInvalid(self.loaded.policy_errors)
         targets = select_addresses(
             "--target", flags.targets, flags.selectors, self.loaded.manifests
         )
@@ -234,7 +237,14 @@ class Assembly:
                 *self._elsewhere,
             ),
             moved_places=self.project.moved_places,
+            policies=self.loaded.policies,
+            policy_context=self.policy_context,
         )
+
+    @property
+    def policy_context(self) -> PolicyContext:
+        """What the policies need to know of this run, and the planner does not."""
+        return PolicyContext(environment=self.project.environment)
 
     @property
     def _absent(self) -> list[UnreadFile]:

@@ -29,6 +29,8 @@ PROJECT_FILE: Final = "reconciler.yaml"
 ENVIRONMENTS: Final = "environments"
 # What --env means by each environment; none has this name.
 ALL_ENVIRONMENTS: Final = "all"
+# The folder of the policies, beside the project file.
+POLICIES: Final = "policies"
 
 _MOST_BYTES: Final = 8 * 1024 * 1024
 _YAML: Final = (".yaml", ".yml")

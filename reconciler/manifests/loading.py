@@ -23,6 +23,7 @@ from reconciler.manifests.definition_files import DefinitionFiles
 from reconciler.manifests.fleet.findings import FindingCounter
 from reconciler.manifests.folder import (
     ENVIRONMENTS,
+    POLICIES,
     PROJECT_FILE,
     Folder,
     find_manifests,
@@ -32,6 +33,7 @@ from reconciler.manifests.moved import check_moved, check_still_declared, place_
 from reconciler.manifests.project import LEDGER, check_addresses, make_project
 from reconciler.manifests.recognition import (
     API_VERSION,
+    TEST_KIND,
     check_foreign,
     describe_unread,
     find_commented,
@@ -74,6 +76,7 @@ from reconciler.model import (
     UnreadFile,
     compress,
 )
+from reconciler.model.policies import Policy
 from reconciler.model.training import Retraining
 from reconciler.model.values import dataclass
 from reconciler.ports import Kind
@@ -93,6 +96,8 @@ _LISTED: Final = Finding(
     "a manifest is an item of a list here, and no list is read",
     next_step="Write it as a document of its own, after a line with ---.",
 )
+_POLICIES: Final = ("Policy", TEST_KIND)
+_MOVE_POLICY: Final = "Move the file into the folder policies/ beside the project file."
 _TWO: Final = Finding("two manifests have this address", next_step="Rename one of them.")
 
 
@@ -106,6 +111,8 @@ class Loaded:
     `unread` are files that may declare resources and were not read; the findings have a warning for
     each. `walked` are the names of the folders and files in which manifests were looked for.
     `environment` is the one that is laid over the project.
+    `policies` are those that judge the project, for a command that asks for them, and
+    `policy_errors` those of the findings that prevent a judgement.
     """
 
     project: Project | None
@@ -119,6 +126,8 @@ class Loaded:
     unread: tuple[UnreadFile, ...] = ()
     walked: tuple[str, ...] = ()
     environment: Environment | None = None
+    policies: tuple[Policy, ...] = ()
+    policy_errors: tuple[Finding, ...] = ()
 
 
 def load(
@@ -297,6 +306,8 @@ class _Loading:
             self._add_finding(
                 parsed, node, "/apiVersion", unknown_word("apiVersion", version, [API_VERSION])
             )
+        elif kind in _POLICIES:
+            self._check_policy(parsed, node, str(kind))
         elif kind == "Project":
             self._load_project(file, parsed, node)
         elif self.laid is not None and not self._replace_tokens(parsed, node, kind or ""):
@@ -325,6 +336,15 @@ class _Loading:
             self.subjects.add(subject)
             self.unsure = True
         return not found
+
+    def _check_policy(self, parsed: Text, node: yaml.Node, kind: str) -> None:
+        """Refuses a policy among the manifests: the policies are read from a folder of their own.
+
+        That folder is walked too, if the project does not have the folder manifests/.
+        """
+        if kind == "Policy" and not parsed.file.startswith(f"{POLICIES}/"):
+            finding = Finding("a policy is read only from policies/", next_step=_MOVE_POLICY)
+            self._add_finding(parsed, node, "/kind", finding)
 
     def _check_foreign(self, parsed: Text, node: yaml.Node, version: str, kind: str | None) -> None:
         """Notes the document of another tool; refuses one that is nearly ours, or holds ours."""

@@ -19,6 +19,8 @@ from reconciler.model import Finding, UnreadFile
 from reconciler.secrets.suspicion import quote_word
 
 API_VERSION: Final = "reconciler/v1"
+# The kind of the documents with cases for `policy test`.
+TEST_KIND: Final = "PolicyTest"
 _GROUP: Final = "reconciler"
 # Similarities of difflib: one or two wrong letters in a word of ten stay above them.
 _NEAR_GROUP: Final = 0.8

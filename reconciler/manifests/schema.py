@@ -50,6 +50,7 @@ def list_schemas(kinds: Mapping[str, Kind]) -> dict[str, str]:
         "Environment": "manifest/environment",
         "Fleet": "manifest/fleet",
         "Retraining": "manifest/retraining",
+        "Policy": "manifest/policy",
     }
     return own | {name: found.manifest_schema_name for name, found in kinds.items()}
 
@@ -351,7 +352,7 @@ def _describe_rule(word: str, error: ValidationError) -> str:
         return f"must be {format_types(types)}"
     if word in {"enum", "const"}:
         allowed = value if word == "enum" else [value]
-        return "must be " + " or ".join(map(str, allowed))
+        return "must be " + " or ".join(map(_write_word, allowed))
     if word in {"minimum", "maximum"}:
         return f"must be at {'least' if word == 'minimum' else 'most'} {value}"
     if word == "pattern":
@@ -361,6 +362,10 @@ def _describe_rule(word: str, error: ValidationError) -> str:
     if word in {"minLength", "minItems", "minProperties"}:
         return "must not be empty"
     return f"breaks the rule {word}: {value}"
+
+
+def _write_word(value: Json) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _explain_choice(error: ValidationError) -> Iterator[tuple[str, Finding]]:
@@ -376,7 +381,7 @@ def _explain_choice(error: ValidationError) -> Iterator[tuple[str, Finding]]:
     choices: Any = error.validator_value
     names = [key for branch in choices for key in branch.get("required", ())]
     if len(names) == len(choices):
-        said = " or ".join(names)
+        said = f"{', '.join(names[:-1])} or {names[-1]}"
         yield format_pointer(tuple(error.absolute_path)), Finding(f"needs exactly one of {said}")
     elif fitting:
         for one in fitting[0]:

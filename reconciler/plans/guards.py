@@ -29,6 +29,8 @@ GATE: Final = "gate"
 MOST_REASON: Final = 500
 # This guard refuses a plan with too few signed approvals. No flag lifts it.
 APPROVAL: Final = "approval"
+# This guard is lifted only where a policy says so.
+POLICY: Final = "policy"
 # What each guard protects against. A kind can add its own guards.
 GUARDS: Final[Mapping[str, str]] = {
     "deletes": "more resources to destroy than spec.guards.maxDeletes",
@@ -39,6 +41,7 @@ GUARDS: Final[Mapping[str, str]] = {
     "empty": "a folder without manifests",
     "unread": "a resource to destroy that a file which is not read may declare",
     GATE: "a model that the gate of its retraining refuses",
+    POLICY: "a change that a policy refuses, where the policy lets a flag lift it",
     "blob": "a model that storage does not have, or that cannot be read",
 }
 _COUNTED_FROM: Final = 10

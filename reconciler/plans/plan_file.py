@@ -150,6 +150,11 @@ def digest_of_step(step: Step) -> str:
     return digest_of(_step_document(step))
 
 
+def describe_steps(steps: Iterable[Step]) -> Iterator[Json]:
+    """Yield the items of `resource_changes` in the plan's document."""
+    return map(_step_document, steps)
+
+
 def _step_document(step: Step) -> Json:
     hidden = {format_pointer(change.path): True for change in step.changes if change.sensitive}
     # A step that is not a member of a fleet has no key for it.

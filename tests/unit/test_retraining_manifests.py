@@ -148,7 +148,7 @@ MODEL = '{port: output2, uri: "https://a.blob.core.windows.net/m/${run}.ilearner
         ("metric: Accuracy, margin", "metric: Recall, margin", 18, '"Recall" is not a metric of'),
         ("min: 0.85", "min: 0.85, onInconclusive: pass", 16, "onInconclusive needs a margin"),
         ("min: 0.85", "min: 0.85, firstModel: accept", 16, "firstModel needs maxRegression or margin"),
-        ("min: 0.85", "min: 0.85, max: 1", 16, "needs exactly one of min or max or maxRegression"),
+        ("min: 0.85", "min: 0.85, max: 1", 16, "needs exactly one of min, max, maxRegression or margin"),
         ("WebService/census,", "WebService/cansus,", 23, "no manifest declares WebService/cansus"),
         ("WebService/census,", "Retraining/census,", 23, "Retraining/census is not a service"),
         ("WebService/census,", "Project/census,", 23, "Project/census is not a service"),

@@ -16,7 +16,15 @@ from reconciler.emulator.tcp_ports import DEFAULT_BLOB_PORT, pick_new_blob_port
 if TYPE_CHECKING:  # start-up: only --ci needs it
     from reconciler.gitops.workflows import ForgeName
 
-_SCHEMAS = ("project", "environment", "fleet", "retraining", "web-service", "endpoint")
+_SCHEMAS = (
+    "project",
+    "environment",
+    "fleet",
+    "retraining",
+    "policy",
+    "web-service",
+    "endpoint",
+)
 _SCHEMA_FOLDER = ".schemas"
 _SECRETS = "secrets/"
 # Blob storage of the example. Storage of another project may have the port.

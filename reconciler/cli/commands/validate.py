@@ -9,7 +9,7 @@ import click
 from reconciler.cli.command import Command
 from reconciler.cli.completion import complete_files
 from reconciler.cli.context import Invocation
-from reconciler.cli.options import ENV, format_options
+from reconciler.cli.options import ENV, POLICIES, format_options
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
     from reconciler.manifests import Loaded
@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
 @click.argument("paths", nargs=-1, metavar="[PATH]...", shell_complete=complete_files)
 @format_options("text", "json", about="The format; json is that of terraform validate.")
 @ENV
+@POLICIES
 @click.pass_obj
 def validate(invocation: Invocation, paths: tuple[str, ...], *, form: str) -> int:
     """Check every manifest and report all findings; call no service.
@@ -64,5 +65,7 @@ def _count(loaded: Loaded) -> str:
     resources = count(len(loaded.manifests), "resource")
     if loaded.retrainings:
         resources += f" and {count(len(loaded.retrainings), 'retraining')}"
+    if loaded.policies:
+        resources += f", {count(len(loaded.policies), 'policy', 'policies')},"
     left = f", {count(len(loaded.foreign), 'other document')} ignored" if loaded.foreign else ""
     return f"{resources}{among} in {count(len(loaded.files), 'file')}{left}"

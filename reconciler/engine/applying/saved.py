@@ -15,6 +15,7 @@ from reconciler.engine.applying.claims import Claim
 from reconciler.engine.blob_checks import check_planned_models
 from reconciler.engine.gate_checks import compare_verdicts, find_settled, judge_models
 from reconciler.engine.planning.plan import estimate_steps
+from reconciler.engine.planning.policy_checks import judge_by_policies
 from reconciler.engine.planning.selection import PlanRequest, find_meant
 from reconciler.engine.planning.step_checks import check_conflicts
 from reconciler.engine.runtime import Runtime, checks_steps
@@ -41,12 +42,13 @@ def judge_saved_plan(runtime: Runtime, plan: Plan, digest: str, request: PlanReq
     """Return the plan with every finding of the guards now, and only the lifts that hold.
 
     `digest` is that of the plan. What the steps own, the digests of their models and the estimate
-    are derived again. `request` has the limits and the manifests of the project as they are now;
-    its flags are not used. A plan that refuses itself stays as it is. Raises Unplannable for a
-    step that the service would refuse, and StalePlan for one that neither manifests nor ledger
-    lead to.
+    are derived again. `request` has the limits, the manifests and the policies of the project as
+    they are now; its flags are not used. A plan that refuses itself stays as it is, except that
+    the policies of now replace those of then: an approval may have been given since. Raises
+    Unplannable for a step that the service would refuse, and StalePlan for one that neither
+    manifests nor ledger lead to.
     """
-    if plan.refused:
+    if any(one.guard != guards.POLICY for one in plan.refused):
         return plan
     remembered = _load_last_applied(runtime, plan.steps, request)
     steps, models = _confirm_steps(runtime, plan, digest, request, remembered)
@@ -62,14 +64,20 @@ def judge_saved_plan(runtime: Runtime, plan: Plan, digest: str, request: PlanReq
     obstacles = tuple(one for one in found if one.severity == "error" and not one.guard)
     if obstacles:
         raise Unplannable(obstacles)
+    members = {str(step.resource.address): step.member for step in steps}
+    judged = [
+        name_item(one, members.get(one.subject))
+        for one in judge_by_policies(runtime, request, steps, allowed)
+    ]
     refused = [one for one in guards.allow(found, allowed) if one.severity == "error"]
     differing = () if refused else tuple(compare_verdicts(plan.steps, steps))
     if differing:
         raise StalePlan(differing)
+    kept = (one for one in plan.findings if one.guard != guards.POLICY)
     return replace(
         plan,
         steps=steps,
-        findings=(*plan.findings, *refused),
+        findings=(*kept, *refused, *judged),
         inputs=replace(plan.inputs, allowed=tuple(sorted(permitted))),
         estimate=estimate_steps(runtime, steps, 0, compute_pause(steps, plan.rollouts)),
     )

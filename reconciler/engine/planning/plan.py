@@ -14,6 +14,7 @@ from reconciler.document.identity import is_same_creation
 from reconciler.engine.blob_checks import check_models
 from reconciler.engine.gate_checks import judge_models
 from reconciler.engine.observe import Observation, ObservedResources, observe
+from reconciler.engine.planning.policy_checks import judge_by_policies
 from reconciler.engine.planning.selection import (
     PlanRequest,
     identify_resources,
@@ -146,10 +147,13 @@ def make_plan(runtime: Runtime, request: PlanRequest) -> Plan:
     refusals = guards.check_guards(steps, request.limits, managed, allowed, builder.owners)
     unread = [] if request.destroy else guards.check_unread(leaving, request.unread)
     warnings = guards.allow((*builder.warnings, *found, *refused, *unread), allowed)
+    judged = judge_by_policies(runtime, request, steps, allowed)
     return Plan(
         steps=steps,
         unchanged=tuple(builder.unchanged),
-        findings=tuple(name_items((*refusals, *warnings, *request.notes, *noticed), chosen)),
+        findings=tuple(
+            name_items((*refusals, *warnings, *judged, *request.notes, *noticed), chosen)
+        ),
         inputs=request.inputs,
         refresh=refresh,
         made_at=format_utc(runtime.clock()),

@@ -27,6 +27,7 @@ from reconciler.model import (
     SourceLocation,
     UnreadFile,
 )
+from reconciler.model.policies import Policy, PolicyContext
 from reconciler.model.values import dataclass
 from reconciler.plans.waves import group_members, name_items
 from reconciler.ports import Kind
@@ -50,7 +51,8 @@ class PlanRequest:
     with members among the manifests. `retrainings` have the gates of new models. `unread` are files
     that may declare resources and were not read: `prune` destroys none of these. `notes` are
     warnings about what was read; they become a part of the plan. `moved_places` has the place of
-    each entry of `spec.moved`, by the old address. `find_approvers` returns the principals whose
+    each entry of `spec.moved`, by the old address. `policies` judge the steps; `policy_context` has
+    what they need to know and the planner does not. `find_approvers` returns the principals whose
     signed approvals count for a plan; None if the command takes no approvals.
     """
 
@@ -71,6 +73,8 @@ class PlanRequest:
     unread: Sequence[UnreadFile] = ()
     notes: Sequence[Finding] = ()
     moved_places: Mapping[Address, SourceLocation] = field(default_factory=dict)
+    policies: Sequence[Policy] = ()
+    policy_context: PolicyContext = PolicyContext()
     find_approvers: Callable[[Plan], Collection[str]] | None = None
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from reconciler.model import Action, Finding, Plan
-from reconciler.plans.guards import is_final
+from reconciler.plans.guards import POLICY, is_final
 from reconciler.render.findings import gather_findings
 from reconciler.render.plan.groups import StepGroup, group_steps
 from reconciler.render.plan.rollout import describe_rollouts
@@ -125,8 +125,10 @@ def describe_finding(finding: Finding, names: str) -> str:
     word = "Warning" if finding.severity != "error" else "Refused" if finding.guard else "Error"
     said = " ".join(code(one, _ALL) for one in (finding.subject, names) if one)
     subject = f"{said}: " if said else ""
-    step = f" {code(finding.next_step)}" if finding.next_step else ""
-    return f"> **{word}**: {subject}{code(finding.message)}{step}"
+    # Where a rule is, and what breaks it, is in no other part of the comment.
+    rule = (*finding.detail, f"on {finding.place}") if finding.guard == POLICY else ()
+    more = "".join(f" {code(one)}" for one in (*rule, finding.next_step) if one)
+    return f"> **{word}**: {subject}{code(finding.message)}{more}"
 
 
 def _row(group: StepGroup) -> str:

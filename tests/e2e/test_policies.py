@@ -1,0 +1,147 @@
+"""The rules of a team: read from a folder, judged in a plan and again in each apply."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.world import Project
+
+pytestmark = pytest.mark.e2e
+
+HEAD = "apiVersion: reconciler/v1\nkind: Policy\nmetadata: {name: production}\n"
+NO_DELETES = f"{HEAD}spec:\n  lift: LIFT\n  rules:\n  - {{name: keep, denyDeletes: true}}\n"
+STORAGE = f"{HEAD}spec:\n  rules:\n  - {{name: storage, modelsFrom: [census]}}\n"
+
+
+def write_policy(project: Project, text: str, name: str = "production") -> Path:
+    folder = project.folder / "policies"
+    folder.mkdir(exist_ok=True)
+    file = folder / f"{name}.yaml"
+    file.write_text(text)
+    return file
+
+
+def change_model(project: Project) -> None:
+    world = project.emulator
+    world.deploy("census", world.model_uri("old"))
+    project.manifest("census", world.model_uri("new"))
+
+
+def test_a_rule_refuses_a_plan_and_its_apply(project: Project) -> None:
+    change_model(project)
+    write_policy(project, STORAGE)
+    planned = project.run("plan", "--detailed-exitcode")
+    assert planned.code == 3
+    assert (
+        'WebService/census: policy "production", rule "storage": a model comes from other storage'
+        " than census" in planned.out
+    )
+    assert "on policies/production.yaml line 6, column 6" in planned.out
+    assert "An approval of a principal of the keyring lifts it" in planned.out
+    applied = project.run("apply", "--auto-approve", "--detailed-exitcode")
+    assert applied.code == 3
+    assert 'policy "production"' in applied.err
+    assert project.emulator.model("census") == project.emulator.model_uri("old")
+
+
+def test_every_format_shows_the_refusal(project: Project) -> None:
+    change_model(project)
+    write_policy(project, STORAGE)
+    said = json.loads(project.run("plan", "--format", "json").out)
+    assert said["outcome"] == "refused"
+    (found,) = (one for one in said["findings"] if one["guard"] == "policy")
+    assert found["subject"] == "WebService/census"
+    assert found["place"] == {"file": "policies/production.yaml", "line": 6, "column": 6}
+    for form in ("markdown", "html"):
+        shown = project.run("plan", "--format", form).out
+        assert "policies/production.yaml" in shown, shown
+
+
+def test_a_saved_plan_is_judged_by_the_policies_of_now(project: Project) -> None:
+    change_model(project)
+    file = write_policy(project, STORAGE)
+    assert project.run("plan", "--out", "release.plan").code == 1
+    refused = project.run("apply", "release.plan", "--detailed-exitcode")
+    assert refused.code == 3
+    file.unlink()
+    project.run("plan", "--out", "free.plan")
+    write_policy(project, STORAGE)
+    assert project.run("apply", "free.plan", "--detailed-exitcode").code == 3
+    write_policy(project, STORAGE.replace("[census]", "[127.0.0.1]"))
+    assert project.run("apply", "release.plan").code == 0
+    assert project.emulator.model("census") == project.emulator.model_uri("new")
+
+
+def test_a_flag_lifts_a_rule_only_where_its_policy_says_so(project: Project) -> None:
+    change_model(project)
+    write_policy(project, STORAGE)
+    lifting = ("apply", "--auto-approve", "--detailed-exitcode", "--allow", "policy")
+    assert project.run(*lifting).code == 3
+    write_policy(project, STORAGE.replace("  rules:", "  lift: allow\n  rules:"))
+    assert "--allow policy=WebService/census" in project.run("plan").out
+    other = project.run(*lifting[:-1], "gate", "--reason", "x")
+    assert other.code == 3
+    done = project.run(*lifting[:-1], "policy=WebService/census")
+    assert done.code == 0, done.said
+    assert "Allowed by --allow policy" in done.said
+
+
+def test_the_policies_of_another_folder_replace_those_of_the_project(
+    project: Project, tmp_path: Path
+) -> None:
+    change_model(project)
+    file = write_policy(project, STORAGE)
+    central = tmp_path / "central"
+    central.mkdir()
+    named = ("plan", "--detailed-exitcode", "--policies", str(central))
+    empty = project.run(*named)
+    assert empty.code == 1
+    assert "holds no policy" in empty.err
+    missing = project.run("plan", "--policies", str(tmp_path / "nowhere"))
+    assert "the folder of --policies does not exist" in missing.err
+    free = STORAGE.replace("[census]", "[127.0.0.1]")
+    (central / "a.yaml").write_text(free)
+    assert project.run(*named).code == 2
+    file.write_text(free)
+    (central / "a.yaml").write_text(STORAGE)
+    refused = project.run(*named)
+    assert refused.code == 3
+    assert f"on {central}/a.yaml line 6" in refused.out
+
+
+def test_a_policy_that_cannot_be_read_refuses_everything(project: Project) -> None:
+    change_model(project)
+    project.run("plan", "--out", "release.plan")
+    write_policy(project, STORAGE.replace("modelsFrom", "modelFrom"))
+    for command in (["plan"], ["apply", "--auto-approve"], ["apply", "release.plan"], ["validate"]):
+        found = project.run(*command)
+        assert found.code == 1
+        assert 'unknown field "modelFrom"' in found.said
+        assert 'Did you mean "modelsFrom"?' in found.said
+        assert "on policies/production.yaml line 6, column 21" in found.said
+    assert project.run("drift").code == 0
+    assert project.emulator.model("census") == project.emulator.model_uri("old")
+
+
+def test_a_destroyed_resource_is_judged_without_its_manifest(project: Project) -> None:
+    world = project.emulator
+    change_model(project)
+    assert project.run("apply", "--auto-approve").code == 0
+    (project.folder / "manifests" / "census.yaml").unlink()
+    world.deploy("other", world.model_uri("old"))
+    project.manifest("other", world.model_uri("old"))
+    labelled = NO_DELETES.replace("denyDeletes", "match: {labels: {tier: gold}}, denyDeletes")
+    write_policy(project, labelled.replace("LIFT", "never"))
+    refused = project.run("plan", "--prune", "--allow", "deletes", "--detailed-exitcode")
+    assert refused.code == 3, refused.said
+    assert 'WebService/census: policy "production", rule "keep"' in refused.out
+    assert "Nothing lifts this rule" in refused.out
+
+
+def test_a_policy_among_the_manifests_is_refused(project: Project) -> None:
+    change_model(project)
+    (project.folder / "manifests" / "production.yaml").write_text(STORAGE)
+    found = project.run("validate")
+    assert found.code == 1
+    assert "a policy is read only from policies/" in found.out
