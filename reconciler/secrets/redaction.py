@@ -87,8 +87,9 @@ class Redaction:
         """Registers the secrets that the environment holds for the libraries in use."""
         self._lock = threading.Lock()
         self._secrets: set[str] = set()
-        # All that is searched for is in lower case.
-        self._whole: list[bytes] = []
+        # All that is searched for is in lower case. Many spellings begin with the same bytes: they
+        # are searched for only where these are.
+        self._whole: dict[bytes, list[bytes]] = {}
         # The secrets that have eight bytes at some place, and the first and the last such place.
         self._pieces: dict[int, dict[bytes, tuple[int, int]]] = {}
         # What a text without blanks holds if it may hold a secret.
@@ -117,7 +118,7 @@ class Redaction:
                 self._learn_short(one, squeezed)
             else:
                 self._words.update(_cut(squeezed, _WORD))
-            self._whole.append(one)
+            self._whole.setdefault(one[:_WORD], []).append(one)
 
     def _learn_short(self, plain: bytes, squeezed: bytes) -> None:
         if len(squeezed) >= _SHORTEST:
@@ -196,15 +197,22 @@ class Redaction:
                 yield 0, len(text)
                 return
             # A line break may also stand within a secret.
-            for shown in (view, squeeze_view(view)):
+            squeezed = squeeze_view(view)
+            for shown in (view, squeezed) if squeezed.data != view.data else (view,):
                 for start, end in merge(self._find_plain(shown.data.lower())):
                     yield shown.locate(start, end)
 
     def _find_plain(self, lowered: bytes) -> Iterator[tuple[int, int]]:
-        for secret in self._whole:
-            for start in _find_all(secret, lowered):
-                yield start, start + len(secret)
+        if self._is_near(lowered):
+            yield from self._find_whole(lowered)
         yield from self._find_pieces(lowered)
+
+    def _find_whole(self, lowered: bytes) -> Iterator[tuple[int, int]]:
+        # A copy, because another thread may learn a secret meanwhile.
+        for beginning, secrets in self._whole.copy().items():
+            for secret in secrets if beginning in lowered else ():
+                for start in _find_all(secret, lowered):
+                    yield start, start + len(secret)
 
     def _find_pieces(self, lowered: bytes) -> Iterator[tuple[int, int]]:
         """Yields each part of a text that is also a long part of a secret."""

@@ -3,6 +3,7 @@
 import base64
 import html
 import json
+from unittest import mock
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -47,6 +48,20 @@ def test_a_secret_goes_however_it_is_spelled(spelled: str) -> None:
         f"say '{HIDDEN}', twice: {HIDDEN}."
     )
     assert redaction.redact(spelled) == HIDDEN
+
+
+def test_a_secret_may_be_learnt_during_a_search() -> None:
+    redaction = knowing("another secret", KEY, "and a third one")
+    learnt = iter(range(1_000))
+
+    def learn_and_find(part: bytes, data: bytes) -> list[int]:
+        redaction.know(f"secret number {next(learnt)} of another thread")
+        at = data.find(part)
+        return [at] if at >= 0 else []
+
+    with mock.patch("reconciler.secrets.redaction._find_all", learn_and_find):
+        assert redaction.redact(f"say '{KEY}'.") == f"say '{HIDDEN}'."
+    assert next(learnt), "nothing was learnt meanwhile"
 
 
 @pytest.mark.parametrize("before", ["", "x", "xy", "xyz"])
