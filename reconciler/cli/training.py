@@ -167,15 +167,16 @@ class Trainer:
     ) -> Iterator[tuple[Address, Candidate | ReconcilerError]]:
         """Train several, at most `parallelism` at a time; yields each result when it is there."""
 
-        def work(one: Retraining) -> tuple[Address, Candidate | ReconcilerError]:
+        def work(one: Retraining) -> ResumableTask[tuple[Address, Candidate | ReconcilerError]]:
             try:
                 return one.address, self.train(one, again=again)
             except ReconcilerError as error:
                 return one.address, error
+            yield 0.0
 
         # One connection of each kind is made before the threads need it.
         _ = self.ports
-        yield from self.runtime.run_all(work, retrainings)
+        yield from self.runtime.run_resumable(work, retrainings)
 
     def _open_jobs(self, retraining: Retraining) -> BatchJobs:
         if retraining.service is None:

@@ -74,9 +74,8 @@ def check_models(
             _unproven(check) for check in _wanted(steps, references) if check.model.sha256
         )
     else:
-        done = list(
-            runtime.run_all(lambda check: _check_blob(runtime, check), _wanted(steps, references))
-        )
+        wanted = _wanted(steps, references)
+        done = runtime.run_all(lambda check: _check_blob(runtime, check), wanted)
         looks = {(check.subject, check.model.path): check for check in done}
         findings = tuple(
             found

@@ -121,7 +121,7 @@ def observe(
     listed = {seen.resource for seen in read}
     left = [resource for resource in wanted if resource not in listed]
     runtime.rate_limiter.check(len(left))
-    alone = list(runtime.run_all(reader.read, left))
+    alone = runtime.run_all(reader.read, left)
     read += _check_absences(runtime, alone)
     found.update((seen.resource, seen) for seen in read)
     _keep(runtime, read)

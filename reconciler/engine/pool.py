@@ -48,6 +48,12 @@ class Scheduler(Generic[Result]):
         self._count = itertools.count()
         self._ahead = 0.0
         self._running = 0
+        self._stopped = False
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing more may start, because the caller has stopped or a task has failed."""
+        return self._stopped
 
     def run(
         self, work: Callable[[Item], ResumableTask[Result]], items: Iterable[Item | None]
@@ -75,6 +81,7 @@ class Scheduler(Generic[Result]):
         try:
             yield
         except BaseException:
+            self._stopped = True
             self._rate_limiter.stop(self._grace_s)
             raise
         finally:

@@ -131,7 +131,7 @@ def test_an_interruption_while_a_thread_starts_leaves_none_behind(
     monkeypatch.setattr(threading.Thread, "start", start_and_raise)
     runtime = World().runtime(parallelism=4)
     with pytest.raises(KeyboardInterrupt):
-        list(runtime.run_all(lambda item: item, range(4)))
+        runtime.run_all(lambda item: item, range(4))
     for thread in begun:
         thread.join(30)
     assert [thread.is_alive() for thread in begun] == [False, False]
@@ -161,8 +161,43 @@ def test_once_nothing_more_may_be_begun_nobody_waits_long_for_a_turn() -> None:
     rate_limiter = RateLimiter(lambda _: None)
     runtime = replace(World().runtime(), rate_limiter=rate_limiter, halted=lambda: "interrupted")
 
-    def work(item: int) -> int:
+    def work(item: int) -> Generator[float, None, int]:
         assert ended.wait(60)
         return item
+        yield 0.0
 
-    assert list(runtime.run_all(work, [1], 30.0)) == [1]
+    assert list(runtime.run_resumable(work, [1], 30.0)) == [1]
+
+
+def test_results_come_in_the_order_of_the_items() -> None:
+    last_ended = threading.Event()
+
+    def work(item: int) -> int:
+        if item == 0:
+            assert last_ended.wait(60)
+        if item == 19:
+            last_ended.set()
+        return item * item
+
+    assert World().runtime(parallelism=2).run_all(work, range(20)) == [n * n for n in range(20)]
+
+
+def test_a_failure_ends_what_runs_and_starts_nothing_more() -> None:
+    failed, started, ended = threading.Event(), list[int](), list[int]()
+
+    class RateLimiter(CommandRateLimiter):
+        def stop(self, within_s: float) -> None:
+            failed.set()
+
+    def work(item: int) -> None:
+        started.append(item)
+        if item == 0:
+            raise RuntimeError
+        assert failed.wait(60)
+        ended.append(item)
+
+    limited = replace(World().runtime(parallelism=3), rate_limiter=RateLimiter(lambda _: None))
+    with pytest.raises(RuntimeError):
+        limited.run_all(work, range(1_000))
+    assert sorted(started) == [0, *sorted(ended)]
+    assert len(started) <= 3
