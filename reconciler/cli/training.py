@@ -174,8 +174,7 @@ class Trainer:
                 return one.address, error
             yield 0.0
 
-        # One connection of each kind is made before the threads need it.
-        _ = self.ports
+        _ = self.ports  # One connection of each kind is made before the threads need it.
         yield from self.runtime.run_resumable(work, retrainings)
 
     def _open_jobs(self, retraining: Retraining) -> BatchJobs:

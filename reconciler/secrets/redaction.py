@@ -13,10 +13,9 @@ import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from reconciler.model import Json
-from reconciler.secrets.sas import trim_signature
 from reconciler.secrets.spellings import (
     merge,
     read_parts,
@@ -27,6 +26,7 @@ from reconciler.secrets.spellings import (
     undo_escapes,
 )
 from reconciler.secrets.suspicion import RANDOM, SECRET_NAMES, is_secret_name
+from reconciler.secrets.variables import list_secrets
 
 HIDDEN: Final = "(sensitive value)"
 # A shorter secret would match ordinary words.
@@ -65,15 +65,6 @@ _BASE32_HEX: Final = bytes.maketrans(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", b"0123456789ABCDEFGHIJKLMNOPQRSTUV"
 )
 _MASK: Final = "…"
-_VARIABLES: Final = (
-    "AZURE_CLIENT_CERTIFICATE_PASSWORD",
-    "AZURE_CLIENT_SECRET",
-    "AZURE_PASSWORD",
-    "AZURE_STORAGE_CONNECTION_STRING",
-    "AZURE_STORAGE_KEY",
-    "AZURE_STORAGE_SAS_TOKEN",
-)
-_PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy")
 
 
 class SecretNamed(ValueError):
@@ -97,7 +88,7 @@ class Redaction:
         # What is of other characters than those of ASCII is searched for in a text as it is.
         self._unusual: list[bytes] = []
         self._words: set[int] = set()
-        self.know(*_find_in(environment or {}))
+        self.know(*list_secrets(environment or {}))
 
     def know(self, *secrets: str) -> None:
         """Registers secrets; ignores those under 8 characters, which would match ordinary words."""
@@ -373,23 +364,6 @@ def _cut(form: bytes, offsets: int) -> Iterator[int]:
 def _read_words(data: bytes) -> list[int]:
     """The words of eight bytes that data is split into, as integers of this machine."""
     return memoryview(data[: len(data) - len(data) % _WORD]).cast("Q").tolist()
-
-
-def _find_in(environment: Mapping[str, str]) -> Iterator[str]:
-    """The values of environment variables that usually hold a secret."""
-    for name in _VARIABLES:
-        yield environment.get(name, "")
-    yield trim_signature(environment.get("AZURE_STORAGE_SAS_TOKEN", ""))
-    for name, value in environment.items():
-        if name.lower() in _PROXIES:
-            yield _password(value)
-
-
-def _password(url: str) -> str:
-    try:
-        return unquote(urlsplit(url if "://" in url else f"//{url}").password or "")
-    except ValueError:
-        return ""
 
 
 def mask(text: str) -> str:
