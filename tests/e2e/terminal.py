@@ -46,9 +46,16 @@ def _overwrite(line: str) -> str:
 
 
 def run_on_terminal(
-    folder: Path, *arguments: str, columns: int = 80, env: Mapping[str, str] | None = None
+    folder: Path,
+    *arguments: str,
+    columns: int = 80,
+    env: Mapping[str, str] | None = None,
+    answers: Mapping[str, str] | None = None,
 ) -> Shown:
-    """One command of reconciler with a terminal as stdin, stdout and stderr."""
+    """One command of reconciler with a terminal as stdin, stdout and stderr.
+
+    `answers` maps the end of a question to the line that a person types after it.
+    """
     ours, theirs = pty.openpty()
     ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     environment = {**clean_environment(), "TERM": "xterm", **(env or {})}
@@ -62,16 +69,23 @@ def run_on_terminal(
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
+        # What asks for a passphrase opens the terminal of its session.
+        preexec_fn=_own_terminal if answers else None,  # noqa: PLW1509 - one call of the system
     ) as process:
         os.close(theirs)
-        sent = _read_all(ours)
+        sent = _read_all(ours, answers or {})
         code = process.wait(timeout=60)
     os.close(ours)
     return Shown(code, sent)
 
 
-def _read_all(handle: int) -> str:
+def _own_terminal() -> None:
+    ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def _read_all(handle: int, answers: Mapping[str, str]) -> str:
     data = b""
+    asked = 0
     while True:
         try:
             more = os.read(handle, 65536)
@@ -82,3 +96,7 @@ def _read_all(handle: int) -> str:
         if not more:
             return data.decode()
         data += more
+        for question, answer in answers.items():
+            if data[asked:].endswith(question.encode()):
+                asked = len(data)
+                os.write(handle, f"{answer}\n".encode())

@@ -2,6 +2,12 @@
 
 import json
 import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,8 +15,9 @@ import jsonschema
 import pytest
 
 from reconciler.package_data import read_schema
-from tests.e2e.world import Done, Project, clock_ahead
-from tests.ssh import need_ssh_keygen, verify_by_ssh_keygen, write_key
+from tests.e2e.terminal import run_on_terminal
+from tests.e2e.world import Done, Project, clean_environment, clock_ahead
+from tests.ssh import make_key, need_ssh_keygen, verify_by_ssh_keygen, write_key
 
 pytestmark = pytest.mark.e2e
 DAY = timedelta(days=1).total_seconds()
@@ -287,3 +294,92 @@ def test_an_approval_may_be_made_again(project: Project) -> None:
     (file,) = project.folder.glob("*.approval.json.sig")
     assert file.name.startswith("p.")
     assert file.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_passphrase_is_asked_for_on_the_terminal_and_never_shown(project: Project) -> None:
+    outside = prepare(project)
+    write_key(outside / "locked", passphrase="PLANTED-phrase")
+    command = ("approve", "p.plan", "--key", str(outside / "locked"), "--out", "ok/")
+    question = f"Passphrase of {outside / 'locked'}: "
+    shown = run_on_terminal(project.folder, *command, answers={question: "PLANTED-phrase"})
+    assert (shown.code, "Approved 1 change" in shown.plain) == (0, True), shown.plain
+    assert "PLANTED" not in shown.plain
+    wrong = run_on_terminal(project.folder, *command, answers={question: "PLANTED-other"})
+    assert wrong.code == 1
+    assert wrong.plain.count(question) == 3
+    assert "the passphrase is wrong: 3 attempts" in wrong.plain
+    assert "PLANTED" not in wrong.plain
+
+
+@pytest.mark.parametrize("env", [{}, {"RECONCILER_INPUT": "0"}], ids=["pipe", "switched-off"])
+def test_a_passphrase_that_cannot_be_asked_for_is_an_error(
+    project: Project, env: dict[str, str]
+) -> None:
+    outside = prepare(project)
+    write_key(outside / "locked", passphrase="secret")
+    command = ("approve", "p.plan", "--key", str(outside / "locked"))
+    if env:
+        shown = run_on_terminal(project.folder, *command, env=env, answers={"never asked": ""})
+        code, said = shown.code, shown.plain
+    else:
+        done = subprocess.run(
+            [sys.executable, "-m", "reconciler", *command],
+            cwd=project.folder,
+            env=clean_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            start_new_session=True,
+            check=False,
+        )
+        code, said = done.returncode, done.stderr
+    assert code == 1
+    assert "the key has a passphrase, and it cannot be asked for" in " ".join(said.split())
+    assert "ssh-add" in said
+
+
+@pytest.fixture
+def agent() -> Iterator[str]:
+    """The socket of an SSH agent without keys."""
+    need_ssh_keygen()
+    folder = tempfile.mkdtemp()
+    socket = f"{folder}/agent"
+    with subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL) as process:
+        while not Path(socket).exists():
+            time.sleep(0.01)
+        yield socket
+        process.terminate()
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "ecdsa-384", "rsa"])
+def test_a_key_in_the_agent_signs(project: Project, agent: str, kind: str) -> None:
+    outside = prepare(project)
+    key = outside / "agents"
+    public = write_key(key, make_key(kind))
+    env = {"SSH_AUTH_SOCK": agent}
+    subprocess.run(["ssh-add", "-q", str(key)], env={**os.environ, **env}, check=True)
+    key.unlink()
+    done = project.run("approve", "p.plan", "--key", f"{key}.pub", "--out", "ok/", env=env)
+    assert done.code == 0, done.err
+    (outside / "signers").write_text(f"carol {public.line}\n")
+    applied = apply_saved(project, outside)
+    assert (applied.code, "Approved by carol until" in applied.err) == (0, True)
+
+
+def test_without_ssh_keygen_a_public_key_cannot_sign(project: Project) -> None:
+    outside = prepare(project)
+    key = str(outside / "alice.pub")
+    done = project.run("approve", "p.plan", "--key", key, env={"PATH": "/nowhere"})
+    assert (done.code, "ssh-keygen cannot be started" in done.err) == (1, True)
+    assert "Install OpenSSH's client" in done.err
+
+
+def test_a_signature_of_a_certificate_is_refused_when_it_is_made(project: Project) -> None:
+    keygen = need_ssh_keygen()
+    outside = prepare(project)
+    public = str(outside / "alice.pub")
+    command = [keygen, "-q", "-s", str(outside / "bob"), "-I", "id", "-n", "alice", public]
+    subprocess.run(command, check=True)
+    done = approve(project, outside, "alice-cert.pub")
+    assert (done.code, "certificates are not accepted" in done.err) == (1, True), done.err
