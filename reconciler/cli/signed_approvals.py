@@ -15,6 +15,7 @@ from typing import Final
 
 from reconciler.cli.context import Invocation
 from reconciler.cli.output import note, warn
+from reconciler.cli.wiring import Assembly
 from reconciler.engine.planning.selection import PlanRequest
 from reconciler.errors import ManifestInvalid, ReconcilerError
 from reconciler.files import check_path, find_checkout, is_stream, resolve_path, write_whole
@@ -46,16 +47,18 @@ _SHARED: Final = 0o644
 class SignedApprovals:
     """The approvals of a folder with the keyring that says whose they are, as they were read.
 
-    `required` is how many must count.
+    `required` is how many must count. `authors` are the names of the authors of the commit.
     """
 
     files: tuple[ApprovalFile, ...]
     keyring: Keyring
     required: int
+    authors: frozenset[str] = frozenset()
 
     def judge(self, plan: Plan, now: datetime) -> JudgedApprovals:
         """Which approvals count for a plan now."""
-        return judge_approvals(self.files, self.keyring, make_statement(plan), now)
+        wanted = make_statement(plan)
+        return judge_approvals(self.files, self.keyring, wanted, now, self.authors)
 
     def refuse(self, plan: Plan, judged: JudgedApprovals) -> Plan:
         """The plan, which refuses itself if it has changes and too few approvals count."""
@@ -76,21 +79,26 @@ class SignedApprovals:
 
     def add_approvers(self, request: PlanRequest, clock: Callable[[], datetime]) -> PlanRequest:
         """The request of a plan whose policies ask for approvals."""
-        return replace(request, find_approvers=lambda plan: self.judge(plan, clock()).approvers)
+        return replace(
+            request,
+            find_approvers=lambda plan: self.judge(plan, clock()).approvers,
+        )
 
 
 def read_approvals(
-    invocation: Invocation, folder: str, keyring: str, required: int, root: str
+    invocation: Invocation, assembly: Assembly, folder: str, keyring: str, required: int
 ) -> SignedApprovals:
-    """The approvals of a folder; `root` is the folder of the project.
+    """The approvals in a folder, for an apply of a project.
 
     Prints a warning for a keyring that the project could change. Raises ReconcilerError for a
     folder that cannot be read, and ManifestInvalid with every wrong line of the keyring.
     """
     found = read_keyring(keyring)
-    for finding in _warn_of_place(keyring, root):
+    for finding in _warn_of_place(keyring, assembly.project.root):
         warn(finding, invocation)
-    return SignedApprovals(tuple(_read_folder(folder)), found, required)
+    files = tuple(_read_folder(folder))
+    authors = found.list_names(assembly.commit_authors)
+    return SignedApprovals(files, found, required, authors)
 
 
 def read_keyring(name: str) -> Keyring:

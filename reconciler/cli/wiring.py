@@ -29,7 +29,7 @@ from reconciler.errors import ManifestInvalid, ReconcilerError
 from reconciler.ledgers.opening import open_ledger
 from reconciler.ledgers.process import describe_process
 from reconciler.manifests import PROJECT_FILE, Loaded
-from reconciler.manifests.git import Revision, read_revision
+from reconciler.manifests.git import Revision, read_commit_authors, read_revision
 from reconciler.manifests.labels import select_by_labels
 from reconciler.manifests.recognition import describe_unread
 from reconciler.manifests.secrets import resolve_known, secret_resolver
@@ -95,6 +95,11 @@ class Assembly:
     def revision(self) -> Revision:
         """The commit of the work tree and the current user; read once."""
         return read_revision(Path(self.project.root), self.loaded.files, self.loaded.walked)
+
+    @cached_property
+    def commit_authors(self) -> frozenset[str]:
+        """The e-mail addresses of the authors of the commit of the work tree; read once."""
+        return read_commit_authors(Path(self.project.root))
 
     @property
     def emit(self) -> Emit:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import socket
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -30,6 +31,9 @@ _USERS: Final = ("LOGNAME", "USER", "USERNAME")
 _AS_IT_IS: Final = {"GIT_OPTIONAL_LOCKS": "0", "GIT_NO_REPLACE_OBJECTS": "1"}
 _GIT_WITHIN_S: Final = 20
 _LONGEST_NAME: Final = 100
+# No mailmap: a change of the project could name other people in it.
+_AUTHORS: Final = "--format=<%ae>%n%(trailers:key=Co-authored-by,valueonly)"
+_ADDRESS: Final = re.compile(r"<([^<>\s]+)>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,23 @@ def read_revision(
     differing = tuple(sorted({*missing, *tree.find_differing(files)}))
     absent = tuple(tree.find_absent(missing)) if missing else ()
     return Revision(commit, bool(differing), author, socket.gethostname(), absent, differing)
+
+
+def read_commit_authors(root: Path, environment: Mapping[str, str] | None = None) -> frozenset[str]:
+    """Returns the e-mail addresses of those who wrote the commit of the work tree.
+
+    A merge commit is written by the one who merges. Its authors are those of the commits that it
+    brings in, as far as the checkout has them. A co-author is an author. Empty without a commit.
+    Anyone can write any address into a commit.
+    """
+    git = Git(root, os.environ if environment is None else environment, _GIT_WITHIN_S)
+    try:
+        merged = len(git.ask("rev-parse", "HEAD^@", more=_AS_IT_IS).split()) > 1
+        brought = ("--no-merges", "HEAD^1..HEAD") if merged else ("-1", "HEAD")
+        said = git.ask("log", _AUTHORS, *brought, "--", more=_AS_IT_IS)
+    except GitFailed:
+        return frozenset()
+    return frozenset(one.casefold() for one in _ADDRESS.findall(said))
 
 
 def _first(known: Mapping[str, str], names: tuple[str, ...]) -> str:

@@ -41,7 +41,7 @@ class Statement:
 
     `models` are rows of address, name and digest of each new model; the digest is empty if it is
     not known. `gates` are rows of address, model, retraining, rule and verdict. `expires` is in
-    UTC. `principal` is who approves; empty if the keyring's line of the key names one principal.
+    UTC. `principal` is who approves; empty for the first name that the keyring has for the key.
     """
 
     changes_digest: str
@@ -162,11 +162,17 @@ class _OfOtherChanges(_Rejected):
 
 
 def judge_approvals(
-    files: Iterable[ApprovalFile], keyring: Keyring, wanted: Statement, now: datetime
+    files: Iterable[ApprovalFile],
+    keyring: Keyring,
+    wanted: Statement,
+    now: datetime,
+    authors: Collection[str] = (),
 ) -> JudgedApprovals:
     """Return which approvals count for a plan at a time.
 
-    `wanted` is the statement of the plan. A key counts once, and so does a principal.
+    `wanted` is the statement of the plan. A key counts once, and so does a principal. `authors` are
+    the names of the authors of the commit, as `Keyring.list_names` returns them: a key of an author
+    approves only by one of these, so that no policy takes the author for another person.
     """
     approvals: list[Approval] = []
     rejected: list[tuple[str, str]] = []
@@ -174,6 +180,7 @@ def judge_approvals(
     for file in sorted(files, key=lambda one: one.name):
         try:
             approval = _judge(file, keyring, wanted, now)
+            _check_author(approval, keyring, authors)
             _check_double(approval, approvals)
         except _OfOtherChanges as error:
             others.append((file.name, str(error)))
@@ -270,6 +277,15 @@ def _list_other(said: Sequence[Row], here: Sequence[Row]) -> Iterator[str]:
         if known != new:
             yield f"{' '.join(name)}: {known or 'nothing'} there, and {new or 'nothing'} here"
             return
+
+
+def _check_author(approval: Approval, keyring: Keyring, authors: Collection[str]) -> None:
+    names = frozenset(authors)
+    if approval.key in keyring.list_keys(names) and approval.principal.casefold() not in names:
+        raise _Rejected(
+            f"its key {approval.key} is a key of an author of the commit, who cannot approve as"
+            f" {approval.principal}"
+        )
 
 
 def _check_double(approval: Approval, approvals: Collection[Approval]) -> None:

@@ -7,7 +7,7 @@ ssh_config(5). Certificates are not accepted.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Final
 
@@ -44,9 +44,9 @@ class SignerLine:
 
     @property
     def name(self) -> str:
-        """The one principal of the line; empty if it has several, or a pattern of many."""
-        one = self.principals[0] if len(self.principals) == 1 else ""
-        return "" if one.startswith("!") or _WILD & {*one} else one
+        """The first principal of the line; empty if it is a pattern of many."""
+        first = self.principals[0]
+        return "" if first.startswith("!") or _WILD & {*first} else first
 
     def find_obstacle(self, namespace: str, now: datetime) -> str:
         """Return why the key may not sign in a namespace now; empty if it may.
@@ -74,6 +74,26 @@ class Keyring:
     def find(self, key: SshKey) -> list[SignerLine]:
         """Return the lines that have a key."""
         return [one for one in self.lines if one.key == key]
+
+    def list_keys(self, names: Collection[str]) -> frozenset[str]:
+        """Return the fingerprints of the keys of people; the names are casefolded."""
+        return frozenset(
+            line.key.fingerprint
+            for line in self.lines
+            if any(match_patterns(name, [*map(str.casefold, line.principals)]) for name in names)
+        )
+
+    def list_names(self, names: Collection[str]) -> frozenset[str]:
+        """Return the names, and each other one that a key of these people has; all casefolded."""
+        folded = frozenset(map(str.casefold, names))
+        keys = self.list_keys(folded)
+        others = (
+            one.casefold()
+            for line in self.lines
+            for one in line.principals
+            if line.key.fingerprint in keys and not (one.startswith("!") or _WILD & {*one})
+        )
+        return folded.union(others)
 
 
 def match_patterns(text: str, patterns: Sequence[str]) -> bool:

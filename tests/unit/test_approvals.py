@@ -228,15 +228,47 @@ def test_a_key_counts_once_for_all_its_principals() -> None:
     )
 
 
-def test_a_key_with_several_principals_needs_the_name_of_one() -> None:
-    for line in ("alice@example.com,a@example.com", "*@example.com"):
-        keyring = f"{line} {find_public(ALICE).line}\n"
+def test_the_first_name_in_the_line_of_a_key_is_the_principal() -> None:
+    keyring = f"alice@example.com,a@example.com {find_public(ALICE).line}\n"
+    assert judge(approval(), keyring=keyring).approvers == {"alice@example.com"}
+    second = judge(approval(principal="a@example.com"), keyring=keyring)
+    assert second.approvers == {"a@example.com"}
+
+
+def test_a_key_without_one_principal_needs_a_name() -> None:
+    line = find_public(ALICE).line
+    for keyring in (
+        f"*@example.com {line}\n",
+        f"alice@example.com {line}\nal@example.com {line}\n",
+    ):
         assert "approve again with --principal NAME" in reason(judge(approval(), keyring=keyring))
         named = judge(approval(principal="alice@example.com"), keyring=keyring)
         assert named.approvers == {"alice@example.com"}
-    keyring = f"*@example.com,!alice@* {find_public(ALICE).line}\n"
+    keyring = f"*@example.com,!alice@* {line}\n"
     refused = judge(approval(principal="alice@example.com"), keyring=keyring)
     assert "is not a key of alice@example.com in the keyring" in reason(refused)
+
+
+@pytest.mark.parametrize("author", ["alice@example.com", "ALICE@example.com", "al@users.example"])
+def test_an_approval_of_the_author_is_known_by_every_name_of_the_key(author: str) -> None:
+    keyring = f"alice@example.com,al@users.example {find_public(ALICE).line}\n" + KEYRING
+    found, _ = parse_keyring(keyring, "signers", UTC)
+    files = [approval(principal="al@users.example"), approval(BOB, "b")]
+    names = found.list_names({author})
+    assert names == {"alice@example.com", "al@users.example"}
+    judged = judge_approvals(files, found, WANTED, NOW, names)
+    assert judged.approvers == {"al@users.example", "bob@example.com"}
+    assert found.list_names({"x@example.com"}) == {"x@example.com"}
+
+
+def test_an_author_cannot_approve_by_another_name_that_a_pattern_allows() -> None:
+    found, _ = parse_keyring(f"*@example.com {find_public(ALICE).line}\n", "signers", UTC)
+    names = found.list_names({"alice@example.com"})
+    files = [approval(principal="owner@example.com")]
+    said = reason(judge_approvals(files, found, WANTED, NOW, names))
+    assert "who cannot approve as owner@example.com" in said
+    own = [approval(principal="alice@example.com")]
+    assert judge_approvals(own, found, WANTED, NOW, names).approvers == {"alice@example.com"}
 
 
 def test_a_second_line_may_allow_what_the_first_does_not() -> None:

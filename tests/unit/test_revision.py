@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.manifests.git import read_revision
+from reconciler.manifests.git import read_commit_authors, read_revision
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -210,3 +210,47 @@ def test_a_hooks_variables_do_not_mislead(
     git(other, "init", "-q")
     known = {**os.environ, "GIT_DIR": str(other / ".git"), "GIT_WORK_TREE": str(other)}
     assert read_revision(checkout, {}, (), known).commit == git(checkout, "rev-parse", "HEAD")
+
+
+def commit(folder: Path, author: str, message: str = "m", *more: str) -> None:
+    git(
+        folder,
+        "commit",
+        "-q",
+        "--allow-empty",
+        "--author",
+        f"{author} <{author}>",
+        "-m",
+        message,
+        *more,
+    )
+
+
+def test_the_author_of_a_commit_and_its_co_authors_are_its_authors(checkout: Path) -> None:
+    commit(checkout, "Alice@Example.com", "m\n\nCo-authored-by: Bob <bob@example.com>\n")
+    assert read_commit_authors(checkout) == {"alice@example.com", "bob@example.com"}
+
+
+def test_the_authors_of_a_merge_are_those_of_what_it_brings_in(checkout: Path) -> None:
+    main = git(checkout, "branch", "--show-current")
+    git(checkout, "checkout", "-q", "-b", "change")
+    commit(checkout, "alice@example.com")
+    commit(checkout, "carol@example.com")
+    git(checkout, "checkout", "-q", main)
+    commit(checkout, "dave@example.com")
+    git(checkout, "merge", "-q", "--no-ff", "change", "-m", "merge")
+    assert read_commit_authors(checkout) == {"alice@example.com", "carol@example.com"}
+
+
+def test_a_mailmap_of_the_project_renames_no_author(checkout: Path) -> None:
+    (checkout / ".mailmap").write_text("X <other@example.com> <alice@example.com>\n")
+    git(checkout, "add", ".mailmap")
+    git(checkout, "config", "log.mailmap", "true")
+    commit(checkout, "alice@example.com")
+    assert read_commit_authors(checkout) == {"alice@example.com"}
+
+
+def test_without_a_commit_no_author_is_known(tmp_path: Path) -> None:
+    assert read_commit_authors(tmp_path) == frozenset()
+    git(tmp_path, "init", "-q")
+    assert read_commit_authors(tmp_path) == frozenset()

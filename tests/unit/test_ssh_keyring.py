@@ -50,7 +50,7 @@ def test_lines_are_read_as_openssh_writes_them() -> None:
     assert second.namespaces == ("git", "reconciler-*")
     assert second.valid_after == datetime(2026, 1, 1, tzinfo=UTC)
     assert second.valid_before == datetime(2027, 1, 1, 12, tzinfo=UTC)
-    assert second.name == ""
+    assert second.name == "bob"
     assert third.name == "carol smith"
     assert keyring.find(KEY) == [first, third]
 

@@ -175,8 +175,7 @@ def _read_approvals(
     from reconciler.cli.signed_approvals import read_approvals
 
     required = 1 if flags.require is None else flags.require
-    root = assembly.project.root
-    return read_approvals(invocation, flags.approvals, flags.keyring, required, root)
+    return read_approvals(invocation, assembly, flags.approvals, flags.keyring, required)
 
 
 def _apply_saved(

@@ -51,8 +51,8 @@ def _read_principal(_: click.Context, __: click.Parameter, text: str) -> str:
     metavar="NAME",
     default="",
     callback=_read_principal,
-    help="Your name in the keyring. It is needed only if the keyring has several names, or a"
-    " pattern, for your key.",
+    help="Your name in the keyring. It is needed only if the keyring has a pattern for your key, or"
+    " several lines. Default: the first name in its line.",
 )
 @click.option(
     "--expires",
