@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 _PACKAGE = Path(__file__).parent
 _FOLDERS = (_PACKAGE / "_schemas", _PACKAGE.parent / "schemas")
-# Besides the folder of the ledger; the .gitignore of each example has the same ones.
+# The .gitignore of each example has the same ones.
+_WRITTEN_FOLDERS = (".reconciler", ".reconciler-ci")
 _WRITTEN = ("*.plan", "*.html", "errored.ledger*.json")
 _EXAMPLES = (_PACKAGE / "_examples", _PACKAGE.parent / "manifests")
 
@@ -54,7 +55,7 @@ def list_example(name: str) -> Iterator[Path]:
     folder = find_example(name)
     for file in sorted(folder.rglob("*")):
         parts = file.relative_to(folder).parts
-        written = parts[0] == ".reconciler" or any(map(file.match, _WRITTEN))
+        written = parts[0] in _WRITTEN_FOLDERS or any(map(file.match, _WRITTEN))
         if file.is_file() and not written:
             yield file
 

@@ -184,15 +184,17 @@ def test_a_linter_finds_a_fault(
 
 
 @pytest.mark.parametrize(
-    ("source", "jobs"),
+    ("source", "token", "jobs"),
     [
-        ("merge_request_event", ["reconciler-plan"]),
-        ("push", ["reconciler-apply-dev", "reconciler-apply-prod"]),
-        ("schedule", ["reconciler-drift"]),
-        ("web", ["reconciler-drift"]),
+        ("merge_request_event", "", ["reconciler-plan on_success"]),
+        ("push", "t", ["reconciler-apply-dev on_success", "reconciler-apply-prod on_success"]),
+        # Without a token for comments, a person gives the digest that was reviewed.
+        ("push", "", ["reconciler-apply-dev manual", "reconciler-apply-prod manual"]),
+        ("schedule", "", ["reconciler-drift on_success"]),
+        pytest.param("web", "t", ["reconciler-drift on_success"], marks=pytest.mark.slow),
     ],
 )
-def test_gitlab_starts_these_jobs(source: str, jobs: list[str], tmp_path: Path) -> None:
+def test_gitlab_starts_these_jobs(source: str, token: str, jobs: list[str], tmp_path: Path) -> None:
     """gitlab-ci-local reads both files and decides by their rules."""
     need_rsync()
     pipeline = Pipeline(forge="gitlab", project="x", version="1", environments=("prod", "dev"))
@@ -206,11 +208,13 @@ def test_gitlab_starts_these_jobs(source: str, jobs: list[str], tmp_path: Path) 
     script = keep_linters() / "node_modules" / ".bin" / "gitlab-ci-local"
     # It warns where a variable of GitLab itself is given.
     flags = ("--ignore-predefined-vars", "CI_PIPELINE_SOURCE", "--list-csv", "--variable")
-    done = call(find_node(), script, *flags, f"CI_PIPELINE_SOURCE={source}", folder=tmp_path)
+    given = (f"CI_PIPELINE_SOURCE={source}", "--variable", f"RECONCILER_GITLAB_TOKEN={token}")
+    done = call(find_node(), script, *flags, *given, folder=tmp_path)
     assert done.code == 0, done.said
     head, *rows = done.out.strip().splitlines()
-    assert head.startswith("name;")
-    assert [row.partition(";")[0] for row in rows] == jobs
+    assert head.startswith("name;stage;when;")
+    columns = [row.split(";") for row in rows]
+    assert [f"{row[0]} {row[2]}" for row in columns] == jobs
 
 
 # What init does with a project that exists.
