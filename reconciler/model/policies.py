@@ -92,13 +92,13 @@ class PolicyContext:
 
     `now` is the time in UTC. `labels` has the labels of each declared resource, by address; those
     of another resource are not known. `approvers` are the principals whose approvals of these
-    changes were verified. `author` is the author of the commit, as the keyring names principals;
-    empty if not known. `allowed` are the values of `--allow` that count.
+    changes were verified. `authors` are the casefolded e-mail addresses of the authors of the
+    commit. `allowed` are the values of `--allow` that count.
     """
 
     environment: str = ""
     now: datetime = _EPOCH
     labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     approvers: frozenset[str] = frozenset()
-    author: str = ""
+    authors: frozenset[str] = frozenset()
     allowed: Collection[str] = ()

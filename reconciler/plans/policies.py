@@ -133,14 +133,15 @@ class _Judge:
         return _check_required(self._require, change)
 
     def _check_owners(self) -> _Reasons | None:
-        """Return why no owner has approved; the author cannot approve alone."""
-        author = self.context.author
+        """Return why no owner has approved; an author of the commit does not count."""
         given = [one for one in self.rule.owners if one in self.context.approvers]
-        if any(one.casefold() != author.casefold() for one in given):
+        own = [one for one in given if one.casefold() in self.context.authors]
+        if len(own) < len(given):
             return None
-        detail = [f"{author} is the author of the commit, so this approval does not count."]
-        names = _join(self.rule.owners, "or")
-        return f"it needs the approval of {names}", detail if given else ()
+        detail = [
+            f"{one} is an author of the commit, so this approval does not count." for one in own
+        ]
+        return f"it needs the approval of {_join(self.rule.owners, 'or')}", detail
 
     def _report(self, address: str, reason: str, detail: Sequence[str]) -> Finding:
         rule = self.rule
@@ -180,7 +181,7 @@ def _advise(rule: PolicyRule, address: str) -> str:
     return f"An approval of {who} lifts it: {_APPROVE}"
 
 
-_APPROVE: Final = "reconciler approve PLAN --key FILE, then apply with --approvals and --keyring"
+_APPROVE: Final = "plan --out FILE, approve FILE --key KEY, apply --approvals DIR --keyring FILE"
 
 
 def _join(names: Collection[str], word: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.world import Project
+from tests.ssh import write_key
 
 pytestmark = pytest.mark.e2e
 
@@ -145,3 +146,39 @@ def test_a_policy_among_the_manifests_is_refused(project: Project) -> None:
     found = project.run("validate")
     assert found.code == 1
     assert "a policy is read only from policies/" in found.out
+
+
+def sign(project: Project, *names: str) -> tuple[str, ...]:
+    """The flags of an apply of the saved plan that these people have approved."""
+    outside = project.folder.parent / "outside"
+    outside.mkdir()
+    people = ("alice", "bob")
+    lines = [f"{name}@example.com {write_key(outside / name).line}\n" for name in people]
+    (outside / "signers").write_text("".join(lines))
+    for name in names:
+        signed = project.run("approve", "p.plan", "--key", str(outside / name), "--out", "ok/")
+        assert signed.code == 0, signed.said
+    return "--approvals", "ok", "--keyring", str(outside / "signers"), "--detailed-exitcode"
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_an_approval_lifts_the_refusal(project: Project, saved: bool) -> None:
+    change_model(project)
+    write_policy(project, STORAGE)
+    assert project.run("plan", "--out", "p.plan", "--detailed-exitcode").code == 3
+    flags = sign(project, "alice")
+    applied = project.run("apply", *(["p.plan"] if saved else ["--auto-approve"]), *flags)
+    assert applied.code == 0, applied.said
+    if not saved:
+        assert "Lifted by the approval of alice@example.com." in applied.out
+    assert project.emulator.model("census") == project.emulator.model_uri("new")
+
+
+def test_the_approval_of_another_person_than_the_approvers_lifts_nothing(project: Project) -> None:
+    change_model(project)
+    write_policy(project, STORAGE.replace("  rules:", "  approvers: [bob@example.com]\n  rules:"))
+    project.run("plan", "--out", "p.plan")
+    flags = sign(project, "alice")
+    refused = project.run("apply", "p.plan", *flags)
+    assert refused.code == 3
+    assert "An approval of bob@example.com lifts it" in refused.err

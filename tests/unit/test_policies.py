@@ -74,8 +74,8 @@ def test_a_refusal_names_policy_rule_place_and_who_may_lift_it() -> None:
         'policy "p", rule "r": the resource is destroyed',
         subject=ADDRESS,
         place=PLACE,
-        next_step="An approval of a principal of the keyring lifts it: reconciler approve PLAN"
-        " --key FILE, then apply with --approvals and --keyring",
+        next_step="An approval of a principal of the keyring lifts it: plan --out FILE,"
+        " approve FILE --key KEY, apply --approvals DIR --keyring FILE",
         guard="policy",
     )
     said = rule(denies_deletes=True, message="Production is kept.")
@@ -161,22 +161,24 @@ def test_a_model_that_is_restored_is_not_new(pointer: str, cause: str, refused: 
         (("ana@x", "cem@x"), "", False),
         (("cem@x",), "", True),
         (("ana@x",), "ana@x", True),
-        (("ana@x",), "Ana@X", True),
         (("ana@x", "bo@x"), "ana@x", False),
     ],
 )
 def test_an_owner_who_is_not_the_author_must_approve(
     approvers: tuple[str, ...], author: str, refused: bool
 ) -> None:
-    given = context(approvers=frozenset(approvers), author=author)
+    given = context(approvers=frozenset(approvers), authors=frozenset({author}))
     found = judge(rule(owners=("ana@x", "bo@x")), change(), given)
     assert bool(found) == refused
     if refused:
         assert found[0].message.endswith("it needs the approval of ana@x or bo@x")
-        own = ("ana@x is the author of the commit, so this approval does not count.",)
-        assert [one.casefold() for one in found[0].detail] == [
-            one.casefold() for one in (own if author else ())
-        ]
+        own = "ana@x is an author of the commit, so this approval does not count."
+        assert found[0].detail == ((own,) if author else ())
+
+
+def test_the_author_is_recognised_in_any_case() -> None:
+    given = context(approvers=frozenset({"Ana@X"}), authors=frozenset({"ana@x", "bo@x"}))
+    assert judge(rule(owners=("Ana@X",)), change(), given)
 
 
 def test_the_approval_of_another_person_does_not_lift_the_demand_for_owners() -> None:

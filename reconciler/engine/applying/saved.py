@@ -64,23 +64,18 @@ def judge_saved_plan(runtime: Runtime, plan: Plan, digest: str, request: PlanReq
     obstacles = tuple(one for one in found if one.severity == "error" and not one.guard)
     if obstacles:
         raise Unplannable(obstacles)
-    members = {str(step.resource.address): step.member for step in steps}
-    judged = [
-        name_item(one, members.get(one.subject))
-        for one in judge_by_policies(runtime, request, steps, allowed)
-    ]
     refused = [one for one in guards.allow(found, allowed) if one.severity == "error"]
     differing = () if refused else tuple(compare_verdicts(plan.steps, steps))
     if differing:
         raise StalePlan(differing)
-    kept = (one for one in plan.findings if one.guard != guards.POLICY)
-    return replace(
+    judged = replace(
         plan,
         steps=steps,
-        findings=(*kept, *refused, *judged),
+        findings=(*(one for one in plan.findings if one.guard != guards.POLICY), *refused),
         inputs=replace(plan.inputs, allowed=tuple(sorted(permitted))),
         estimate=estimate_steps(runtime, steps, 0, compute_pause(steps, plan.rollouts)),
     )
+    return judge_by_policies(runtime, request, judged, allowed)
 
 
 def _load_last_applied(

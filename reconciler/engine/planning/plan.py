@@ -147,13 +147,10 @@ def make_plan(runtime: Runtime, request: PlanRequest) -> Plan:
     refusals = guards.check_guards(steps, request.limits, managed, allowed, builder.owners)
     unread = [] if request.destroy else guards.check_unread(leaving, request.unread)
     warnings = guards.allow((*builder.warnings, *found, *refused, *unread), allowed)
-    judged = judge_by_policies(runtime, request, steps, allowed)
-    return Plan(
+    plan = Plan(
         steps=steps,
         unchanged=tuple(builder.unchanged),
-        findings=tuple(
-            name_items((*refusals, *warnings, *judged, *request.notes, *noticed), chosen)
-        ),
+        findings=tuple(name_items((*refusals, *warnings, *request.notes, *noticed), chosen)),
         inputs=request.inputs,
         refresh=refresh,
         made_at=format_utc(runtime.clock()),
@@ -164,6 +161,7 @@ def make_plan(runtime: Runtime, request: PlanRequest) -> Plan:
         estimate=estimate_steps(runtime, steps, refresh.calls, compute_pause(steps, rollouts)),
         rollouts=rollouts,
     )
+    return judge_by_policies(runtime, request, plan, allowed)
 
 
 def _plan_declared(
