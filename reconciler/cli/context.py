@@ -27,6 +27,7 @@ class Invocation:
     the services. `environment` is the one that `--env` names, and `environment_origin` is `--env`
     or the variable of the process that named it. `policies` is the folder of --policies, or empty
     for the project's own one; it is None for a command that does not judge by policies.
+    `policy_command` is the command of --policy-command with its arguments.
     """
 
     def __init__(self) -> None:
@@ -37,6 +38,7 @@ class Invocation:
         self.detailed_exitcode = False
         self.as_json = False
         self.policies: str | None = None
+        self.policy_command: tuple[str, ...] = ()
         self.deaf = False
         self.arguments: tuple[str, ...] = ()
         self.typed: tuple[str, ...] = ()

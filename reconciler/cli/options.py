@@ -18,6 +18,7 @@ from reconciler.cli.completion import (
     complete_labels,
 )
 from reconciler.cli.context import Invocation
+from reconciler.cli.policy_options import policy_options
 from reconciler.text.durations import parse_duration
 
 ENVIRONMENT_VARIABLE: Final = "RECONCILER_ENV"
@@ -183,21 +184,6 @@ _REASON = click.option(
 )
 
 
-def _note_policies(ctx: click.Context, _: click.Parameter, folder: str) -> str:
-    if isinstance(ctx.obj, Invocation):
-        ctx.obj.policies = folder
-    return folder
-
-
-POLICIES = click.option(
-    "--policies",
-    metavar="DIR",
-    default="",
-    callback=_note_policies,
-    expose_value=False,
-    shell_complete=complete_folders,
-    help="Judge by the policies in this folder, and not by those of the project.",
-)
 _ROTATE = click.option(
     "--rotate",
     "rotated",
@@ -382,6 +368,6 @@ def apply_options(command: _Command) -> _Command:
 
 def _shaping_options(command: _Command) -> _Command:
     asked = (_TARGET, SELECTOR, _EXCLUDE, _REFRESH, _ALLOW, _REASON, _ROTATE, _PRUNE, _DESTROY)
-    for option in (_MAX_CALLS, PARALLELISM, POLICIES, *reversed(asked)):
+    for option in (_MAX_CALLS, PARALLELISM, policy_options, *reversed(asked)):
         command = option(command)
     return command

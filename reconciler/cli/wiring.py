@@ -39,6 +39,7 @@ from reconciler.model import (
     Inputs,
     LockOwner,
     Manifest,
+    Plan,
     Snapshot,
     UnreadFile,
 )
@@ -245,6 +246,16 @@ class Assembly:
             policies=self.loaded.policies,
             policy_context=self.policy_context,
         )
+
+    def judge_by_command(self, plan: Plan) -> Plan:
+        """The plan with what the command of --policy-command says about it, if there is one."""
+        command = self._invocation.policy_command
+        if not command:
+            return plan
+        from reconciler.cli.policy_command import judge_by_command
+
+        self._invocation.clear_progress()
+        return judge_by_command(plan, command, self.redaction.redact)
 
     @property
     def policy_context(self) -> PolicyContext:

@@ -31,6 +31,8 @@ MOST_REASON: Final = 500
 APPROVAL: Final = "approval"
 # This guard is lifted only where a policy says so.
 POLICY: Final = "policy"
+# This guard refuses what the command of --policy-command refuses. No flag lifts it.
+POLICY_COMMAND: Final = "policy-command"
 # What each guard protects against. A kind can add its own guards.
 GUARDS: Final[Mapping[str, str]] = {
     "deletes": "more resources to destroy than spec.guards.maxDeletes",

@@ -1,6 +1,7 @@
 """The rules of a team: read from a folder, judged in a plan and again in each apply."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -182,3 +183,102 @@ def test_the_approval_of_another_person_than_the_approvers_lifts_nothing(project
     refused = project.run("apply", "p.plan", *flags)
     assert refused.code == 3
     assert "An approval of bob@example.com lifts it" in refused.err
+
+
+def write_command(project: Project, body: str) -> str:
+    """A program in Python that gets the plan as `plan`."""
+    file = project.folder.parent / "judge it.py"
+    file.write_text(f"import json, os, sys, time\nplan = json.load(sys.stdin)\n{body}\n")
+    return f"{sys.executable} '{file}'"
+
+
+def test_a_command_judges_the_plan_too(project: Project) -> None:
+    change_model(project)
+    command = write_command(
+        project,
+        "print(json.dumps([{'msg': 'no ' + one['name'], 'resource': one['address']}"
+        " for one in plan['resource_changes']])); sys.exit(1)",
+    )
+    flags = ("--policy-command", command, "--detailed-exitcode")
+    planned = project.run("plan", *flags, "--out", "p.plan")
+    assert planned.code == 3, planned.said
+    assert "WebService/census: python" in planned.out
+    assert "no census" in planned.out
+    for form in ("markdown", "html", "json"):
+        assert "no census" in project.run("plan", *flags, "--format", form).out
+    assert project.run("apply", "--auto-approve", *flags).code == 3
+    # Without the command nothing can lift what it refused.
+    assert project.run("apply", "p.plan", "--detailed-exitcode").code == 3
+    accepting = ("--policy-command", write_command(project, "print('[]')"), "--detailed-exitcode")
+    assert project.run("plan", *accepting, "--out", "q.plan").code == 2
+    refusing = write_command(project, 'print(\'[{"msg": "x"}]\')')
+    assert project.run("apply", "q.plan", *flags[:1], refusing, "--detailed-exitcode").code == 3
+    assert project.emulator.model("census") == project.emulator.model_uri("old")
+    accepting = ("--policy-command", write_command(project, "print('[]')"), "--detailed-exitcode")
+    assert project.run("apply", "q.plan", *accepting).code == 0
+    assert project.emulator.model("census") == project.emulator.model_uri("new")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("sys.exit(0)", "it prints nothing"),
+        ("print('fine')", "it does not print JSON"),
+        ("sys.exit('no such rule')", "its exit code is 1, and it prints nothing"),
+        ("os.kill(os.getpid(), 9)", "signal 9 ended it, and it prints nothing"),
+        ("print('x' * 9_000_000)", "it prints more than 8 MB"),
+        ("print('[]'); sys.stdout.flush(); os.close(1); os.close(2); sys.exit(3)", "its exit code is 3, and it names no reason"),
+    ],
+)  # fmt: skip
+def test_a_command_without_an_answer_is_an_error(project: Project, body: str, said: str) -> None:
+    change_model(project)
+    failed = project.run(
+        "apply", "--auto-approve", "--policy-command", write_command(project, body)
+    )
+    assert failed.code == 1
+    assert f"has not judged the plan: {said}" in failed.err
+    if "no such rule" in body:
+        assert "says: no such rule" in failed.err
+    assert project.emulator.model("census") == project.emulator.model_uri("old")
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("no-such-program-here test", "it cannot be started: No such file or directory"),
+        ("'unclosed", "a quotation mark has no second one"),
+        ("", "name a program, such as 'conftest test -o json -'"),
+        ("''", "name a program"),
+    ],
+)
+def test_a_command_that_cannot_be_started_is_an_error(
+    project: Project, command: str, said: str
+) -> None:
+    change_model(project)
+    failed = project.run("plan", "--policy-command", command)
+    assert failed.code == 1
+    assert said in failed.err
+
+
+def test_no_shell_reads_the_command(project: Project) -> None:
+    change_model(project)
+    command = write_command(project, "print(json.dumps([{'msg': ' '.join(sys.argv[1:])}]))")
+    said = project.run("plan", "--policy-command", f"{command} '$(touch x)' ; touch y").out
+    assert "$(touch x) ; touch y" in said
+    assert not (project.folder / "x").exists()
+    assert not (project.folder / "y").exists()
+
+
+def test_a_secret_in_the_answer_is_not_shown(project: Project) -> None:
+    change_model(project)
+    secret = "sv=2020&sig=abcdefghijklmnopqrstuvwxyz0123456789%3D"
+    command = write_command(project, "print(json.dumps([{'msg': os.environ['AZURE_STORAGE_SAS_TOKEN']}]))")  # fmt: skip
+    said = project.run("plan", "--policy-command", command, env={"AZURE_STORAGE_SAS_TOKEN": secret})
+    assert "abcdefghijklmnop" not in said.said
+    assert said.code == 1
+
+
+def test_an_empty_name_of_a_folder_does_not_mean_the_own_policies(project: Project) -> None:
+    change_model(project)
+    failed = project.run("plan", "--policies", "")
+    assert (failed.code, "name a folder" in failed.err) == (1, True)

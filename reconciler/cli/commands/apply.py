@@ -153,10 +153,10 @@ def _apply_new(
 
     def make(runtime: Runtime) -> tuple[Plan, str]:
         request = assembly.request(flags, paths)
-        if approvals is None:
-            plan = make_plan(runtime, request)
-        else:
-            plan = make_plan(runtime, approvals.add_approvers(request, runtime.clock))
+        if approvals is not None:
+            request = approvals.add_approvers(request, runtime.clock)
+        plan = assembly.judge_by_command(make_plan(runtime, request))
+        if approvals is not None:
             plan = approvals.report(invocation, plan, runtime.clock())
         propose(invocation, runtime, plan, ask=ask)
         _check_expected(plan, apply_flags.expect)
@@ -210,11 +210,10 @@ def _apply_saved(
 
     def judge(runtime: Runtime) -> tuple[Plan, str]:
         request = assembly.request(PlanFlags())
-        if approvals is None:
-            plan = judge_saved_plan(runtime, *saved, request)
-        else:
+        if approvals is not None:
             request = approvals.add_approvers(request, runtime.clock)
-            plan = judge_saved_plan(runtime, *saved, request)
+        plan = assembly.judge_by_command(judge_saved_plan(runtime, *saved, request))
+        if approvals is not None:
             plan = approvals.report(invocation, plan, runtime.clock())
         # Anyone can write a reason into a plan file, and the ledger will keep it.
         inputs = replace(plan.inputs, reason=assembly.redaction.redact(plan.inputs.reason))

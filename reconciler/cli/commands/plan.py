@@ -76,7 +76,7 @@ def plan(
         if out:
             check_out(out, assembly.project, assembly.loaded.files)
         runtime = assembly.runtime(flags.parallelism, flags.max_calls)
-        return make_plan(runtime, assembly.request(flags, paths))
+        return assembly.judge_by_command(make_plan(runtime, assembly.request(flags, paths)))
 
     if invocation.environment == ALL_ENVIRONMENTS:
         from reconciler.cli.plan_all import plan_all

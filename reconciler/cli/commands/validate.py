@@ -9,7 +9,8 @@ import click
 from reconciler.cli.command import Command
 from reconciler.cli.completion import complete_files
 from reconciler.cli.context import Invocation
-from reconciler.cli.options import ENV, POLICIES, format_options
+from reconciler.cli.options import ENV, format_options
+from reconciler.cli.policy_options import POLICIES
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
     from reconciler.manifests import Loaded

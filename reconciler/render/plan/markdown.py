@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from reconciler.model import Action, Finding, Plan
-from reconciler.plans.guards import POLICY, is_final
+from reconciler.plans.guards import POLICY, POLICY_COMMAND, is_final
 from reconciler.render.findings import gather_findings
 from reconciler.render.plan.groups import StepGroup, group_steps
 from reconciler.render.plan.rollout import describe_rollouts
@@ -126,7 +126,8 @@ def describe_finding(finding: Finding, names: str) -> str:
     said = " ".join(code(one, _ALL) for one in (finding.subject, names) if one)
     subject = f"{said}: " if said else ""
     # Where a rule is, and what breaks it, is in no other part of the comment.
-    rule = (*finding.detail, f"on {finding.place}") if finding.guard == POLICY else ()
+    rule = finding.detail if finding.guard in {POLICY, POLICY_COMMAND} else ()
+    rule += (f"on {finding.place}",) if finding.guard == POLICY else ()
     more = "".join(f" {code(one)}" for one in (*rule, finding.next_step) if one)
     return f"> **{word}**: {subject}{code(finding.message)}{more}"
 
