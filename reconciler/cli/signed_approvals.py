@@ -82,6 +82,7 @@ class SignedApprovals:
         return replace(
             request,
             find_approvers=lambda plan: self.judge(plan, clock()).approvers,
+            policy_context=replace(request.policy_context, authors=self.authors),
         )
 
 

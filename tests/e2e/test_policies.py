@@ -1,6 +1,7 @@
 """The rules of a team: read from a folder, judged in a plan and again in each apply."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -183,6 +184,31 @@ def test_the_approval_of_another_person_than_the_approvers_lifts_nothing(project
     refused = project.run("apply", "p.plan", *flags)
     assert refused.code == 3
     assert "An approval of bob@example.com lifts it" in refused.err
+
+
+def test_owners_must_approve_and_the_author_does_not_count(project: Project) -> None:
+    change_model(project)
+    owners = STORAGE.replace("modelsFrom: [census]", "requireOwners: [bob@example.com]")
+    write_policy(project, owners)
+    commit(project, "bob@example.com")
+    project.run("plan", "--out", "p.plan")
+    flags = sign(project, "alice", "bob")
+    refused = project.run("apply", "p.plan", *flags)
+    assert refused.code == 3
+    assert "it needs the approval of bob@example.com" in refused.err
+    assert "bob@example.com is an author of the commit" in refused.err
+    commit(project, "carol@example.com")
+    assert project.run("apply", "p.plan", *flags).code == 0
+
+
+def commit(project: Project, author: str) -> None:
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.com"]
+    for command in (
+        ["init", "-q"],
+        ["add", "manifests", "policies", "reconciler.yaml"],
+        ["commit", "-q", "--allow-empty", "--author", f"x <{author}>", "-m", "m"],
+    ):
+        subprocess.run([*git, *command], cwd=project.folder, check=True)
 
 
 def write_command(project: Project, body: str) -> str:
