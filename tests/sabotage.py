@@ -133,6 +133,41 @@ SABOTAGES = (
         "if False:",
         "tests/contract/test_ledger_end.py::test_a_run_that_loses_lines_does_not_forget_them",
     ),
+    Sabotage(
+        "an approval of other changes counts",
+        "reconciler/plans/approvals.py",
+        "if statement.changes_digest != wanted.changes_digest:",
+        "if False:",
+        "tests/unit/test_approvals.py::test_an_approval_that_does_not_count_says_why",
+    ),
+    Sabotage(
+        "a signature that was made for another program is an approval",
+        "reconciler/plans/approvals.py",
+        "if signature.namespace != NAMESPACE:",
+        "if False:",
+        "tests/unit/test_approvals.py::test_an_approval_that_does_not_count_says_why",
+    ),
+    Sabotage(
+        "an approval never expires",
+        "reconciler/plans/approvals.py",
+        "if now >= parse_utc(statement.expires):",
+        "if False:",
+        "tests/unit/test_approvals.py::test_an_expiry_ends_an_approval_on_the_second",
+    ),
+    Sabotage(
+        "a statement may be changed after it was signed",
+        "reconciler/plans/approvals.py",
+        "verify(signature, file.statement)",
+        "pass",
+        "tests/unit/test_approvals.py::test_no_flipped_byte_of_a_statement_is_accepted",
+    ),
+    Sabotage(
+        "two keys of one person are two approvals",
+        "reconciler/plans/approvals.py",
+        "if one.principal == approval.principal:",
+        "if False:",
+        "tests/unit/test_approvals.py::test_a_principal_counts_once_with_all_keys",
+    ),
 )
 
 

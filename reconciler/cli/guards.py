@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from reconciler.errors import ManifestInvalid
 from reconciler.model import Finding, Project
-from reconciler.plans.guards import GATE, GUARDS, is_liftable
+from reconciler.plans.guards import APPROVAL, GATE, GUARDS, is_liftable
 from reconciler.ports import Kind
 
 
@@ -26,12 +26,7 @@ def check_allowed(
     """The values of `--allow`; raises ManifestInvalid with every value that cannot be accepted."""
     known = find_guards(kinds)
     wrong = tuple(
-        Finding(
-            f'--allow "{text}": unknown guard',
-            next_step=f"The guards are {', '.join(known)}.",
-        )
-        for text in allowed
-        if text.partition("=")[0] not in known
+        _describe_unknown(text, known) for text in allowed if text.partition("=")[0] not in known
     )
     barred = tuple(
         Finding(
@@ -45,6 +40,17 @@ def check_allowed(
     if found:
         raise ManifestInvalid(found)
     return allowed
+
+
+def _describe_unknown(text: str, known: Collection[str]) -> Finding:
+    if text.partition("=")[0] == APPROVAL:
+        return Finding(
+            f'--allow "{text}": no flag lifts the guard {APPROVAL}',
+            next_step="Have the changes approved: reconciler approve PLAN --key FILE",
+        )
+    return Finding(
+        f'--allow "{text}": unknown guard', next_step=f"The guards are {', '.join(known)}."
+    )
 
 
 def _check_reason(allowed: Collection[str], reason: str) -> Iterator[Finding]:

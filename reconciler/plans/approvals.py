@@ -13,8 +13,8 @@ from typing import Final
 
 from reconciler.model import Approval, Finding, Json, Plan
 from reconciler.model.values import dataclass
+from reconciler.plans.changes_digest import digest_of_changes
 from reconciler.plans.guards import APPROVAL
-from reconciler.plans.plan_file import find_digests
 from reconciler.plans.ssh_keyring import Keyring, SignerLine, match_patterns
 from reconciler.plans.ssh_signatures import BadSignature, Signature, parse_signature, verify
 from reconciler.text.counting import agree, count
@@ -57,7 +57,7 @@ def make_statement(plan: Plan, expires: str = "", principal: str = "") -> Statem
     """Return the statement that approves a plan."""
     changed = [(str(step.resource.address), one) for step in plan.steps for one in step.models]
     return Statement(
-        changes_digest=find_digests(plan)[1],
+        changes_digest=digest_of_changes(plan),
         project=plan.inputs.project,
         environment=plan.inputs.environment,
         models=tuple(sorted((address, one.name, one.digest_after) for address, one in changed)),

@@ -278,6 +278,14 @@ def test_what_approve_cannot_do_is_said_and_nothing_is_written(
     assert (project.folder / "mine.approval.json").read_text() == '{"mine": 1}'
 
 
+def test_no_flag_lifts_the_guard_of_approvals(project: Project) -> None:
+    outside = prepare(project)
+    (project.folder / "ok").mkdir()
+    flags = with_approvals(outside, "--allow", "approval")
+    done = project.run("apply", "--auto-approve", *flags)
+    assert (done.code, "no flag lifts the guard approval" in done.err) == (1, True)
+
+
 def test_a_plan_without_changes_is_not_approved(project: Project) -> None:
     outside = prepare(project)
     project.emulator.deploy("census", project.emulator.model_uri("new"))

@@ -168,6 +168,29 @@ def test_a_pattern_matches_what_its_regular_expression_matches(
     assert match_patterns(text, patterns) is (accepted and not refused)
 
 
+_WORDS = st.sampled_from(
+    [
+        "alice",
+        "*@x",
+        LINE,
+        "ssh-ed25519",
+        'namespaces="a"',
+        'valid-after="2026',
+        '"',
+        ",",
+        "#",
+        "\n",
+    ]
+)
+
+
+@given(st.lists(_WORDS | st.text(max_size=6)).map(" ".join))
+def test_any_text_is_a_keyring_or_has_findings_with_places(text: str) -> None:
+    keyring, findings = parse_keyring(text, "signers")
+    assert keyring.lines or findings
+    assert all(one.place is not None and one.place.line >= 1 for one in findings)
+
+
 @pytest.mark.parametrize(
     "start",
     [

@@ -1,15 +1,19 @@
 """OpenSSH signatures: ours are accepted by ssh-keygen, its by us, and no changed one by either."""
 
 import base64
+import contextlib
 import re
 import struct
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reconciler.plans.approvals import NAMESPACE
 from reconciler.plans.ssh_signatures import (
+    KEY_TYPES,
     BadSignature,
     find_public,
     parse_key,
@@ -28,6 +32,7 @@ from tests.ssh import (
     write_key,
 )
 
+KEY = find_public(make_key())
 MESSAGE = b'{"changes_digest":"sha256:00"}\n'
 
 
@@ -173,6 +178,28 @@ def test_a_point_that_is_not_on_its_curve_is_not_a_key() -> None:
     mixed = public.blob.replace(string(b"nistp256"), string(b"nistp521"))
     with pytest.raises(BadSignature, match="of another curve than its type says"):
         parse_key(public.type, base64.b64encode(mixed).decode())
+
+
+_PARTS = st.sampled_from(
+    [b"SSHSIG", struct.pack(">I", 1), string(b"ssh-ed25519"), string(b"sha512"), string(b""), b"\0"]
+)
+
+
+@given(
+    data=st.lists(_PARTS | st.binary(max_size=40), max_size=12).map(b"".join), begun=st.booleans()
+)
+def test_any_bytes_are_a_bad_signature_and_nothing_worse(data: bytes, *, begun: bool) -> None:
+    start = b"SSHSIG\0\0\0\1" + string(KEY.blob) if begun else b""
+    for text in (data, _close(start + data)):
+        with pytest.raises(BadSignature):
+            verify(parse_signature(text), MESSAGE)
+
+
+@given(st.sampled_from(KEY_TYPES), st.lists(_PARTS | st.binary(max_size=40)).map(b"".join))
+def test_any_bytes_are_a_bad_key_and_nothing_worse(kind: str, data: bytes) -> None:
+    blob = string(kind.encode()) + data
+    with contextlib.suppress(BadSignature):
+        assert parse_key(kind, base64.b64encode(blob).decode()).blob == blob
 
 
 def _open(armoured: bytes) -> bytes:

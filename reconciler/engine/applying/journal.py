@@ -36,9 +36,10 @@ from reconciler.model import (
     Verb,
 )
 from reconciler.model.values import dataclass
+from reconciler.plans.changes_digest import digest_of_changes
 from reconciler.plans.guards import GATE
 from reconciler.plans.history import APPROVALS, REASON
-from reconciler.plans.plan_file import digest_of_step, find_digests
+from reconciler.plans.plan_file import digest_of_step
 from reconciler.ports import Lease
 from reconciler.text.times import format_utc
 
@@ -168,7 +169,7 @@ class Journal:
             {"principal": one.principal, "key": one.key, "expires": one.expires}
             for one in self._author.approvals
         ]
-        changes = find_digests(plan)[1]
+        changes = digest_of_changes(plan)
         self.note(APPROVALS, subject, {"changes_digest": changes, "approvals": approvals})
 
     def note_gone(self, step: Step) -> None:
