@@ -8,7 +8,7 @@ planned again. Import this module late: it needs `cryptography`.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from reconciler.model import Approval, Finding, Json, Plan
@@ -27,6 +27,8 @@ SUFFIX: Final = ".approval.json"
 SIGNATURE_SUFFIX: Final = ".sig"
 FORMAT_VERSION: Final = "1.0"
 MOST_PRINCIPAL: Final = 254
+# What was approved longer ago is not what anyone reviewed.
+MOST_DAYS: Final = 366
 _MODEL: Final = ("address", "model", "digest")
 _GATE: Final = ("address", "model", "retraining", "rule", "verdict")
 _TEXTS: Final = ("changes_digest", "project", "environment", "expires")
@@ -207,6 +209,8 @@ def _judge(file: ApprovalFile, keyring: Keyring, wanted: Statement, now: datetim
     _compare(statement, wanted)
     if now >= parse_utc(statement.expires):
         raise _Rejected(f"has expired at {statement.expires}")
+    if parse_utc(statement.expires) - now > timedelta(days=MOST_DAYS):
+        raise _Rejected(f"expires in more than {MOST_DAYS} days, at {statement.expires}")
     principal = _find_principal(statement.principal, signature, lines)
     return Approval(principal, signature.key.fingerprint, statement.expires, file.name)
 
@@ -308,7 +312,7 @@ def check_required(judged: JudgedApprovals, required: int) -> tuple[Finding, ...
         Finding(
             f"needs {count(required, 'approval')} and has {have or 'none'}{named}",
             detail=_list_files((*judged.rejected, *judged.others)),
-            next_step="Save the plan, and have it approved: reconciler plan --out FILE, and then"
+            next_step="Have these changes approved: reconciler plan --out FILE, and then"
             " reconciler approve FILE --key KEY",
             guard=APPROVAL,
         ),

@@ -30,10 +30,11 @@ def _list_lines(plan: Plan, statement: Statement, key: SshKey, paint: Paint) -> 
         f"{paint.symbol(step.action.symbol)} {escape(str(step.resource.address))}"
         for step in plan.steps
     )
-    for title, rows in (("Models", statement.models), ("Verdicts", statement.gates)):
+    models = [(*row[:-1], row[-1] or "(digest not known)") for row in statement.models]
+    for title, rows in (("Models", models), ("Verdicts", statement.gates)):
         if rows:
             yield from ("", f"{title}:")
-            yield from _cut_lines("  ".join(escape(cut(one)) for one in row if one) for row in rows)
+            yield from _cut_lines("  ".join(escape(cut(one)) for one in row) for row in rows)
     principal = f" as {escape(statement.principal)}" if statement.principal else ""
     yield from (
         "",

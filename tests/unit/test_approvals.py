@@ -134,6 +134,10 @@ def test_no_flipped_byte_of_a_signature_is_accepted() -> None:
         (lambda: approval(expires="2026-11-30T11:59:59Z"), "expired at 2026-11-30T11:59:59Z"),
         (lambda: approval(expires="2026-11-30T12:00:00Z"), "expired at 2026-11-30T12:00:00Z"),
         (
+            lambda: approval(expires="2028-01-01T00:00:00Z"),
+            "expires in more than 366 days, at 2028",
+        ),
+        (
             lambda: approval(environment="prod"),
             'is for the environment "prod", and this is no environment',
         ),

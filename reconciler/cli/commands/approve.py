@@ -60,7 +60,7 @@ def _read_principal(_: click.Context, __: click.Parameter, text: str) -> str:
     default="7d",
     show_default=True,
     callback=read_duration,
-    help="How long the approval counts, such as 12h or 7d.",
+    help="How long the approval counts, such as 12h or 7d; 366d at most.",
 )
 @click.option(
     "--out",
@@ -98,13 +98,13 @@ def approve(
     from reconciler.cli.signed_approvals import name_approval, write_approval
     from reconciler.cli.signing import sign_statement
     from reconciler.cli.streams import print_json
-    from reconciler.plans.approvals import encode_statement, make_statement
+    from reconciler.plans.approvals import MOST_DAYS, encode_statement, make_statement
     from reconciler.render.approvals import approval_document, render_approval
     from reconciler.text.json_text import escape_json
     from reconciler.text.times import format_utc
 
-    if expires < 1:
-        raise click.UsageError("--expires must be at least 1s")
+    if not 1 <= expires <= MOST_DAYS * 86400:
+        raise click.UsageError(f"--expires must be from 1s to {MOST_DAYS}d")
     saved, _ = read_saved(plan)
     _check_plan(saved, plan, invocation)
     end = format_utc(datetime.now(UTC).timestamp() + expires)
