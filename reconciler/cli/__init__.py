@@ -42,6 +42,9 @@ _SECTIONS: Final = {
         "apply": "Make the changes, and verify each one.",
         "rollback": "Undo the last apply on one resource.",
     },
+    "Review changes in pull requests": {
+        "ci": "Plan and apply pull requests in the jobs of a forge.",
+    },
     "Train a better model": {
         "retrain": "Train a model, judge it by its gate, and propose it.",
         "verify": "Prove which model a service serves, by its answers.",

@@ -27,13 +27,16 @@ class Invocation:
     the services. `environment` is the one that `--env` names, and `environment_origin` is `--env`
     or the variable of the process that named it. `policies` is the folder of --policies, or empty
     for the project's own one; it is None for a command that does not judge by policies.
-    `policy_command` is the command of --policy-command with its arguments.
+    `policy_command` is the command of --policy-command with its arguments. `state_folder` is the
+    folder of the project whose ledger, caches and secrets are used where another checkout of the
+    project is read; empty for that of the project.
     """
 
     def __init__(self) -> None:
         self.project_file = ""
         self.environment = ""
         self.environment_origin = "--env"
+        self.state_folder = ""
         self.no_color = False
         self.detailed_exitcode = False
         self.as_json = False

@@ -10,6 +10,7 @@ import codecs
 import contextlib
 import io
 import os
+import re
 import sys
 from typing import Final, TextIO
 
@@ -18,6 +19,8 @@ import click
 _HANDLER: Final = "reconciler.escape"
 # click writes UTF-8 to a stream that calls itself ASCII.
 _ASCII: Final = "reconciler_ascii"
+# The parts of a command for an agent; a blank between them disarms it.
+_COMMAND: Final = re.compile(r"(?m)(##(?=\[|vso\[)|^[ \t]*:(?=:))(\[|vso|:)")
 _SIMILAR: Final = {
     "…": "...",
     "─": "-",
@@ -47,6 +50,17 @@ def open_streams() -> bool:
             ascii_only = _normal_name(stream) == "ascii"
             stream.reconfigure(encoding=_ASCII if ascii_only else None, errors=_HANDLER)
     return closed
+
+
+def disarm_streams() -> None:
+    """Let no text that is printed from now on be a command for the agent of a job.
+
+    GitHub Actions runs lines that begin with `::`, and Azure Pipelines those with `##vso[`. A name
+    from a manifest or a service may contain either. Bytes are written as they are.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        write = stream.write
+        stream.write = lambda text, write=write: write(_COMMAND.sub(r"\1 \2", text))  # type: ignore[method-assign]
 
 
 def flush_streams() -> None:

@@ -88,14 +88,16 @@ class Assembly:
         self._invocation = invocation
         self.kinds = kinds
         self.loaded = loaded
-        self.project, self._shared, self._elsewhere = use_emulator(loaded.project, loaded.files)
+        self._folder = Path(loaded.project.root)
+        project = replace(loaded.project, root=invocation.state_folder or loaded.project.root)
+        self.project, self._shared, self._elsewhere = use_emulator(project, loaded.files)
         # A command that fails before its plan is shown reports them with the error.
         invocation.notes = self._shared
 
     @cached_property
     def revision(self) -> Revision:
         """The commit of the work tree and the current user; read once."""
-        return read_revision(Path(self.project.root), self.loaded.files, self.loaded.walked)
+        return read_revision(self._folder, self.loaded.files, self.loaded.walked)
 
     @cached_property
     def commit_authors(self) -> frozenset[str]:
@@ -305,7 +307,7 @@ def assemble(
     )
     if errors:
         raise ManifestInvalid(errors)
-    if loaded.project is not None:
+    if loaded.project is not None and not invocation.state_folder:
         await_record(loaded.project)
     return Assembly(invocation, loaded, kinds)
 

@@ -54,6 +54,7 @@ def make_project(
         ledger_container=normalize_url(ledger.get("container", "")),
         ledger_prefix=ledger.get("prefix", ""),
         environment=environment,
+        requirements=tuple((spec.get("pullRequests") or {}).get("requirements", ())),
     )
 
 

@@ -128,7 +128,8 @@ class Project:
     `moved` maps the old address of a renamed resource to its current one; `moved_places` has the
     place of each entry, by the old address. `environments` are the names of all environments, and
     `environment` is the one whose values are laid over the project's; both are empty if the project
-    has no environments.
+    has no environments. `requirements` are what a merged request must meet before it is applied:
+    approved, mergeable, undiverged.
     """
 
     name: str
@@ -145,6 +146,7 @@ class Project:
     ledger_prefix: str = ""
     environment: str = ""
     environments: tuple[str, ...] = ()
+    requirements: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

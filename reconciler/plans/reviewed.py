@@ -21,6 +21,8 @@ from reconciler.plans.changes_digest import digest_of_changes, digest_of_one
 MOST_STEPS: Final = 200
 # 64 bits: no one can search for other changes with the same start.
 _DIGITS: Final = 16
+# The hidden line of a comment about an environment that its request does not change.
+UNTOUCHED: Final = "<!-- reconciler reviewed untouched -->"
 _LINE: Final = re.compile(
     r"<!-- reconciler reviewed tree=([0-9a-f]{40}|[0-9a-f]{64}|-)"
     r" steps=(many|[0-9a-f]{16}(?:,[0-9a-f]{16})*|-) -->",

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Callable, Collection
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from reconciler.cli.apply_session import (
+    INSTEAD,
+    ApplyFlags,
+    Session,
+    check_output_open,
+    make_approved,
+    print_plan_lines,
+    propose,
+    read_flagged_approvals,
+)
 from reconciler.cli.command import Command
 from reconciler.cli.completion import complete_files
 from reconciler.cli.context import Invocation
@@ -21,21 +29,17 @@ from reconciler.cli.options import (
     check_approval_flags,
     format_options,
 )
-from reconciler.model.values import dataclass
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
-    from reconciler.cli.signed_approvals import SignedApprovals
-    from reconciler.cli.wiring import Assembly, PlanFlags
+    from reconciler.cli.wiring import PlanFlags
     from reconciler.engine.runtime import Runtime
-    from reconciler.model import Event, Plan
-    from reconciler.ports import Emit, Lease
+    from reconciler.model import Plan
 
 
-_INSTEAD: Final = "Apply a saved plan, or give --auto-approve."
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 
 
-def _read_digest(_: click.Context, __: click.Parameter, text: str) -> str:
+def read_digest(_: click.Context, __: click.Parameter, text: str) -> str:
     """The digest in lower case; raises click.BadParameter for any other text."""
     if text and not _DIGEST.fullmatch(text.lower()):
         raise click.BadParameter("a digest is sha256: and 64 hexadecimal digits, as plan prints it")
@@ -48,22 +52,6 @@ class _Apply(Command):
         if isinstance(ctx.obj, Invocation):
             ctx.obj.as_json = ctx.obj.wants_json
         return super().parse_args(ctx, args)
-
-
-@dataclass(frozen=True)
-class ApplyFlags:
-    """The flags that shape the apply of a plan; times are in seconds."""
-
-    auto_approve: bool
-    fail_fast: bool
-    on_failure: Literal["stop", "continue", "rollback"]
-    lock_timeout: float
-    step_timeout: float
-    patience: float
-    expect: str = ""
-    approvals: str = ""
-    keyring: str = ""
-    require: int | None = None
 
 
 @click.command(
@@ -90,7 +78,7 @@ class ApplyFlags:
     "--expect",
     metavar="DIGEST",
     default="",
-    callback=_read_digest,
+    callback=read_digest,
     help="A digest that plan printed. Apply only a plan that has this digest, or whose changes"
     " have it. Do not ask for approval.",
 )
@@ -118,18 +106,6 @@ def apply(invocation: Invocation, /, paths: tuple[str, ...], **given: Any) -> in
         return _apply_new(invocation, paths, flags, apply_flags)
 
 
-def check_output_open(invocation: Invocation) -> None:
-    """Raise ReconcilerError when stdout has no reader."""
-    from reconciler.errors import ReconcilerError
-
-    why = invocation.interruption.halted()
-    if why:
-        raise ReconcilerError(
-            f"{why}: the result could not be printed",
-            next_step="Redirect stdout to a file, or to /dev/null.",
-        )
-
-
 def _is_plan(name: str) -> bool:
     """Whether a path is a saved plan: its content decides, and for an unclear one its name."""
     from reconciler.cli.plan_files import is_plan
@@ -142,40 +118,23 @@ def _apply_new(
     invocation: Invocation, paths: tuple[str, ...], flags: PlanFlags, apply_flags: ApplyFlags
 ) -> int:
     from reconciler.cli.wiring import assemble
-    from reconciler.engine.planning.plan import make_plan
     from reconciler.plans.plan_file import digest_of_plan
 
     ask = not (apply_flags.auto_approve or apply_flags.expect)
     if ask and invocation.as_json:
         raise _refuse_asking("an apply that prints JSON cannot ask for approval")
     assembly = assemble(invocation, paths, flags.allowed)
-    approvals = _read_approvals(invocation, assembly, apply_flags)
+    approvals = read_flagged_approvals(invocation, assembly, apply_flags)
 
     def make(runtime: Runtime) -> tuple[Plan, str]:
         request = assembly.request(flags, paths)
-        if approvals is not None:
-            request = approvals.add_approvers(request, runtime.clock)
-        plan = assembly.judge_by_command(make_plan(runtime, request))
-        if approvals is not None:
-            plan = approvals.report(invocation, plan, runtime.clock())
+        plan = make_approved(invocation, assembly, runtime, request, approvals)
         propose(invocation, runtime, plan, ask=ask)
         _check_expected(plan, apply_flags.expect)
         return plan, digest_of_plan(plan)
 
     runtime = assembly.runtime(flags.parallelism, flags.max_calls, apply_flags.step_timeout)
     return Session(invocation, assembly, runtime, apply_flags, approvals=approvals).run(make)
-
-
-def _read_approvals(
-    invocation: Invocation, assembly: Assembly, flags: ApplyFlags
-) -> SignedApprovals | None:
-    """The signed approvals that the flags name; nothing is imported without them."""
-    if not flags.approvals:
-        return None
-    from reconciler.cli.signed_approvals import read_approvals
-
-    required = 1 if flags.require is None else flags.require
-    return read_approvals(invocation, assembly, flags.approvals, flags.keyring, required)
 
 
 def _apply_saved(
@@ -195,7 +154,7 @@ def _apply_saved(
     assembly = assemble_leniently(invocation)
     _check_expected(saved[0], apply_flags.expect, saved[1])
     check_belongs(saved[0], assembly.project, name)
-    approvals = _read_approvals(invocation, assembly, apply_flags)
+    approvals = read_flagged_approvals(invocation, assembly, apply_flags)
     check_admission(saved[0], assembly.kinds, name)
     changed = list_changed_files(saved[0], Path(assembly.project.root))
     commit = assembly.revision.name_for(changed)
@@ -204,7 +163,7 @@ def _apply_saved(
     warn_of_no_steps(saved[0], invocation)
     assembly.warn_of_shared()
     if invocation.as_json:
-        _print_plan_lines(invocation, saved[0])
+        print_plan_lines(invocation, saved[0])
     runtime = assembly.runtime(flags.parallelism, flags.max_calls, apply_flags.step_timeout)
     resolve_known(runtime.resolve, (one for step in saved[0].steps for _, one in step.secrets))
 
@@ -282,115 +241,7 @@ def _refuse_shaping(name: str, flags: PlanFlags) -> None:
         )
 
 
-def propose(invocation: Invocation, runtime: Runtime, plan: Plan, *, ask: bool) -> None:
-    """Print a plan, and with `ask` request approval when the plan has steps and is not refused."""
-    from reconciler.cli.approval import approve
-    from reconciler.cli.output import show_before_apply
-    from reconciler.engine.applying.admission import check_calls
-
-    if invocation.as_json:
-        _print_plan_lines(invocation, plan)
-        return
-    show_before_apply(plan, invocation)
-    if ask and plan.steps and not plan.refused:
-        check_calls(runtime, plan)
-        environment = plan.inputs.environment
-        approve(
-            "Do you want to perform these actions"
-            + (f' in the environment "{environment}"?' if environment else "?"),
-            "Reconciler will perform the actions described above.",
-            instead=_INSTEAD,
-            cancelled="apply cancelled: nothing was written",
-        )
-
-
-def _print_plan_lines(invocation: Invocation, plan: Plan) -> None:
-    """Print a plan as JSON lines; the apply reports its errors later."""
-    from reconciler.render.events.json_lines import describe_finding, describe_plan
-
-    for message in describe_plan(plan):
-        invocation.lines.write(message)
-    for finding in plan.findings:
-        if finding.severity == "warning":
-            invocation.lines.write(describe_finding(finding))
-
-
 def _refuse_asking(why: str) -> Exception:
     from reconciler.errors import ReconcilerError
 
-    return ReconcilerError(why, next_step=_INSTEAD)
-
-
-@dataclass(frozen=True)
-class Session:
-    """One apply, from the lock to the printed result.
-
-    `changed` are the files of a saved plan that have changed since it was made. `approvals` are
-    judged once more right before the first write.
-    """
-
-    invocation: Invocation
-    assembly: Assembly
-    runtime: Runtime
-    apply_flags: ApplyFlags
-    why: str = "apply"
-    changed: Collection[str] = ()
-    approvals: SignedApprovals | None = None
-
-    def run(self, make: Callable[[Runtime], tuple[Plan, str]]) -> int:
-        """Recover open intents, then make a plan and apply it, all under one lock."""
-        from reconciler.engine.applying.recover import recover_intents
-
-        runtime, apply_flags = self.runtime, self.apply_flags
-        lock_owner = self.assembly.lock_owner(self.why)
-        with runtime.ledger.lock(lock_owner, apply_flags.lock_timeout, runtime.emit) as lease:
-            recover_intents(runtime, self._author(""), lease, apply_flags.patience)
-            plan, digest = make(runtime)
-            return self._carry_out(plan, digest, lease)
-
-    def _author(self, digest: str, changed: Collection[str] = ()) -> Any:
-        from reconciler.engine.applying.journal import Author
-
-        revision = self.assembly.revision
-        commit, differing = revision.name_for(changed), revision.list_differing(changed)
-        return Author(revision.author, revision.host, commit, digest, differing)
-
-    def _carry_out(self, plan: Plan, digest: str, lease: Lease) -> int:
-        from reconciler.cli.outcome import FINISHED, report_outcome
-        from reconciler.engine.applying.apply import Declarations, FailurePolicy, apply_plan
-
-        invocation, apply_flags = self.invocation, self.apply_flags
-        if not invocation.as_json:
-            click.echo("")
-            sys.stdout.flush()
-        runtime = replace(
-            self.runtime,
-            emit=_watched(invocation, self.runtime.emit),
-            halted=invocation.interruption.halted,
-        )
-        policy = FailurePolicy(apply_flags.fail_fast, apply_flags.on_failure, apply_flags.patience)
-        author = self._author(digest, self.changed)
-        if self.approvals is not None and not plan.refused:
-            judged = self.approvals.judge(plan, runtime.clock())
-            plan = self.approvals.refuse(plan, judged)
-            author = replace(author, approvals=judged.approvals)
-        declared = Declarations(self.assembly.project.root, self.assembly.loaded.manifests)
-        try:
-            outcome = apply_plan(runtime, plan, author, lease, policy, declared)
-        except KeyboardInterrupt:
-            invocation.print_error(FINISHED)
-            raise
-        root = Path(self.assembly.project.root)
-        return report_outcome(invocation, outcome, root, planned=bool(plan.steps))
-
-
-def _watched(invocation: Invocation, emit: Emit) -> Emit:
-    """An emitter that also notes for the signal handler when the first step starts."""
-    from reconciler.model import StepStarted
-
-    def emit_and_note(event: Event) -> None:
-        if isinstance(event, StepStarted):
-            invocation.interruption.note_writing()
-        emit(event)
-
-    return emit_and_note
+    return ReconcilerError(why, next_step=INSTEAD)

@@ -72,7 +72,7 @@ def rollback(
     A rollback is a plan like any other: it is shown, approved, applied and verified. history shows
     the entries. Secrets are not restored. The plan names a manifest that declares other values.
     """
-    from reconciler.cli.commands.apply import ApplyFlags, Session, check_output_open, propose
+    from reconciler.cli.apply_session import ApplyFlags, Session, check_output_open, propose
     from reconciler.cli.plan_files import check_out
     from reconciler.cli.wiring import PlanFlags, assemble_leniently, parse_addresses
     from reconciler.plans.plan_file import digest_of_plan

@@ -1,0 +1,91 @@
+"""`ci drift`: reports the drift of each environment, for a job that runs at fixed times."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+import click
+
+from reconciler.cli.ci.artifacts import Artifacts, show_on_page
+from reconciler.cli.ci.planning import choosing, find_folder, find_targets, name_project
+from reconciler.cli.ci.session import CiFlags
+from reconciler.cli.context import Invocation
+from reconciler.cli.exit_codes import ExitWord, classify_error, get_exit_code
+from reconciler.cli.wiring import PlanFlags, assemble
+from reconciler.engine.drift import report_drift
+from reconciler.errors import ReconcilerError
+from reconciler.gitops.jobs import find_job
+from reconciler.model import DriftReport
+from reconciler.render.comments import Heading, render_no_plan
+from reconciler.render.drift.markdown import render_drift_markdown
+from reconciler.render.drift.text import render_drift
+from reconciler.render.junit import Suite, make_drift_suite, make_findings_suite
+from reconciler.render.plan.markdown import code
+
+# From the gravest on.
+_GRAVITY: Final[tuple[ExitWord, ...]] = ("error", "drift", "evidence-incomplete", "in-sync")
+
+
+def run_ci_drift(invocation: Invocation, flags: PlanFlags, ci: CiFlags) -> int:
+    """Report the drift of each environment; returns the exit code, as `drift` does.
+
+    It asks no forge, so it also runs outside of a job. The report is on the page of the job.
+    """
+    run = _DriftRun(invocation, flags, Artifacts(ci.artifacts))
+    with invocation.interruption.listening():
+        words = run.run()
+    exit_word = next(one for one in _GRAVITY if one in words)
+    return get_exit_code(exit_word, detailed=invocation.detailed_exitcode)
+
+
+class _DriftRun:
+    def __init__(self, invocation: Invocation, flags: PlanFlags, artifacts: Artifacts) -> None:
+        self._invocation, self._flags, self._artifacts = invocation, flags, artifacts
+        self._job = find_job(os.environ)
+        folder = Path(invocation.project_file).parent
+        self._targets = find_targets(invocation, folder)
+        self._project = name_project(invocation, self._targets)
+        self._folder = find_folder(folder)
+        self._pages: list[str] = []
+
+    def run(self) -> set[ExitWord]:
+        found = [self._report(one) for one in self._targets]
+        self._artifacts.write_findings("drift", [suite for suite, _ in found])
+        summary = self._job.summary_file if self._job else ""
+        line = show_on_page(summary, self._artifacts, self._pages)
+        if line:
+            click.echo(line.encode())
+        return {word for _, word in found}
+
+    def _report(self, environment: str) -> tuple[Suite, ExitWord]:
+        """Report one environment; an error of it ends nothing else."""
+        name = " ".join(filter(None, ["drift", self._project, environment]))
+        try:
+            report = self._make(environment)
+        except ReconcilerError as error:
+            findings = error.findings()
+            self._invocation.print_findings(findings)
+            heading = Heading(self._project, environment, self._job.run_url if self._job else "")
+            self._pages.append(render_no_plan(heading, "no drift report", findings))
+            return make_findings_suite(name, findings, self._folder), classify_error(error)
+        _, _, body = render_drift_markdown(report).partition("\n")
+        body = body.replace("### ", f"### {code(self._project)}{'' if environment else ':'} ", 1)
+        self._artifacts.write_drift(report, body)
+        self._pages.append(body)
+        return make_drift_suite(name, report), report.outcome
+
+    def _make(self, environment: str) -> DriftReport:
+        invocation = self._invocation
+        with choosing(invocation, environment):
+            assembly = assemble(invocation, ())
+            assembly.warn_of_shared()
+            runtime = assembly.runtime(self._flags.parallelism, self._flags.max_calls)
+            report = report_drift(runtime, assembly.request(self._flags))
+        invocation.clear_progress()
+        assembly.warn_of(report.lost)
+        if len(self._targets) > 1:
+            click.echo(f"\n{environment}\n")
+        click.echo(render_drift(report, paint=invocation.paint()), color=True)
+        return report

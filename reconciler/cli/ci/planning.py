@@ -1,0 +1,314 @@
+"""`ci plan`: plans what a request would change, and shows it in its comment and statuses."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import click
+import yaml
+
+from reconciler.cli.ci.session import CiFlags, CiSession, name_status
+from reconciler.cli.context import Invocation
+from reconciler.cli.exit_codes import ExitWord, classify_error, get_exit_code
+from reconciler.cli.loading import load_all, load_each
+from reconciler.cli.output import show
+from reconciler.cli.wiring import Assembly, PlanFlags, assemble
+from reconciler.engine.planning.plan import make_plan
+from reconciler.errors import ManifestInvalid, ReconcilerError
+from reconciler.files import find_checkout, resolve_path
+from reconciler.gitops.comments import Sticky
+from reconciler.gitops.forge import Request, StatusState
+from reconciler.gitops.merge_result import Checkout, MergeResult
+from reconciler.manifests import PROJECT_FILE
+from reconciler.manifests.environments import find_touched, list_environments
+from reconciler.manifests.folder import ALL_ENVIRONMENTS
+from reconciler.model import Finding, Plan
+from reconciler.model.values import dataclass
+from reconciler.plans.changes_digest import digest_of_changes
+from reconciler.plans.reviewed import UNTOUCHED, describe_changes, write_reviewed
+from reconciler.render.comments import render_no_plan, render_plan_comment
+from reconciler.render.junit import Suite, make_findings_suite, make_plan_suite
+from reconciler.text.commits import shorten_commit
+
+# From the gravest on.
+_GRAVITY: Final[tuple[ExitWord, ...]] = ("interrupted", "error", "stale", "refused", "changes")
+_MOST_BYTES: Final = 256 * 1024
+# The name of a project whose file cannot be read.
+_UNNAMED: Final = "project"
+_FORK: Final = (
+    "The request comes from a fork, which gets no credentials: its manifests were validated, and"
+    " nothing was planned."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What became of one environment: a plan, or the findings that prevented it."""
+
+    environment: str
+    exit_word: ExitWord
+    suite: Suite
+    plan: Plan | None = None
+
+
+def run_ci_plan(invocation: Invocation, flags: PlanFlags, ci: CiFlags) -> int:
+    """Plan a request; returns the exit code, as `plan` does."""
+    session = CiSession(invocation, ci)
+    with invocation.interruption.listening(), session.settling():
+        request = session.find_request()
+        if session.job.from_fork or request.from_fork:
+            return _validate_fork(session)
+        if request.state != "open":
+            raise ReconcilerError(
+                f"the request is {request.state}: nothing was planned",
+                subject=f"{session.forge.name} {request.number}",
+                next_step="Open a request for the change.",
+            )
+        words = _PlanRun(session, request, flags).run()
+    exit_word: ExitWord = next((one for one in _GRAVITY if one in words), "no-changes")
+    return session.conclude(get_exit_code(exit_word, detailed=invocation.detailed_exitcode))
+
+
+def _validate_fork(session: CiSession) -> int:
+    """Check the manifests of a fork's request; calls no service, and writes nothing to the forge.
+
+    The token of such a job only reads.
+    """
+    each = load_each(session.invocation, [])
+    errors = tuple(
+        dict.fromkeys(one for loaded in each for one in loaded.findings if one.severity == "error")
+    )
+    project = next((one.project.name for one in each if one.project), "")
+    suite = make_findings_suite("validate", errors, find_folder(session.folder))
+    session.artifacts.write_findings("plan", [suite])
+    said = "the manifests are not valid" if errors else "the manifests are valid"
+    heading = session.make_heading(project, "")
+    comment = f"{render_no_plan(heading, said, errors)}\n{_FORK}\n"
+    session.artifacts.write_comment("", comment)
+    session.add_to_page(comment)
+    if errors:
+        raise ManifestInvalid(errors)
+    click.echo(f"Success! T{said[1:]}. {_FORK}")
+    return 0
+
+
+class _PlanRun:
+    """The plans of one request, one environment after the other."""
+
+    def __init__(self, session: CiSession, request: Request, flags: PlanFlags) -> None:
+        self._session, self._request, self._flags = session, request, flags
+        self._head = session.job.head or request.head
+        self._base = session.job.base or request.base
+        self._targets = find_targets(session.invocation, session.folder)
+        self._project = name_project(session.invocation, self._targets)
+        self._settled: set[str] = set()
+
+    def run(self) -> list[ExitWord]:
+        """Plan each environment that the request touches; returns the result of each.
+
+        Raises ReconcilerError, shown in each comment, if there is nothing to plan.
+        """
+        for environment in self._targets:
+            self._set_status(environment, "pending", "planning")
+        try:
+            checkout = Checkout(self._session.folder)
+            check_commit(checkout, self._session.flags.commit)
+            with checkout.merging(self._base, self._head) as merged:
+                return self._plan_all(checkout, merged)
+        except ReconcilerError as error:
+            self._report_nothing(error)
+            raise
+
+    def _plan_all(self, checkout: Checkout, merged: MergeResult) -> list[ExitWord]:
+        folder = resolve_path(self._session.folder).relative_to(resolve_path(checkout.top))
+        prefix = "" if folder == Path() else f"{folder.as_posix()}/"
+        with entered(self._session.invocation, merged, folder):
+            inside = [one.removeprefix(prefix) for one in merged.changed if one.startswith(prefix)]
+            here = Path(self._session.invocation.project_file).parent
+            touched = find_planned(self._targets, here, inside)
+            planned = [self._plan(one, merged, prefix.rstrip("/")) for one in touched]
+        for environment in self._targets:
+            if environment not in touched:
+                self._report_untouched(environment)
+        artifacts = self._session.artifacts
+        artifacts.write_findings("plan", [one.suite for one in planned])
+        artifacts.write_counts(one.plan for one in planned if one.plan is not None)
+        return [one.exit_word for one in planned]
+
+    def _plan(self, environment: str, merged: MergeResult, folder: str) -> Planned:
+        """Plan one environment; an error of it ends nothing else."""
+        invocation = self._session.invocation
+        suite = " ".join(filter(None, [self._project, environment]))
+        try:
+            with choosing(invocation, environment):
+                assembly = assemble(invocation, (), self._flags.allowed)
+                check_committed(assembly)
+                runtime = assembly.runtime(self._flags.parallelism, self._flags.max_calls)
+                made = make_plan(runtime, assembly.request(self._flags))
+                plan = assembly.judge_by_command(made)
+        except ReconcilerError as error:
+            findings = error.findings()
+            self._report_failure(environment, findings)
+            invocation.print_findings(findings)
+            word = classify_error(error)
+            return Planned(environment, word, make_findings_suite(suite, findings, folder))
+        self._show(environment, plan)
+        self._report_plan(environment, plan, merged)
+        return Planned(environment, plan.outcome, make_plan_suite(suite, plan, folder), plan)
+
+    def _show(self, environment: str, plan: Plan) -> None:
+        if len(self._targets) > 1:
+            click.echo(f"\n{environment}\n")
+        show(plan, "text", self._session.invocation)
+
+    def _report_plan(self, environment: str, plan: Plan, merged: MergeResult) -> None:
+        """Show a plan on the request, unless it was merged since: then nothing more is reviewed."""
+        heading = self._session.make_heading(self._project, environment)
+        body = render_plan_comment(plan, heading, write_reviewed(plan, merged.tree))
+        self._session.artifacts.write_plan(plan, body)
+        self._comment(environment, body, digest_of_changes(plan), unresolved=bool(plan.refused))
+        state: StatusState = "failure" if plan.refused else "success"
+        self._set_status(environment, state, describe_changes(plan))
+
+    def _report_failure(self, environment: str, findings: Sequence[Finding]) -> None:
+        heading = self._session.make_heading(self._project, environment)
+        body = render_no_plan(heading, "no plan", findings)
+        self._session.artifacts.write_comment(environment, body)
+        self._comment(environment, body, "", unresolved=True)
+        self._set_status(environment, "failure", f"no plan: {findings[0].message}")
+
+    def _report_nothing(self, error: ReconcilerError) -> None:
+        """Show an error that prevents every plan: a conflict, a missing commit."""
+        findings = error.findings()
+        for environment in self._targets:
+            if environment not in self._settled:
+                self._report_failure(environment, findings)
+        suite = make_findings_suite(self._project, findings, "")
+        self._session.artifacts.write_findings("plan", [suite])
+
+    def _report_untouched(self, environment: str) -> None:
+        """Replace the plan that an earlier push had shown; without one, only set the status."""
+        session = self._session
+        before = session.find_comment(self._request, self._project, environment)
+        if before is not None and not before.body.startswith(UNTOUCHED):
+            heading = session.make_heading(self._project, environment)
+            said = render_no_plan(heading, "this request does not change it", ())
+            self._comment(environment, f"{UNTOUCHED}\n{said}", "")
+        self._set_status(environment, "success", "not changed by this request")
+
+    def _comment(
+        self, environment: str, body: str, changes: str, *, unresolved: bool = False
+    ) -> None:
+        self._settled.add(environment)
+        session = self._session
+        now = session.forge.find_request()
+        if now is not None and now.state != "open":
+            # What reviewers saw may not change after the merge: an apply is compared with it.
+            session.add_to_page(body)
+            said = f"the request is {now.state} now, so its comment stays as it is"
+            session.invocation.print_findings([Finding(said, severity="warning")])
+            return
+        sticky = Sticky(
+            self._project,
+            environment,
+            session.job.run or session.at,
+            session.at,
+            changes,
+            body,
+            unresolved=unresolved,
+        )
+        session.comment(self._request, sticky)
+
+    def _set_status(self, environment: str, state: StatusState, said: str) -> None:
+        name = name_status("plan", self._project, environment)
+        self._session.set_status(self._head, name, state, said, self._request)
+
+
+def find_targets(invocation: Invocation, folder: Path) -> tuple[str, ...]:
+    """The environments that a command is for; one without a name for a project without any."""
+    if invocation.environment not in {"", ALL_ENVIRONMENTS}:
+        return (invocation.environment,)
+    return list_environments(folder) or ("",)
+
+
+def find_planned(targets: Sequence[str], folder: Path, changed: Collection[str]) -> tuple[str, ...]:
+    """The targets that changed files touch; a project without environments is always planned."""
+    if tuple(targets) == ("",):
+        return ("",)
+    touched = find_touched(folder, changed) if changed else ()
+    return tuple(one for one in targets if one in touched)
+
+
+def name_project(invocation: Invocation, targets: Sequence[str]) -> str:
+    """The name of the project, which comments and statuses have, also of one with errors."""
+    with choosing(invocation, targets[0]):
+        loaded, _ = load_all(invocation, [invocation.project_file or PROJECT_FILE])
+    if loaded.project is not None:
+        return loaded.project.name
+    try:
+        with Path(invocation.project_file or PROJECT_FILE).open("rb") as file:
+            document = yaml.safe_load(file.read(_MOST_BYTES))
+        name = document["metadata"]["name"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, yaml.YAMLError):
+        return _UNNAMED
+    return name if isinstance(name, str) and name else _UNNAMED
+
+
+@contextlib.contextmanager
+def choosing(invocation: Invocation, environment: str) -> Iterator[None]:
+    """Let a command read one environment for the duration of the block."""
+    before, invocation.environment = invocation.environment, environment
+    try:
+        yield
+    finally:
+        invocation.environment = before
+
+
+@contextlib.contextmanager
+def entered(invocation: Invocation, merged: MergeResult, folder: Path) -> Iterator[None]:
+    """Read the project of a merge result, with the ledger and the secrets of the checkout."""
+    if merged.is_checkout:
+        yield
+        return
+    kept = invocation.project_file, invocation.state_folder
+    if invocation.policies:
+        invocation.policies = str(Path(invocation.policies).absolute())
+    invocation.state_folder = str(resolve_path(Path(kept[0]).parent))
+    invocation.project_file = Path(kept[0]).name if kept[0] else ""
+    try:
+        with contextlib.chdir(merged.folder / folder):
+            yield
+    finally:
+        invocation.project_file, invocation.state_folder = kept
+
+
+def check_commit(checkout: Checkout, wanted: str) -> None:
+    """Raise ReconcilerError if another commit is checked out; any is, if `wanted` is empty."""
+    if not checkout.commit.startswith(wanted.lower()):
+        raise ReconcilerError(
+            f"the checkout is at {shorten_commit(checkout.commit, 12)}, and not at"
+            f" {shorten_commit(wanted, 12)}",
+            subject="git",
+            next_step=f"Check it out: git checkout {shorten_commit(wanted, 12)}",
+        )
+
+
+def check_committed(assembly: Assembly) -> None:
+    """Raise ReconcilerError for files that the request does not have as they were read."""
+    differing = assembly.revision.differing
+    if differing:
+        more = f" and {len(differing) - 1:,} more" if len(differing) > 1 else ""
+        raise ReconcilerError(
+            f"is not as the commit has it, so the request does not show it{more}",
+            subject=differing[0],
+            next_step="Commit and push the change, or restore the file.",
+        )
+
+
+def find_folder(folder: Path) -> str:
+    """A folder of the project, relative to the top of the repository."""
+    top, found = find_checkout(folder), resolve_path(folder)
+    return "" if found == top else found.relative_to(top).as_posix()

@@ -1,0 +1,712 @@
+"""`ci plan` and `ci apply` against a forge, services and real git: what was reviewed is applied."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import junitparser
+import pytest
+
+from tests.e2e.ci_world import MODEL, Team, first_model, git, make_team
+from tests.e2e.world import Emulator, clean_environment, run, run_emulator
+
+FORGES = ("github", "azure-devops", "gitlab")
+SECRET = "marker-of-a-secret-7fb1d0c9e2"
+
+
+@pytest.fixture(params=FORGES)
+def team(request: pytest.FixtureRequest, tmp_path: Path, own_group: Emulator) -> Iterator[Team]:
+    """A team on each forge."""
+    with make_team(request.param, tmp_path / "team", own_group) as made:
+        yield made
+
+
+@pytest.fixture
+def github(tmp_path: Path, own_group: Emulator) -> Iterator[Team]:
+    """A team on GitHub, for what does not depend on the forge."""
+    with make_team("github", tmp_path / "team", own_group) as made:
+        yield made
+
+
+def second(emulator: Emulator) -> str:
+    return emulator.model_uri("2026-11-20")
+
+
+def third(emulator: Emulator) -> str:
+    return emulator.model_uri("2026-12-01")
+
+
+@pytest.mark.parametrize("method", ["merge", "squash", "rebase"])
+def test_what_was_reviewed_is_applied(team: Team, own_group: Emulator, method: str) -> None:
+    number = team.request("topic", third(own_group))
+    done = team.plan(number)
+    assert done.code == 0, done.said
+    (comment,) = team.comments(number)
+    assert "2026-12-01.ilearner" in comment
+
+    team.push("topic", second(own_group))
+    done = team.plan(number, "--detailed-exitcode")
+    assert done.code == 2, done.said
+    (comment,) = team.comments(number)
+    assert "2026-11-20.ilearner" in comment
+    assert "2026-12-01" not in comment
+    state, said = team.statuses(number)["reconciler/plan/census"]
+    assert state in {"success", "succeeded"}
+    assert said.startswith("1 to change · sha256:")
+    kept = sorted(one.name for one in (team.job / ".reconciler-ci").iterdir())
+    assert [one for one in kept if one.startswith("plan")] == [
+        "plan.html",
+        "plan.md",
+        "plan.plan",
+        "plan.xml",
+    ]
+    counts = json.loads((team.job / ".reconciler-ci" / "tfplan.json").read_text())
+    assert counts == {"create": 0, "update": 1, "delete": 0}
+
+    merged = team.merge(number, method)
+    done = team.apply("--detailed-exitcode")
+    assert done.code == 0, done.said
+    assert own_group.model("census") == second(own_group)
+    (comment,) = team.comments(number)
+    assert "Apply complete! Resources: 0 added, 1 changed, 0 destroyed." in comment
+    assert "The plan that was reviewed" in comment
+    assert merged[:12] in comment
+    assert run(team.job, "plan", "--detailed-exitcode").code == 0
+
+
+def test_a_change_that_no_reviewer_saw_is_not_applied(team: Team, own_group: Emulator) -> None:
+    number = team.request("topic", second(own_group))
+    team.plan(number)
+    team.merge(number)
+    own_group.patch("census", description="changed by somebody")
+    own_group.deploy("census", third(own_group))
+    done = team.apply("--detailed-exitcode")
+    assert done.code == 4, done.said
+    assert "1 change differs from what was reviewed: nothing was written" in done.err
+    assert own_group.model("census") == third(own_group)
+    (comment,) = team.comments(number)
+    assert "not applied (stale)" in comment
+    assert "WebService/census: update" in comment
+    assert "reconciler apply --expect sha256:" in comment
+    # The plan that was reviewed is still there: the services are as they were, and it is applied.
+    own_group.deploy("census", first_model(own_group))
+    done = team.apply("--detailed-exitcode")
+    assert done.code == 0, done.said
+    assert own_group.model("census") == second(own_group)
+    (comment,) = team.comments(number)
+    assert "not applied" not in comment
+    assert comment.count("The plan that was reviewed") == 1
+
+
+def test_nothing_is_applied_without_a_review(github: Team, own_group: Emulator) -> None:
+    number = github.request("topic", second(own_group))
+    github.merge(number)
+    done = github.apply("--detailed-exitcode")
+    assert done.code == 4, done.said
+    assert f"No comment of this program is on #{number}" in done.err
+    assert own_group.model("census") == first_model(own_group)
+    (comment,) = github.comments(number)
+    assert "differs from what was reviewed" in comment
+
+
+def test_a_commit_without_a_request_is_not_applied(github: Team, own_group: Emulator) -> None:
+    git(github.clone, "checkout", "-q", "main")
+    github.push("main", second(own_group))
+    done = github.apply("--detailed-exitcode")
+    assert done.code == 3, done.said
+    assert "no merged request brought the commit" in done.err
+    assert own_group.model("census") == first_model(own_group)
+    digest = _read_digest(run(github.job, "plan").out)
+    done = github.apply("--expect", digest)
+    assert done.code == 0, done.said
+    assert own_group.model("census") == second(own_group)
+
+
+def _read_digest(out: str) -> str:
+    return out.partition("Digest of its changes: ")[2].splitlines()[0]
+
+
+@pytest.fixture
+def pair(tmp_path: Path, own_group: Emulator) -> Iterator[Team]:
+    """A team with two services on GitHub."""
+    with make_team("github", tmp_path / "team", own_group, "one", "two") as made:
+        made.environment["RECONCILER_REQUEST_TIMEOUT"] = "60"
+        yield made
+
+
+def _merge_two(team: Team, emulator: Emulator) -> tuple[int, int]:
+    """Two requests that were planned apart, and merged before a job of a push ran."""
+    numbers = (
+        team.request("a", second(emulator), name="one"),
+        team.request("b", second(emulator), name="two"),
+    )
+    for number in numbers:
+        assert team.plan(number).code == 0
+    for number in numbers:
+        team.merge(number)
+    return numbers
+
+
+@pytest.mark.parametrize("before", ["known", "unknown"])
+def test_two_requests_together_are_what_both_showed(
+    pair: Team, own_group: Emulator, before: str
+) -> None:
+    numbers = _merge_two(pair, own_group)
+    pair.before = pair.before if before == "known" else "0" * 40
+    done = pair.apply("--detailed-exitcode")
+    assert done.code == 0, done.said
+    assert {own_group.model("one"), own_group.model("two")} == {second(own_group)}
+    for number in numbers:
+        assert "2 changed" in pair.comments(number)[0]
+
+
+def test_an_applied_request_gives_no_leave_again(pair: Team, own_group: Emulator) -> None:
+    _merge_two(pair, own_group)
+    assert pair.apply().code == 0
+    own_group.deploy("one", first_model(own_group))
+    number = pair.request("c", third(own_group), name="two")
+    pair.plan(number)  # shows both changes
+    pair.control("DELETE", f"comments/{_list_comments(pair, number)[0]['id']}")
+    pair.before = "0" * 40
+    pair.merge(number)
+    done = pair.apply("--detailed-exitcode")
+    assert done.code == 4, done.said
+    assert own_group.model("one") == first_model(own_group)
+
+
+def _list_comments(team: Team, number: int) -> Any:
+    return [one for one in team.look(number)["comments"] if not one["system"]]
+
+
+@pytest.mark.parametrize("what", ["a line below", "the digest", "all", "pasted by a person"])
+def test_an_edited_comment_gives_no_leave(github: Team, own_group: Emulator, what: str) -> None:
+    number = github.request("topic", second(own_group))
+    github.plan(number)
+    (found,) = _list_comments(github, number)
+    github.merge(number)
+    own_group.deploy("census", third(own_group))
+    wanted = _read_digest(run(_enter(github), "plan").out)
+    changed = {
+        "a line below": found["body"].replace("### ", "### hacked "),
+        "the digest": found["body"].replace(found["body"].split("changes=")[1][:71], wanted),
+        "all": "hello",
+        "pasted by a person": found["body"],
+    }[what]
+    if what == "pasted by a person":
+        pasted = found["body"].replace(found["body"].split("changes=")[1][:71], wanted)
+        github.control("POST", f"requests/{number}/comments", {"author": "eve", "body": pasted})
+    else:
+        github.control("PATCH", f"comments/{found['id']}", {"body": changed})
+    done = github.apply("--detailed-exitcode")
+    assert done.code == 4, done.said
+    assert own_group.model("census") == third(own_group)
+    if what == "the digest":
+        assert "disagree" in done.err
+
+
+def _enter(team: Team) -> Path:
+    team.enter_push()
+    return team.job
+
+
+def test_a_comment_that_a_person_has_annotated_is_still_what_was_reviewed(
+    github: Team, own_group: Emulator
+) -> None:
+    number = github.request("topic", second(own_group))
+    github.plan(number)
+    (found,) = _list_comments(github, number)
+    body = found["body"] + "\n\nLooks good to me."
+    github.control("PATCH", f"comments/{found['id']}", {"body": body})
+    github.merge(number)
+    done = github.apply("--detailed-exitcode")
+    assert done.code == 0, done.said
+
+
+def test_a_conflict_is_shown_and_not_planned(github: Team, own_group: Emulator) -> None:
+    number = github.request("topic", second(own_group))
+    github.plan(number)
+    variables = github.enter_request(number)
+    git(github.clone, "checkout", "-q", "main")
+    github.push("main", third(own_group))
+    git(github.job, "fetch", "-q", "origin", "topic")
+    git(github.job, "checkout", "-q", "--detach", "FETCH_HEAD")
+    done = github.run_job(variables, "ci", "plan")
+    assert done.code == 1, done.said
+    assert "1 file in conflict with the target branch: manifests/census.yaml" in done.err
+    (comment,) = github.comments(number)
+    assert "no plan" in comment
+    assert "manifests/census.yaml" in comment
+    assert "2026-11-20" not in comment
+    assert github.statuses(number)["reconciler/plan/census"][0] == "failure"
+    tests = junitparser.JUnitXml.fromfile(str(github.job / ".reconciler-ci" / "plan.xml"))
+    assert tests.failures == 1
+
+
+def test_the_merge_result_is_planned_where_the_head_is_checked_out(
+    tmp_path: Path, own_group: Emulator
+) -> None:
+    with make_team("gitlab", tmp_path / "team", own_group, "one", "two") as team:
+        number = team.request("topic", second(own_group), name="one")
+        git(team.clone, "checkout", "-q", "main")
+        team.push("main", second(own_group), name="two")
+        done = team.plan(number)
+        assert done.code == 0, done.said
+        assert "2 to change" in done.out
+        assert "one.yaml" not in git(team.job, "status", "--porcelain")
+        assert git(team.job, "worktree", "list").count("\n") == 0
+
+
+def test_an_invalid_manifest_is_shown_with_its_place(team: Team, own_group: Emulator) -> None:
+    number = team.request("topic", second(own_group), more="  nonsense: 1")
+    done = team.plan(number)
+    assert done.code == 1, done.said
+    assert "manifests/census.yaml line" in done.err
+    (comment,) = team.comments(number)
+    assert "manifests/census.yaml:" in comment
+    assert "no plan" in comment
+    assert team.statuses(number)["reconciler/plan/census"][0] in {"failure", "failed"}
+    tests = junitparser.JUnitXml.fromfile(str(team.job / ".reconciler-ci" / "plan.xml"))
+    assert tests.failures == 1
+
+
+@pytest.mark.parametrize("valid", [True, False])
+def test_of_a_fork_the_manifests_are_validated(
+    team: Team, own_group: Emulator, valid: bool
+) -> None:
+    git(team.clone, "checkout", "-q", "main")
+    more = {} if valid else {"more": "  nonsense: 1"}
+    team.push("topic", second(own_group), **more)
+    made = team.control("POST", "requests", {"branch": "topic", "fork": "eve/models"})
+    team.control("DELETE", "recorded")
+    done = team.plan(made["number"])
+    assert done.code == (0 if valid else 1), done.said
+    if valid:
+        assert "comes from a fork" in done.out
+    assert {one["method"] for one in team.control("GET", "recorded")} <= {"GET"}
+    if team.forge == "github":
+        assert "comes from a fork" in team.page.read_text()
+
+
+def test_without_the_right_to_write_nothing_is_lost(team: Team, own_group: Emulator) -> None:
+    number = team.request("topic", second(own_group))
+    team.control("POST", "faults", ["no-right:always"])
+    done = team.plan(number, "--detailed-exitcode")
+    assert done.code == 2, done.said
+    assert "Warning" in done.err
+    assert "the comment could not be written" in done.err
+    assert "the status could not be set" in done.err
+    assert team.comments(number) == []
+    assert "2026-11-20" in (team.job / ".reconciler-ci" / "plan.md").read_text()
+    if team.forge == "github":
+        assert "2026-11-20" in team.page.read_text()
+
+
+def test_gitlab_without_a_token_of_its_own(tmp_path: Path, own_group: Emulator) -> None:
+    with make_team("gitlab", tmp_path / "team", own_group) as team:
+        number = team.request("topic", second(own_group))
+        job = next(one for one in team.open.tokens if "job" in one)
+        env = {"RECONCILER_GITLAB_TOKEN": "", "CI_JOB_TOKEN": job}
+        done = team.plan(number, env=env)
+        assert done.code == 0, done.said
+        assert "RECONCILER_GITLAB_TOKEN" in done.err
+        digest = _read_digest(done.out)
+        team.merge(number)
+        done = team.apply("--detailed-exitcode", env=env)
+        assert done.code == 4, done.said
+        done = team.apply("--detailed-exitcode", "--expect", digest, env=env)
+        assert done.code == 0, done.said
+        assert own_group.model("census") == second(own_group)
+
+
+def test_a_dry_run_sends_no_write(team: Team, own_group: Emulator) -> None:
+    number = team.request("topic", second(own_group))
+    team.control("DELETE", "recorded")
+    done = team.plan(number, "--dry-run")
+    assert done.code == 0, done.said
+    assert {one["method"] for one in team.control("GET", "recorded")} == {"GET"}
+    assert "POST http" in done.out
+    assert "reconciler reviewed tree=" in done.out
+    assert team.open.token not in done.said
+    team.plan(number)
+    team.merge(number)
+    team.control("DELETE", "recorded")
+    done = team.apply("--dry-run")
+    assert done.code == 0, done.said
+    assert "nothing was applied" in done.out
+    assert {one["method"] for one in team.control("GET", "recorded")} == {"GET"}
+    assert own_group.model("census") == first_model(own_group)
+
+
+def test_no_secret_is_in_a_request(team: Team, own_group: Emulator) -> None:
+    team.environment["CENSUS_KEY"] = SECRET
+    name = f"secret {SECRET} in a description"
+    own_group.patch("census", description=name)
+    more = "  secrets:\n    /properties/storageAccount/key: {env: CENSUS_KEY}"
+    number = team.request("topic", second(own_group), more=more)
+    done = team.plan(number)
+    assert done.code == 0, done.said
+    team.merge(number)
+    assert team.apply().code == 0
+    recorded = json.dumps(team.control("GET", "recorded"))
+    assert "2026-11-20" in recorded
+    assert SECRET not in recorded
+    assert team.open.token not in recorded
+    for file in (team.job / ".reconciler-ci").iterdir():
+        assert SECRET not in file.read_text()
+
+
+def test_names_of_others_stay_text(team: Team, own_group: Emulator) -> None:
+    hostile = "@team `x` | <img src=x onerror=alert(1)> ##vso[task.setvariable variable=a]b"
+    own_group.patch("census", description="plain")
+    number = team.request(
+        "topic",
+        second(own_group),
+        more=f"  definition: {{properties: {{description: {json.dumps(hostile)}}}}}",
+    )
+    done = team.plan(number)
+    assert done.code == 0, done.said
+    assert "##vso[task.setvariable" not in done.said
+    (comment,) = team.comments(number)
+    outside = "".join(comment.split("```")[::2])
+    assert "<img" not in outside.replace("`<", "")
+    assert "@team" not in outside
+
+
+def test_what_is_half_done_goes_on(tmp_path: Path) -> None:
+    """The first write is refused once; the second service is done, and the next run goes on."""
+    faults = tmp_path / "faults.yaml"
+    faults.write_text(
+        "- {match: {method: PATCH, path: webServices/one}, do: fail-operation, times: 1}\n"
+    )
+    with run_emulator("--faults", str(faults)) as running:
+        emulator = Emulator(running.url, running.blob, running.token, "half")
+        with make_team("github", tmp_path / "team", emulator, "one", "two") as team:
+            number = team.request("topic", second(emulator), name="one")
+            team.push("topic", second(emulator), name="two")
+            assert team.plan(number).code == 0
+            team.merge(number)
+            done = team.apply("--detailed-exitcode")
+            assert done.code == 6, done.said
+            (comment,) = team.comments(number)
+            assert "Apply incomplete!" in comment
+            assert "reconciler ci apply" in comment
+            done = team.apply("--detailed-exitcode")
+            assert done.code == 0, done.said
+            assert {emulator.model("one"), emulator.model("two")} == {second(emulator)}
+            assert "Apply complete!" in team.comments(number)[0]
+
+
+@pytest.fixture
+def environments(tmp_path: Path, own_group: Emulator) -> Iterator[Team]:
+    """A team with dev and prod, whose services have other names."""
+    services = ("census-dev", "census-prod")
+    with make_team("github", tmp_path / "team", own_group, *services) as team:
+        for name in services:
+            (team.clone / "manifests" / f"{name}.yaml").unlink()
+        file = team.project.manifest("census", own_group.model_uri("${values.model}"))
+        text = file.read_text().replace("name: census", "name: 'census-${env.name}'")
+        file.write_text(text)
+        for name in ("dev", "prod"):
+            _set_model(team, name, "2026-10-02")
+        git(team.clone, "checkout", "-q", "main")
+        team.before = team.commit()
+        git(team.clone, "push", "-q", "origin", "main")
+        yield team
+
+
+def _set_model(team: Team, environment: str, model: str) -> None:
+    file = team.clone / "environments" / f"{environment}.yaml"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(
+        f"apiVersion: reconciler/v1\nkind: Environment\nmetadata: {{name: {environment}}}\n"
+        f"spec:\n  values: {{model: '{model}'}}\n"
+    )
+
+
+def _request_models(team: Team, branch: str, **models: str) -> int:
+    git(team.clone, "checkout", "-q", "main")
+    git(team.clone, "checkout", "-q", "-b", branch)
+    return _change_models(team, branch, **models) or _open(team, branch)
+
+
+def _change_models(team: Team, branch: str, **models: str) -> int:
+    for name, model in models.items():
+        _set_model(team, name, model)
+    team.commit()
+    git(team.clone, "push", "-q", "origin", branch)
+    return 0
+
+
+def _open(team: Team, branch: str) -> int:
+    return int(team.control("POST", "requests", {"branch": branch})["number"])
+
+
+def test_each_environment_that_a_request_touches_is_planned_and_applied(
+    environments: Team, own_group: Emulator
+) -> None:
+    team = environments
+    number = _request_models(team, "topic", dev="2026-11-20")
+    done = team.plan(number)
+    assert done.code == 0, done.said
+    (comment,) = team.comments(number)
+    assert "`census` `dev`: Plan: 0 to add, 1 to change" in comment
+    statuses = team.statuses(number)
+    assert statuses["reconciler/plan/census/prod"] == ("success", "not changed by this request")
+    assert statuses["reconciler/plan/census/dev"][1].startswith("1 to change")
+    kept = {one.name for one in (team.job / ".reconciler-ci").iterdir()}
+    assert {"plan-dev.plan", "plan-dev.html", "plan-dev.md"} <= kept
+
+    _change_models(team, "topic", prod="2026-11-20")
+    assert team.plan(number).code == 0
+    assert len(team.comments(number)) == 2
+    _change_models(team, "topic", prod="2026-10-02")
+    assert team.plan(number).code == 0
+    comments = team.comments(number)
+    assert len(comments) == 2
+    assert "this request does not change it" in comments[1]
+
+    team.merge(number)
+    done = team.apply("--detailed-exitcode")
+    assert done.code == 0, done.said
+    assert own_group.model("census-dev") == second(own_group)
+    assert own_group.model("census-prod") == first_model(own_group)
+    assert "Apply complete!" in team.comments(number)[0]
+
+
+def test_an_environment_is_not_started_after_a_failure(
+    environments: Team, own_group: Emulator
+) -> None:
+    team = environments
+    number = _request_models(team, "topic", dev="2026-11-20", prod="2026-11-20")
+    assert team.plan(number).code == 0
+    team.merge(number)
+    own_group.deploy("census-dev", third(own_group))
+    done = team.apply("--detailed-exitcode")
+    assert done.code == 4, done.said
+    assert own_group.model("census-prod") == first_model(own_group)
+    own_group.deploy("census-dev", first_model(own_group))
+    assert team.apply("--env", "dev").code == 0
+    assert own_group.model("census-prod") == first_model(own_group)
+    assert team.apply("--env", "prod").code == 0
+    assert own_group.model("census-prod") == second(own_group)
+
+
+def test_one_environment_with_an_error_hides_no_other(
+    environments: Team, own_group: Emulator
+) -> None:
+    team = environments
+    number = _request_models(team, "topic", dev="2026-11-20", prod="2026-11-20")
+    file = team.clone / "environments" / "dev.yaml"
+    file.write_text(file.read_text() + "  nonsense: 1\n")
+    team.commit()
+    git(team.clone, "push", "-q", "origin", "topic")
+    done = team.plan(number)
+    assert done.code == 1, done.said
+    dev, prod = team.comments(number)
+    assert "no plan" in dev
+    assert "environments/dev.yaml:" in dev
+    assert "1 to change" in prod
+    assert team.statuses(number)["reconciler/plan/census/dev"][0] == "failure"
+    assert team.statuses(number)["reconciler/plan/census/prod"][0] == "success"
+
+
+@pytest.mark.parametrize("required", ["approved", "undiverged", "mergeable"])
+def test_a_requirement_is_read_at_the_apply(team: Team, own_group: Emulator, required: str) -> None:
+    git(team.clone, "checkout", "-q", "main")
+    file = team.clone / "reconciler.yaml"
+    file.write_text(file.read_text() + f"  pullRequests: {{requirements: [{required}]}}\n")
+    team.commit()
+    git(team.clone, "push", "-q", "origin", "main")
+    number = team.request("topic", second(own_group))
+    team.plan(number)
+    if required == "undiverged":
+        git(team.clone, "checkout", "-q", "main")
+        (team.clone / "README.md").write_text("other\n")
+        team.commit()
+        git(team.clone, "push", "-q", "origin", "main")
+    team.before = git(team.clone, "rev-parse", "main")
+    team.merge(number)
+    done = team.apply("--detailed-exitcode")
+    if required == "mergeable":
+        assert done.code == 0, done.said
+        return
+    assert done.code == 3, done.said
+    assert f"the project demands a request that is {required}" in done.err
+    assert own_group.model("census") == first_model(own_group)
+    assert "not applied (refused)" in team.comments(number)[0]
+
+
+def test_an_approved_request_is_applied(team: Team, own_group: Emulator) -> None:
+    git(team.clone, "checkout", "-q", "main")
+    file = team.clone / "reconciler.yaml"
+    wanted = "[approved, mergeable, undiverged]"
+    file.write_text(file.read_text() + f"  pullRequests: {{requirements: {wanted}}}\n")
+    team.commit()
+    git(team.clone, "push", "-q", "origin", "main")
+    number = team.request("topic", second(own_group))
+    team.plan(number)
+    team.control("POST", f"requests/{number}/reviews", {"author": "bob", "state": "approved"})
+    team.before = git(team.clone, "rev-parse", "main")
+    team.merge(number)
+    done = team.apply("--detailed-exitcode")
+    assert done.code == 0, done.said
+
+
+def test_a_killed_plan_leaves_no_status_pending(github: Team, own_group: Emulator) -> None:
+    number = github.request("topic", second(own_group))
+    variables = github.enter_request(number)
+    github.control("POST", "faults", ["slow@create-comment:always"])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "reconciler", "ci", "plan"],
+        cwd=github.job,
+        env=clean_environment(variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        while not any(
+            one["path"].endswith("/comments") and one["method"] == "POST"
+            for one in github.control("GET", "recorded")
+        ):
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=120) == 130
+    assert github.statuses(number)["reconciler/plan/census"][0] == "error"
+
+
+def test_a_forge_that_fails_is_an_error_at_the_end(github: Team, own_group: Emulator) -> None:
+    number = github.request("topic", second(own_group))
+    github.control("POST", "faults", ["error-before@create-comment:always"])
+    done = github.plan(number)
+    assert done.code == 1, done.said
+    assert "Plan: 0 to add, 1 to change" in done.out
+    assert "2026-11-20" in (github.job / ".reconciler-ci" / "plan.md").read_text()
+
+
+def test_a_late_plan_changes_no_reviewed_comment(github: Team, own_group: Emulator) -> None:
+    number = github.request("topic", second(own_group))
+    github.plan(number)
+    variables = github.enter_request(number)
+    github.merge(number)
+    done = github.run_job(variables, "ci", "plan")
+    assert done.code == 1, done.said
+    assert "the request is merged: nothing was planned" in done.err
+
+
+BAD: dict[str, tuple[dict[str, str], tuple[str, ...], str, str]] = {
+    "no forge": ({"GITHUB_ACTIONS": ""}, (), "no forge is known", "--forge"),
+    "no repository": ({"GITHUB_ACTIONS": ""}, ("--forge", "github"), "the repository", "--reposi"),
+    "no token": ({"GITHUB_TOKEN": ""}, (), "GITHUB_TOKEN", "github.token"),
+    "wrong token": ({"GITHUB_TOKEN": "ghs_wrong"}, (), "GitHub", "GITHUB_TOKEN"),
+    "no request": ({"GITHUB_EVENT_NAME": "push"}, (), "not one of a request", "--request"),
+    "other number": ({}, ("--request", "999"), "", ""),
+    "other commit": ({}, ("--commit", "1" * 40), "the checkout is at", "git checkout"),
+    "hostile base": ({}, ("--base", "--upload-pack=x"), "target branch", "git fetch"),
+    "missing base": ({}, ("--base", "gone"), "target branch gone is not here", "git fetch"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_names_the_place_and_the_next_step(
+    github: Team, own_group: Emulator, case: str
+) -> None:
+    variables, arguments, place, step = BAD[case]
+    number = github.request("topic", second(own_group))
+    known = {**github.enter_request(number), **variables}
+    if "base" in case:
+        git(github.job, "fetch", "-q", "origin", "topic")
+        git(github.job, "checkout", "-q", "--detach", "FETCH_HEAD")
+    done = github.run_job(known, "ci", "plan", *arguments)
+    assert done.code == 1, done.said
+    assert "Error" in done.err
+    assert place in done.err
+    assert step in done.err
+    assert "Traceback" not in done.said
+    assert "ghs_wrong" not in done.said
+
+
+def test_the_exit_codes_of_a_refused_plan(github: Team, own_group: Emulator) -> None:
+    github.project.guards = ", maxUpdates: 0"
+    github.project.write_project()
+    number = github.request("topic", second(own_group))
+    done = github.plan(number, "--detailed-exitcode")
+    assert done.code == 3, done.said
+    assert "Refused" in github.comments(number)[0]
+    state, said = github.statuses(number)["reconciler/plan/census"]
+    assert state == "failure"
+    assert said.startswith("refused: ")
+
+
+def test_drift_is_reported_in_files_and_on_the_page(github: Team, own_group: Emulator) -> None:
+    variables = github.enter_push()
+    assert run(github.job, "apply", "--auto-approve").code == 0
+    done = github.run_job(variables, "ci", "drift", "--detailed-exitcode")
+    assert done.code == 0, done.said
+    own_group.deploy("census", third(own_group))
+    done = github.run_job(variables, "ci", "drift", "--detailed-exitcode")
+    assert done.code == 2, done.said
+    tests = junitparser.JUnitXml.fromfile(str(github.job / ".reconciler-ci" / "drift.xml"))
+    assert (tests.tests, tests.failures) == (1, 1)
+    assert "WebService/census" in github.page.read_text()
+    assert (github.job / ".reconciler-ci" / "drift.json").exists()
+
+
+def test_azure_gets_its_page_by_a_line_on_stdout(tmp_path: Path, own_group: Emulator) -> None:
+    with make_team("azure-devops", tmp_path / "team", own_group) as team:
+        number = team.request("topic", second(own_group))
+        done = team.plan(number)
+        line = next(one for one in done.out.splitlines() if one.startswith("##vso["))
+        file = Path(line.removeprefix("##vso[task.uploadsummary]"))
+        assert "2026-11-20" in file.read_text()
+
+
+def test_a_saved_plan_is_shown_by_another_job(team: Team, own_group: Emulator) -> None:
+    number = team.request("topic", second(own_group))
+    variables = team.enter_request(number)
+    assert run(team.job, "plan", "--out", "release.plan").code == 0
+    done = team.run_job(variables, "ci", "comment", "release.plan")
+    assert done.code == 0, done.said
+    assert "Created: " in done.out
+    done = team.run_job(variables, "ci", "status", "release.plan")
+    assert done.code == 0, done.said
+    assert "reconciler/plan/census" in team.statuses(number)
+    (team.job / "note.md").write_text("# A note\n")
+    assert team.run_job(variables, "ci", "comment", "note.md").code == 0
+    assert team.run_job(variables, "ci", "comment", "note.md").code == 0
+    assert len(team.comments(number)) == 2
+    team.merge(number)
+    done = team.apply("--detailed-exitcode")
+    assert done.code == 0, done.said
+
+
+@pytest.mark.parametrize("file", ["missing.plan", "binary", "empty.md"])
+def test_a_file_that_cannot_be_shown(github: Team, own_group: Emulator, file: str) -> None:
+    number = github.request("topic", second(own_group))
+    variables = github.enter_request(number)
+    (github.job / "binary").write_bytes(b"\xff\x00\x01")
+    (github.job / "empty.md").write_text("\n")
+    for command in ("comment", "status"):
+        done = github.run_job(variables, "ci", command, file)
+        assert done.code == 1, done.said
+        assert file in done.err
+
+
+def test_artifacts_replace_nothing_else(github: Team, own_group: Emulator) -> None:
+    number = github.request("topic", second(own_group))
+    done = github.plan(number, "--artifacts", "manifests")
+    assert done.code == 1
+    assert "the folder holds other files" in done.err
+    assert (github.job / "manifests" / "census.yaml").exists()
+
+
+def test_two_services_in_one_comment(pair: Team, own_group: Emulator) -> None:
+    number = pair.request("topic", second(own_group), name="one")
+    pair.push("topic", second(own_group), name="two")
+    pair.plan(number)
+    assert MODEL in pair.comments(number)[0]
+    assert "2 to change" in pair.comments(number)[0]
