@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.ci_world import MODEL, Team, first_model, git, make_team
 from tests.e2e.world import Emulator, clean_environment, run, run_emulator
 
-FORGES = ("github", "azure-devops", "gitlab")
+FORGES = ("github",)
 SECRET = "marker-of-a-secret-7fb1d0c9e2"
 
 
@@ -246,20 +246,6 @@ def test_a_conflict_is_shown_and_not_planned(github: Team, own_group: Emulator) 
     assert tests.failures == 1
 
 
-def test_the_merge_result_is_planned_where_the_head_is_checked_out(
-    tmp_path: Path, own_group: Emulator
-) -> None:
-    with make_team("gitlab", tmp_path / "team", own_group, "one", "two") as team:
-        number = team.request("topic", second(own_group), name="one")
-        git(team.clone, "checkout", "-q", "main")
-        team.push("main", second(own_group), name="two")
-        done = team.plan(number)
-        assert done.code == 0, done.said
-        assert "2 to change" in done.out
-        assert "one.yaml" not in git(team.job, "status", "--porcelain")
-        assert git(team.job, "worktree", "list").count("\n") == 0
-
-
 def test_an_invalid_manifest_is_shown_with_its_place(team: Team, own_group: Emulator) -> None:
     number = team.request("topic", second(own_group), more="  nonsense: 1")
     done = team.plan(number)
@@ -303,23 +289,6 @@ def test_without_the_right_to_write_nothing_is_lost(team: Team, own_group: Emula
     assert "2026-11-20" in (team.job / ".reconciler-ci" / "plan.md").read_text()
     if team.forge == "github":
         assert "2026-11-20" in team.page.read_text()
-
-
-def test_gitlab_without_a_token_of_its_own(tmp_path: Path, own_group: Emulator) -> None:
-    with make_team("gitlab", tmp_path / "team", own_group) as team:
-        number = team.request("topic", second(own_group))
-        job = next(one for one in team.open.tokens if "job" in one)
-        env = {"RECONCILER_GITLAB_TOKEN": "", "CI_JOB_TOKEN": job}
-        done = team.plan(number, env=env)
-        assert done.code == 0, done.said
-        assert "RECONCILER_GITLAB_TOKEN" in done.err
-        digest = _read_digest(done.out)
-        team.merge(number)
-        done = team.apply("--detailed-exitcode", env=env)
-        assert done.code == 4, done.said
-        done = team.apply("--detailed-exitcode", "--expect", digest, env=env)
-        assert done.code == 0, done.said
-        assert own_group.model("census") == second(own_group)
 
 
 def test_a_dry_run_sends_no_write(team: Team, own_group: Emulator) -> None:
@@ -654,15 +623,6 @@ def test_drift_is_reported_in_files_and_on_the_page(github: Team, own_group: Emu
     assert (tests.tests, tests.failures) == (1, 1)
     assert "WebService/census" in github.page.read_text()
     assert (github.job / ".reconciler-ci" / "drift.json").exists()
-
-
-def test_azure_gets_its_page_by_a_line_on_stdout(tmp_path: Path, own_group: Emulator) -> None:
-    with make_team("azure-devops", tmp_path / "team", own_group) as team:
-        number = team.request("topic", second(own_group))
-        done = team.plan(number)
-        line = next(one for one in done.out.splitlines() if one.startswith("##vso["))
-        file = Path(line.removeprefix("##vso[task.uploadsummary]"))
-        assert "2026-11-20" in file.read_text()
 
 
 def test_a_saved_plan_is_shown_by_another_job(team: Team, own_group: Emulator) -> None:
