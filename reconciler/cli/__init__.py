@@ -40,6 +40,7 @@ _SECTIONS: Final = {
         "show": "Print a saved plan.",
         "approve": "Sign the changes of a saved plan.",
         "apply": "Make the changes, and verify each one.",
+        "promote": "Declare in one environment what is applied in another.",
         "rollback": "Undo the last apply on one resource.",
     },
     "Review changes in pull requests": {

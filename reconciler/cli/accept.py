@@ -8,13 +8,15 @@ from pathlib import Path
 import click
 
 from reconciler.cli.context import Invocation
+from reconciler.cli.loading import find_scope
 from reconciler.cli.rewrite import rewrite
 from reconciler.cli.wiring import Assembly
 from reconciler.engine.accept import find_accepted
 from reconciler.engine.runtime import Runtime
 from reconciler.errors import ReconcilerError
 from reconciler.manifests.editing import Edit
-from reconciler.manifests.editing.accept import Acceptance, edit_files
+from reconciler.manifests.editing.accept import Acceptance, apply_edits, place_edits
+from reconciler.manifests.editing.environments import settle_edits
 from reconciler.model import DriftReport
 from reconciler.render.words.escape import escape
 from reconciler.text.counting import count
@@ -45,7 +47,9 @@ def accept(
             " reconciler drift",
         )
     root = Path(assembly.project.root)
-    texts = edit_files(root, accepted)
+    scope = find_scope(invocation, assembly.loaded)
+    placed = settle_edits(root, place_edits(accepted), scope)
+    texts = apply_edits(root, placed, assembly.loaded.tokens)
     written = {one.manifest.address for one in accepted}
     rewrite(invocation, assembly, runtime, texts, written, paths)
     for path in texts:

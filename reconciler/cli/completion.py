@@ -31,6 +31,14 @@ def complete_addresses(ctx: click.Context, _: click.Parameter, incomplete: str) 
     return []
 
 
+def complete_source_addresses(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[str]:
+    """The addresses in the environment of --from."""
+    ctx.meta[ENVIRONMENT_KEY] = ctx.params.get("source") or ""
+    return complete_addresses(ctx, param, incomplete)
+
+
 def complete_environments(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """The names of the environments of the project."""
     with contextlib.suppress(Exception):

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from reconciler.cli.context import Invocation
 from reconciler.kinds import find_kinds
@@ -19,6 +19,9 @@ from reconciler.model import Finding, Plan
 from reconciler.ports import Kind
 from reconciler.render.words.names import list_names
 from reconciler.text.counting import count
+
+if TYPE_CHECKING:  # start-up: only commands that edit manifests need it
+    from reconciler.manifests.editing.environments import EnvironmentScope
 
 _MOST_NAMED: Final = 5
 
@@ -74,6 +77,24 @@ def load_one(
     if invocation.policies is None:
         return loaded
     return _add_policies(loaded, root, invocation.policies, kinds, whole=not paths)
+
+
+def find_scope(invocation: Invocation, loaded: Loaded) -> EnvironmentScope | None:
+    """What the environment and the others read; None for a project without environments."""
+    if loaded.environment is None or loaded.project is None:
+        return None
+    from reconciler.manifests.editing.environments import EnvironmentScope
+    from reconciler.manifests.environments import list_in_folders
+
+    kinds, others = find_kinds(), {}
+    for name in loaded.project.environments:
+        if name != loaded.environment.name:
+            other = load_one(invocation, name, (), kinds)
+            # What cannot be read may name any file in its folders.
+            broken = other.environment is None or other.project is None
+            inside = list_in_folders(find_root(invocation), other.environment, loaded.files)
+            others[name] = {*other.files, *(loaded.files if broken else inside)}
+    return EnvironmentScope(loaded.environment, loaded.tokens, loaded.files, others)
 
 
 def load_all(invocation: Invocation, paths: Sequence[str]) -> tuple[Loaded, Mapping[str, Kind]]:

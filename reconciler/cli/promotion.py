@@ -5,13 +5,18 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
+from reconciler.cli.context import Invocation
+from reconciler.cli.loading import find_scope
 from reconciler.document.pointers import format_pointer
+from reconciler.engine.training.run import RUN
 from reconciler.errors import ReconcilerError
 from reconciler.manifests import Loaded
 from reconciler.manifests.editing import Edit
-from reconciler.manifests.editing.accept import Acceptance, PlacedEdit
+from reconciler.manifests.editing.accept import Acceptance, PlacedEdit, place_in_items
+from reconciler.manifests.editing.environments import settle_edits
 from reconciler.manifests.editing.members import CellEdit
 from reconciler.model import ABSENT, Absent, Address, Fact, Manifest
 from reconciler.model.training import Retraining
@@ -99,6 +104,39 @@ def find_fleets(loaded: Loaded) -> frozenset[tuple[str, Address]]:
         if one.fleet is not None and one.place is not None
     )
     return frozenset([*members, *trained])
+
+
+def place_models(
+    invocation: Invocation, root: Path, loaded: Loaded, accepted: Iterable[Acceptance]
+) -> Sequence[PlacedEdit]:
+    """Returns for each edit the file that it changes: an item, a manifest, or an environment.
+
+    Raises ManifestInvalid with a finding for each edit that is not possible.
+    """
+    placed = place_in_items(root, accepted, find_fleets(loaded), loaded.tokens)
+    return settle_edits(root, placed, find_scope(invocation, loaded))
+
+
+def check_places(
+    invocation: Invocation,
+    root: Path,
+    loaded: Loaded,
+    kinds: Mapping[str, Kind],
+    retrainings: Iterable[Retraining],
+) -> None:
+    """Raises ManifestInvalid, before a job starts, if an environment cannot hold its model.
+
+    A project without environments is not checked.
+    """
+    if loaded.environment is None:
+        return
+    manifests = {one.address: one for one in loaded.manifests}
+    accepted: list[Acceptance] = []
+    for one in retrainings:
+        uri = one.model.uri.replace(RUN, "run")
+        probe = Candidate("run", "", uri, f"sha256:{'0' * 64}", {}, ())
+        accepted += list_edits(one, probe, manifests, kinds)
+    place_models(invocation, root, loaded, accepted)
 
 
 def describe_lineage(retraining: Address, candidate: Candidate) -> Mapping[str, str | Absent]:

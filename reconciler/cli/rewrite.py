@@ -49,14 +49,27 @@ def rewriting(
     paths: Sequence[str] = (),
 ) -> Iterator[None]:
     """Write the files like `rewrite`, and restore every one also if the block raises."""
+    with rewriting_offline(invocation, assembly, texts, written, paths) as loaded:
+        identify_resources(runtime, loaded.manifests, assembly.project.defaults)
+        yield
+
+
+@contextmanager
+def rewriting_offline(
+    invocation: Invocation,
+    assembly: Assembly,
+    texts: Mapping[Path, str],
+    written: Collection[Address],
+    paths: Sequence[str] = (),
+) -> Iterator[Loaded]:
+    """Write the files like `rewriting`, and call no service; gives the project as it is then."""
     with writing(texts):
         loaded, _ = load_all(invocation, paths)
         errors = [one for one in loaded.findings if one.severity == "error" and not one.guard]
         wrong = errors or list(_find_changed(assembly.loaded, loaded, written))
         if wrong:
             raise ManifestInvalid(tuple(wrong))
-        identify_resources(runtime, loaded.manifests, assembly.project.defaults)
-        yield
+        yield loaded
 
 
 def _find_changed(before: Loaded, after: Loaded, written: Collection[Address]) -> Iterator[Finding]:

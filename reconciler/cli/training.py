@@ -16,8 +16,8 @@ from reconciler.blobs.training import TrainingBlobs
 from reconciler.cli.context import Invocation
 from reconciler.cli.promotion import (
     describe_places,
-    find_fleets,
     list_edits,
+    place_models,
     recall_metrics,
     sort_edits,
 )
@@ -49,7 +49,7 @@ from reconciler.engine.training.verifying import (
 )
 from reconciler.errors import ManifestInvalid, ReconcilerError, ServiceMissing
 from reconciler.kinds.data_plane import open_address
-from reconciler.manifests.editing.accept import PlacedEdit, apply_edits, place_in_items
+from reconciler.manifests.editing.accept import PlacedEdit, apply_edits
 from reconciler.manifests.proposal import Committed, Repository
 from reconciler.manifests.secrets import resolve_known
 from reconciler.model import Address, Finding, Manifest, ModelReference, Resource
@@ -59,6 +59,7 @@ from reconciler.plans.proof import Verification
 from reconciler.ports import Access, BatchJobs, Lease, Scorer, Trains
 from reconciler.render.training import TrainingResult, write_message, write_trailer
 from reconciler.secrets.redaction import mask
+from reconciler.text.suggestions import ask, suggest
 from reconciler.text.times import parse_utc
 from reconciler.transport import is_loopback
 
@@ -282,8 +283,8 @@ class Trainer:
             )
             for one in good
         }
-        fleets = find_fleets(self._assembly.loaded)
-        placed = place_in_items(root, itertools.chain(*accepted.values()), fleets)
+        wanted = itertools.chain(*accepted.values())
+        placed = place_models(self._invocation, root, self._assembly.loaded, wanted)
         edits = sort_edits(placed, accepted)
         texts = self._find_texts(placed)
         made = Committed("")
@@ -315,7 +316,8 @@ class Trainer:
 
     def _find_texts(self, placed: Sequence[PlacedEdit]) -> Mapping[Path, str]:
         """The new text of each file that changes."""
-        texts = apply_edits(Path(self._assembly.project.root), placed)
+        root, loaded = Path(self._assembly.project.root), self._assembly.loaded
+        texts = apply_edits(root, placed, loaded.tokens)
         return {path: text for path, text in texts.items() if text.encode() != path.read_bytes()}
 
     def check_commit(self, retrainings: Sequence[Retraining], branch: str) -> None:
@@ -331,9 +333,11 @@ class Trainer:
     def _list_files(self, address: Address) -> Iterator[Path]:
         """The files in which the model of a resource can be: its manifest, and its item's file."""
         manifest, root = self._find_manifest(address), Path(self._assembly.project.root)
+        environment = self._assembly.loaded.environment
+        member = manifest.member
         yield root / manifest.file
-        if manifest.member is not None:
-            yield root / manifest.member.place.file
+        yield from [root / member.place.file] if member is not None else []
+        yield from [root / environment.file] if environment is not None else []
 
     @contextmanager
     def _writing(self, texts: Mapping[Path, str], written: Collection[Address]) -> Iterator[None]:
@@ -369,8 +373,6 @@ def select_retrainings(
     assembly: Assembly, name: str | None, fleet: str | None
 ) -> Sequence[Retraining]:
     """The retraining of a name or of an address, or all members of a fleet."""
-    from reconciler.text.suggestions import ask, suggest
-
     known = {str(one.address): one for one in assembly.loaded.retrainings}
     if fleet is not None:
         wanted = fleet.removeprefix("Fleet/")
@@ -393,8 +395,6 @@ def select_retrainings(
 
 
 def _unknown(message: str, given: str, known: Sequence[str]) -> ReconcilerError:
-    from reconciler.text.suggestions import ask, suggest
-
     near = suggest(given, known)
     step = ask(given, near, "{}") if near else f"The fleets are: {', '.join(known) or 'none'}."
     return ReconcilerError(message, subject=given, next_step=step)

@@ -103,6 +103,16 @@ def find_folders(root: Path, environment: Environment) -> tuple[Path, ...]:
     return tuple(root / one for one in environment.manifests) or (find_manifests(root),)
 
 
+def list_in_folders(
+    root: Path, environment: Environment | None, files: Collection[str]
+) -> list[str]:
+    """Those of `files` that are in a folder with the manifests of an environment."""
+    if environment is None:
+        return []
+    own = list(map(PurePosixPath, _name_folders(Folder(root), environment)))
+    return [one for one in files if any(map(PurePosixPath(one).is_relative_to, own))]
+
+
 def _list_files(folder: Folder) -> list[Path]:
     """The files directly in `environments/` that hold an environment, sorted by name.
 

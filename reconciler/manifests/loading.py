@@ -110,7 +110,7 @@ class Loaded:
     are among the manifests. `secrets` are all references to secrets, also in manifests with errors.
     `unread` are files that may declare resources and were not read; the findings have a warning for
     each. `walked` are the names of the folders and files in which manifests were looked for.
-    `environment` is the one that is laid over the project.
+    `environment` is the one that is laid over the project, and `tokens` are its values.
     `policies` are those that judge the project, for a command that asks for them, and
     `policy_errors` those of the findings that prevent a judgement.
     """
@@ -128,6 +128,7 @@ class Loaded:
     environment: Environment | None = None
     policies: tuple[Policy, ...] = ()
     policy_errors: tuple[Finding, ...] = ()
+    tokens: Mapping[str, Scalar] = field(default_factory=dict)
 
 
 def load(
@@ -615,6 +616,7 @@ class _Loading:
             unread=tuple(self.unread),
             walked=tuple(map(self.folder.name, self.folder.walked)),
             environment=self.laid.environment if self.laid is not None else None,
+            tokens=self.tokens,
         )
 
 

@@ -172,7 +172,7 @@ class Repository:
         made = self._ask(
             "commit-tree", *sign, "-p", self._head, tree, given=message, step=_AGAIN
         ).strip()
-        self._ask("update-ref", "-m", "reconciler retrain", reference, made, before, step=_AGAIN)
+        self._ask("update-ref", "-m", "reconciler", reference, made, before, step=_AGAIN)
         return made
 
     def _says_same(self, tip: str, message: str) -> bool:

@@ -13,12 +13,15 @@ from typing import Final, TypeAlias
 import yaml
 
 from reconciler.model import Environment, Finding, Json, SourceLocation
+from reconciler.model.values import dataclass
 from reconciler.secrets.suspicion import quote_word
 from reconciler.text.suggestions import ask, suggest
 
 Scalar: TypeAlias = str | int | float | bool
 
 OPENING: Final = "${"
+# Of a project without environments: its texts stay as they are.
+NO_TOKENS: Final[Mapping[str, Scalar]] = {}
 _TAG: Final = "tag:yaml.org,2002:"
 _WORDS: Final = ("env", "values")
 # What people write in place of these two words.
@@ -30,6 +33,43 @@ _TOKEN: Final = re.compile(
     rf"(\$?)\$\{{(\s*(?:{'|'.join(_NEAR)})(?![A-Za-z0-9_-])[^{{}}$\r\n]*)(\}}?)", re.IGNORECASE
 )
 _MOST_NAMED: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token in a text: its name, and where it starts and ends."""
+
+    name: str
+    start: int
+    end: int
+
+
+def find_tokens(text: str) -> list[Token]:
+    """Returns the tokens of a text, without what is escaped."""
+    if OPENING not in text:
+        return []
+    return [
+        Token(found[2], found.start(), found.end())
+        for found in _TOKEN.finditer(text)
+        if not found[1] and found[3]
+    ]
+
+
+def unescape(text: str) -> str:
+    """Returns a text in which no token is escaped any more."""
+    return _TOKEN.sub(lambda found: found[0][1:] if found[1] else found[0], text)
+
+
+def fill(text: str, known: Mapping[str, Scalar]) -> str:
+    """Returns a text with the values of its tokens; without any known one, as it is."""
+    if not known:
+        return text
+    made, end = "", 0
+    for token in find_tokens(text):
+        value = _write(known[token.name]) if token.name in known else text[token.start : token.end]
+        made += unescape(text[end : token.start]) + value
+        end = token.end
+    return made + unescape(text[end:])
 
 
 def list_tokens(environment: Environment, defaults: Mapping[str, Json]) -> dict[str, Scalar]:

@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 
 from reconciler.package_data import read_schema
-from tests.e2e.world import MODEL, Project
+from tests.e2e.world import MODEL, Project, definition
 
 HEAD = "apiVersion: reconciler/v1\nkind: Environment\nmetadata: {name: %s}\nspec:\n"
 
@@ -250,3 +250,32 @@ def test_every_output_names_the_environment(environments: Project) -> None:
     assert comment.startswith("<!-- reconciler plan census prod -->\n### `prod`: ")
     page = environments.run("plan", "--env", "prod", "--format", "html").out
     assert '<p class="where">census <span>environment prod</span>' in page
+
+
+def test_an_accepted_value_goes_into_the_file_of_the_environment(environments: Project) -> None:
+    assert environments.run("apply", "--env", "dev", "--auto-approve").code == 0
+    environments.emulator.deploy("census-dev", environments.emulator.model_uri("live"))
+    manifest = environments.folder / "manifests" / "census.yaml"
+    prod = environments.folder / "environments" / "prod.yaml"
+    before = manifest.read_text(), prod.read_text()
+    done = environments.run("drift", "--env", "dev", "--accept", "WebService/census-dev")
+    assert done.code == 0, done.said
+    assert done.out.startswith("  environments/dev.yaml\n")
+    assert (manifest.read_text(), prod.read_text()) == before
+    dev = environments.folder / "environments" / "dev.yaml"
+    assert "  values: {model: 'live'}\n" in dev.read_text()
+    done = environments.run("plan", "--env", "dev", "--detailed-exitcode")
+    assert done.code == 0, done.said
+
+
+def test_an_accepted_value_must_not_change_another_environment(environments: Project) -> None:
+    manifest = environments.folder / "manifests" / "census.yaml"
+    manifest.write_text(manifest.read_text() + "  definition: {tags: {team: growth}}\n")
+    assert environments.run("apply", "--env", "dev", "--auto-approve").code == 0
+    body = definition(environments.emulator.model_uri("2026-11-20"))
+    environments.emulator.write("PUT", "census-dev", {**body, "tags": {"team": "risk"}})
+    before = manifest.read_text()
+    done = environments.run("drift", "--env", "dev", "--accept", "WebService/census-dev")
+    assert done.code == 1, done.said
+    assert "manifests/census.yaml is also read by prod, so the edit would change prod" in done.err
+    assert manifest.read_text() == before

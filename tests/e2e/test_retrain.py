@@ -417,6 +417,54 @@ def test_a_branch_whose_proposal_was_merged_is_used_again(training: Training, ho
     assert training.count_calls("POST", "/jobs") == 2
 
 
+def give_environments(training: Training) -> None:
+    """Let the model in service be a value of each environment."""
+    (training.folder / "environments").mkdir()
+    uri, digest = training.uri("models/old.ilearner"), hashlib.sha256(b"old").hexdigest()
+    for name in ("dev", "prod"):
+        (training.folder / "environments" / f"{name}.yaml").write_text(
+            f"apiVersion: reconciler/v1\nkind: Environment\nmetadata: {{name: {name}}}\nspec:\n"
+            f"  values:\n    uri: {uri} # the model\n    digest: '{digest}'\n"
+        )
+    training.write_service("${values.uri}")
+    live = training.folder / "manifests/live.yaml"
+    live.write_text(live.read_text() + "      sha256: ${values.digest}\n")
+
+
+def test_a_model_is_written_into_the_file_of_its_environment(training: Training) -> None:
+    give_environments(training)
+    make_repository(training)
+    before = (training.folder / "environments/dev.yaml").read_text()
+    result = training.retrain("--env", "dev", "--commit")
+    assert result["outcome"] == "proposed"
+    changed = training.git("show", "--name-only", "--format=", "HEAD").split()
+    assert changed == ["environments/dev.yaml"]
+    after = (training.folder / "environments/dev.yaml").read_text()
+    assert before.splitlines()[:5] == after.splitlines()[:5]
+    assert after.splitlines()[5].endswith(".ilearner # the model")
+    assert result["digest"].removeprefix("sha256:") in after
+    done = training.run("apply", "--env", "dev", "--auto-approve")
+    assert done.code == 0, done.said
+    done = training.run(
+        "promote", f"WebService/{training.name}-live", "--from", "dev", "--to", "prod"
+    )
+    assert done.code == 0, done.said
+    after = (training.folder / "environments/prod.yaml").read_text()
+    assert result["digest"].removeprefix("sha256:") in after
+
+
+def test_a_model_that_would_change_another_environment_is_refused_before_a_job(
+    training: Training,
+) -> None:
+    give_environments(training)
+    live = training.folder / "manifests/live.yaml"
+    live.write_text(live.read_text().replace("      sha256: ${values.digest}\n", ""))
+    done = training.run("retrain", "census", "--env", "dev")
+    assert done.code == 1
+    assert "sha256: manifests/live.yaml is also read by prod" in done.err
+    assert training.count_calls("POST", "/jobs") == 0
+
+
 def test_the_message_has_the_metrics_before_and_after(training: Training) -> None:
     make_repository(training)
     first = training.retrain("--commit")

@@ -11,7 +11,7 @@ from reconciler.manifests.editing import Edit
 from reconciler.manifests.editing.accept import (
     Acceptance,
     apply_edits,
-    edit_files,
+    place_edits,
     place_in_items,
 )
 from reconciler.manifests.editing.members import CellEdit
@@ -31,7 +31,7 @@ def accept(folder: Path, name: str, **edits: Json | Absent) -> str:
     """Write edits of properties of a member's definition; returns what was added to the fleet."""
     manifest = member(folder, name)
     wanted = tuple(Edit(f"{PROPERTIES}/{at}", value) for at, value in edits.items())
-    (text,) = edit_files(folder, [Acceptance(manifest, wanted)]).values()
+    (text,) = apply_edits(folder, place_edits([Acceptance(manifest, wanted)])).values()
     before = (folder / "manifests" / "bikes.yaml").read_text()
     (folder / "manifests" / "bikes.yaml").write_text(text)
     assert text.startswith(before)
@@ -77,7 +77,7 @@ def test_what_no_override_can_say_is_refused_with_the_member(tmp_path: Path) -> 
     wrong = Edit(f"{PROPERTIES}/package", {"nodes": None})
     good = Edit(f"{PROPERTIES}/description", "x")
     with pytest.raises(ManifestInvalid) as refused:
-        edit_files(tmp_path, [Acceptance(one, (wrong,)), Acceptance(other, (good,))])
+        apply_edits(tmp_path, place_edits([Acceptance(one, (wrong,)), Acceptance(other, (good,))]))
     (finding,) = refused.value.findings()
     assert (finding.subject, finding.message) == (
         "WebService/loc001",
@@ -91,7 +91,7 @@ def test_a_whole_fleet_that_moved_is_a_matter_of_its_template(tmp_path: Path) ->
     loaded = read(tmp_path, csv=f"code,calls,team\n{rows}")
     edit = Edit(f"{PROPERTIES}/description", "x")
     with pytest.raises(ManifestInvalid) as refused:
-        edit_files(tmp_path, [Acceptance(one, (edit,)) for one in loaded.manifests])
+        place_edits([Acceptance(one, (edit,)) for one in loaded.manifests])
     (finding,) = refused.value.findings()
     assert (finding.subject, finding.message) == (
         "Fleet/bikes",

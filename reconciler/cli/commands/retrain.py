@@ -81,8 +81,9 @@ def retrain(
     next one follows it. NAME can be left out if there is one retraining.
     """
     import sys
+    from pathlib import Path
 
-    from reconciler.cli.promotion import check_promotions
+    from reconciler.cli.promotion import check_places, check_promotions
     from reconciler.cli.training import Trainer, select_retrainings
     from reconciler.cli.wiring import assemble
     from reconciler.render.findings import render_findings
@@ -101,6 +102,7 @@ def retrain(
         _print_none(form)
         return
     check_promotions(due)
+    check_places(invocation, Path(assembly.project.root), assembly.loaded, assembly.kinds, due)
     if commit or branch:
         trainer.check_commit(due, branch)
     found, failed = _train(invocation, trainer, due, fleet=fleet or "", again=again)

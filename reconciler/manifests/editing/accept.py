@@ -19,6 +19,8 @@ from reconciler.manifests.definition_files import parse_json
 from reconciler.manifests.editing import Edit, edit_json, edit_yaml, find_document
 from reconciler.manifests.editing.csv_cells import edit_csv
 from reconciler.manifests.editing.members import CellEdit, FleetTexts, override
+from reconciler.manifests.tokens import NO_TOKENS, Scalar, find_tokens
+from reconciler.manifests.variables import fits
 from reconciler.manifests.yaml_text import Text
 from reconciler.model import Address, Finding, Json, Manifest
 from reconciler.model.values import dataclass
@@ -50,29 +52,28 @@ class PlacedEdit:
         return self.accepted.manifest
 
 
-def edit_files(root: Path, accepted: Iterable[Acceptance]) -> Mapping[Path, str]:
-    """Returns the new text of every file that changes, and writes nothing.
+def place_edits(accepted: Iterable[Acceptance]) -> Sequence[PlacedEdit]:
+    """Returns for each edit the file that it changes, and writes nothing.
 
     A value in a definition file is edited there. For a member of a fleet, the template stays as it
     is and the member gets an override. Raises ManifestInvalid with a finding for each edit that is
     not possible.
     """
-    return apply_edits(root, place_edits(accepted))
-
-
-def place_edits(accepted: Iterable[Acceptance]) -> Sequence[PlacedEdit]:
-    """Returns for each edit the file that it changes; raises ManifestInvalid, like `edit_files`."""
     return _collect(accepted, _by_file, _OVERRIDDEN)
 
 
 def place_in_items(
-    root: Path, accepted: Iterable[Acceptance], fleets: Collection[tuple[str, Address]]
+    root: Path,
+    accepted: Iterable[Acceptance],
+    fleets: Collection[tuple[str, Address]],
+    tokens: Mapping[str, Scalar] = NO_TOKENS,
 ) -> Sequence[PlacedEdit]:
     """Returns the same, but a value that a member's item alone gives is changed in the item.
 
-    `fleets` are all fleets of the project, each with the file of its manifest.
+    `fleets` are all fleets of the project, each with the file of its manifest. `tokens` are the
+    values of the environment.
     """
-    texts = FleetTexts(root, fleets)
+    texts = FleetTexts(root, fleets, tokens)
 
     def place(one: Acceptance) -> Iterator[tuple[str, Edit | CellEdit]]:
         manifest = one.manifest
@@ -104,8 +105,13 @@ def _collect(
     return placed
 
 
-def apply_edits(root: Path, placed: Iterable[PlacedEdit]) -> Mapping[Path, str]:
-    """Returns the new text of every file that changes, and writes nothing, like `edit_files`."""
+def apply_edits(
+    root: Path, placed: Iterable[PlacedEdit], tokens: Mapping[str, Scalar] = NO_TOKENS
+) -> Mapping[Path, str]:
+    """Returns the new text of every file that changes, and writes nothing.
+
+    `tokens` are the values of the environment. Raises ManifestInvalid, like `place_edits`.
+    """
     texts: dict[Path, str] = {}
     findings: list[Finding] = []
     grouped: dict[tuple[Address, str], list[PlacedEdit]] = {}
@@ -120,7 +126,7 @@ def apply_edits(root: Path, placed: Iterable[PlacedEdit]) -> Mapping[Path, str]:
         text = texts.get(path) or read_whole(path)
         edits = [one.edit for one in ones if isinstance(one.edit, Edit)]
         try:
-            texts[path] = _edit(manifest, name, text, edits)
+            texts[path] = _edit(manifest, name, text, edits, tokens)
         except ManifestInvalid as error:
             findings += _concern(manifest, error)
     for name, ones in cells.items():
@@ -177,11 +183,30 @@ def _by_file(one: Acceptance) -> Iterator[tuple[str, Edit]]:
             yield manifest.file, edit
 
 
-def _edit(manifest: Manifest, name: str, text: str, edits: Sequence[Edit]) -> str:
+def _find_index(
+    manifest: Manifest, name: str, text: str, tokens: Mapping[str, Scalar] = NO_TOKENS
+) -> int:
+    owner = manifest.member.fleet if manifest.member else manifest.address
+    return find_document(name, text, owner, tokens) if name == manifest.file else 0
+
+
+def read_document(manifest: Manifest, name: str, text: str, tokens: Mapping[str, Scalar]) -> Json:
+    """Returns the document in a YAML file that holds a manifest, as it is written."""
+    parsed = Text(name, text.removeprefix("\ufeff"))
+    index = _find_index(manifest, name, text, tokens)
+    return parsed.build(list(parsed.compose())[index])
+
+
+def _edit(
+    manifest: Manifest,
+    name: str,
+    text: str,
+    edits: Sequence[Edit],
+    tokens: Mapping[str, Scalar],
+) -> str:
     if name.endswith(".json"):
         return edit_json(name, text, _respell_edits(parse_json(name, text).document, edits))
-    owner = manifest.member.fleet if manifest.member else manifest.address
-    index = find_document(name, text, owner) if name == manifest.file else 0
+    index = _find_index(manifest, name, text, tokens)
     parsed = Text(name, text)
     document = parsed.build(list(parsed.compose())[index])
     return edit_yaml(name, text, index, _respell_edits(document, edits))
@@ -189,19 +214,24 @@ def _edit(manifest: Manifest, name: str, text: str, edits: Sequence[Edit]) -> st
 
 def _respell_edits(document: Json, edits: Iterable[Edit]) -> list[Edit]:
     """The edits with names as the file spells them, because a definition may use other casing."""
-    return [Edit(_respell_pointer(document, edit.pointer), edit.value) for edit in edits]
+    return [Edit(respell_pointer(document, edit.pointer), edit.value) for edit in edits]
 
 
-def _respell_pointer(document: Json, pointer: str) -> str:
+def respell_pointer(document: Json, pointer: str) -> str:
+    """Returns a pointer with names as a document spells them; a name may hold tokens."""
     path: list[str] = []
     for segment in split_pointer(pointer):
         spelling = segment
         if isinstance(document, dict):
             if segment not in document:
-                alike = (name for name in document if name.casefold() == segment.casefold())
+                alike = (name for name in document if _is_alike(name, segment))
                 spelling = next(alike, segment)
             document = document.get(spelling)
         elif isinstance(document, list) and segment.isdecimal() and int(segment) < len(document):
             document = document[int(segment)]
         path.append(spelling)
     return format_pointer(tuple(path))
+
+
+def _is_alike(name: str, segment: str) -> bool:
+    return name.casefold() == segment.casefold() or bool(find_tokens(name) and fits(name, segment))

@@ -5,7 +5,7 @@ Every edit is verified: its result is read again and compared with the wanted do
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -23,6 +23,7 @@ from reconciler.manifests.editing.layout import (
 )
 from reconciler.manifests.editing.splices import make_splices, splice
 from reconciler.manifests.editing.style import Layout
+from reconciler.manifests.tokens import NO_TOKENS, Scalar, fill
 from reconciler.manifests.yaml_text import Text
 from reconciler.model import Absent, Address, Finding, Json, SourceLocation
 from reconciler.model.values import dataclass
@@ -68,17 +69,20 @@ class _Opened:
     comparable: object = None
 
 
-def find_document(file: str, text: str, address: Address) -> int:
+def find_document(
+    file: str, text: str, address: Address, tokens: Mapping[str, Scalar] = NO_TOKENS
+) -> int:
     """Returns the index in a YAML file of a resource's manifest, counted as in `edit_yaml`.
 
-    Raises ManifestInvalid if no document is that manifest, or if the file cannot be read.
+    `tokens` are the values of the environment, which the name may refer to. Raises ManifestInvalid
+    if no document is that manifest, or if the file cannot be read.
     """
     parsed = Text(file, text.removeprefix(_BOM))
     nodes = list(parsed.compose())
     _check(parsed.findings)
     for number, node in enumerate(nodes):
         kind, name = (_read_text(node, path) for path in (("kind",), ("metadata", "name")))
-        if (kind, name) == (address.kind, address.name):
+        if (kind, fill(name or "", tokens)) == (address.kind, address.name):
             return number
     finding = Finding(_NOT_FOUND, str(address), SourceLocation(file, 1, 1))
     raise ManifestInvalid((finding,))

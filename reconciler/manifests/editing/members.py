@@ -8,7 +8,7 @@ other value becomes an override of the member.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Final
@@ -18,6 +18,7 @@ from reconciler.files import read_whole, resolve_path
 from reconciler.manifests.editing.changes import put
 from reconciler.manifests.editing.edits import Edit, find_document
 from reconciler.manifests.fleet.overrides import make_overrides
+from reconciler.manifests.tokens import NO_TOKENS, Scalar, replace_tokens
 from reconciler.manifests.variables import Variable, escape, split_text
 from reconciler.manifests.yaml_text import Text
 from reconciler.model import ABSENT, Address, Json, Manifest, Path
@@ -47,11 +48,14 @@ class FleetText:
     uses: Counter[str]
 
     @classmethod
-    def read(cls, file: str, text: str, fleet: Address) -> FleetText:
+    def read(cls, file: str, text: str, fleet: Address, tokens: Mapping[str, Scalar]) -> FleetText:
         """Returns the manifest of a fleet; raises ManifestInvalid if the file does not have it."""
-        index = find_document(file, text, fleet)
+        index = find_document(file, text, fleet, tokens)
         parsed = Text(file, text.removeprefix("\ufeff"))
-        document = parsed.build(list(parsed.compose())[index])
+        node = list(parsed.compose())[index]
+        if tokens:
+            replace_tokens(file, node, tokens, "")
+        document = parsed.build(node)
         spec = document["spec"]
         return cls(document, Counter(_list_names([spec["template"], spec.get("overrides", {})])))
 
@@ -105,11 +109,17 @@ class FleetText:
 class FleetTexts:
     """The manifests of the fleets of a project, each read once.
 
-    `fleets` are all of them, each with the file of its manifest from the project's folder.
+    `fleets` are all of them, each with the file of its manifest from the project's folder. `tokens`
+    are the values of the environment.
     """
 
-    def __init__(self, root: FilePath, fleets: Iterable[tuple[str, Address]]) -> None:
-        self._root, self._fleets = root, sorted(set(fleets))
+    def __init__(
+        self,
+        root: FilePath,
+        fleets: Iterable[tuple[str, Address]],
+        tokens: Mapping[str, Scalar] = NO_TOKENS,
+    ) -> None:
+        self._root, self._fleets, self._tokens = root, sorted(set(fleets)), tokens
         self._texts: dict[tuple[str, Address], FleetText] = {}
         self._shared: dict[tuple[str, Address], FleetText] = {}
 
@@ -131,7 +141,9 @@ class FleetTexts:
     def _open(self, key: tuple[str, Address]) -> FleetText:
         if key not in self._texts:
             file, fleet = key
-            self._texts[key] = FleetText.read(file, read_whole(self._root / file), fleet)
+            self._texts[key] = FleetText.read(
+                file, read_whole(self._root / file), fleet, self._tokens
+            )
         return self._texts[key]
 
 
