@@ -24,8 +24,11 @@ from reconciler.text.counting import count
 
 PutResult: TypeAlias = Literal["created", "updated", "same", "older", "no right"]
 
-# An older run sends its text so long after it has read the comments, at most.
+# An older run has sent its text so many seconds after it has read the comments, at most: as long
+# as a slow forge takes, which this run has seen itself.
 _SETTLE_S: Final = 2.0
+_SETTLE_TIMES: Final = 3.0
+_LONGEST_SETTLE_S: Final = 30.0
 _ROUNDS: Final = 8
 _LOST: Final = 2
 _MARKER: Final = re.compile(r"<!-- reconciler plan((?: [a-z]+=[^\s<>]*)+) -->")
@@ -80,7 +83,12 @@ class _Found:
 
 
 def put_sticky(
-    forge: Forge, request: Request, sticky: Sticky, *, sleep: Callable[[float], None] = time.sleep
+    forge: Forge,
+    request: Request,
+    sticky: Sticky,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Put:
     """Write the comment, or replace its text; a missing right is a result and not an error.
 
@@ -89,7 +97,7 @@ def put_sticky(
     """
     text, cut = write_comment(sticky, forge.longest_comment, forge.name)
     try:
-        return replace(_Round(forge, request, sticky, text, sleep).run(), cut=cut)
+        return replace(_Round(forge, request, sticky, text, sleep, clock).run(), cut=cut)
     except Unauthorized as error:
         return Put("no right", cut=cut, reason=error.message, next_step=error.next_step)
 
@@ -121,16 +129,19 @@ class _Round:
         sticky: Sticky,
         text: str,
         sleep: Callable[[float], None],
+        clock: Callable[[], float],
     ) -> None:
         self._forge, self._request = forge, request
         self._sticky, self._text = sticky, text
-        self._sleep = sleep
+        self._sleep, self._clock = sleep, clock
+        self._listed_at = 0.0
         self._lost = 0
         self._done: Put | None = None
 
     def run(self) -> Put:
         """Read and write until what is there needs no change."""
         for _ in range(_ROUNDS):
+            self._listed_at = self._clock()
             listed = self._forge.list_comments(self._request)
             found = _find_ours(listed, self._sticky.project, self._sticky.environment)
             ended = self._settle(found) if found else self._create()
@@ -188,7 +199,8 @@ class _Round:
         if made.id != kept.id:
             # A dry run, or a new comment in place of one that may not be changed.
             return self._done or Put("older", made.url or kept.url)
-        self._sleep(_SETTLE_S)
+        took_s = self._clock() - self._listed_at
+        self._sleep(min(max(_SETTLE_S, _SETTLE_TIMES * took_s), _LONGEST_SETTLE_S))
         return None
 
 

@@ -66,7 +66,8 @@ class Requirements:
     `approved`: it has the reviews that the repository demands, of somebody other than its author,
     and no review demands changes. `mergeable`: nothing that the repository demands is missing,
     apart from our own statuses. `undiverged`: the target branch holds no commit that the source
-    branch lacks. `reasons` say in words why one of them is False.
+    branch lacks. `reasons` say in words why one of them is
+    not True.
     """
 
     approved: bool | None = None

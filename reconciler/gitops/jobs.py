@@ -120,9 +120,11 @@ def find_token(forge: ForgeName, environ: Mapping[str, str]) -> ForgeToken:
     variable, cure = _TOKENS[forge]
     token = environ.get(variable, "").strip()
     if token:
-        gitlab = forge == "gitlab"
-        header, scheme = ("PRIVATE-TOKEN", "") if gitlab else ("Authorization", "Bearer ")
-        return ForgeToken(token, variable, header, scheme)
+        if forge == "gitlab":
+            return ForgeToken(token, variable, "PRIVATE-TOKEN", "")
+        # The token of a job of Azure Pipelines is a JSON Web Token; a person's is not.
+        personal = forge == "azure-devops" and not token.startswith("eyJ")
+        return ForgeToken(token, variable, scheme="Basic " if personal else "Bearer ")
     job_token = environ.get("CI_JOB_TOKEN", "").strip() if forge == "gitlab" else ""
     if job_token:
         return ForgeToken(job_token, "CI_JOB_TOKEN", "JOB-TOKEN", "", reads_only=True)

@@ -8,6 +8,7 @@ it waits as long as the forge asks. In a dry run each request is printed and onl
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import random
@@ -57,6 +58,7 @@ _MOST_VALUES: Final = 500_000
 _CHUNK: Final = 256 * 1024
 # The longest list that is needed has the comments of one request, 100 on each page.
 _MOST_PAGES: Final = 200
+_BASIC: Final = "Basic "
 _CHECK: Final = "Check the address of the API, and the network of the job."
 
 
@@ -64,7 +66,8 @@ _CHECK: Final = "Check the address of the API, and the network of the job."
 class ForgeToken:
     """A token, the variable that holds it, and the header in which it is sent.
 
-    `reads_only` says that the forge refuses each write with this token.
+    With the scheme Basic it is the password of a user without a name. `reads_only` says that the
+    forge refuses each write with this token.
     """
 
     value: str = field(repr=False)
@@ -252,7 +255,7 @@ class Speaker:
             raise self._lost(url, failed) from None
 
     def _receive(self, answer: Answer) -> Reply:
-        if is_sign_in(answer.status, answer.headers):
+        if is_sign_in(answer.status, answer.headers, self.base_url):
             raise make_sign_in_error(self.name, answer.status, self.token.variable)
         if 300 <= answer.status < 400:
             raise self._redirected(answer)
@@ -322,12 +325,14 @@ def _perhaps(error: Unavailable) -> ReplyLost:
 def _make_headers(token: ForgeToken, headers: Mapping[str, str], name: str) -> dict[str, str]:
     cure = f"Set {token.variable} to a token of {name}, without blanks or line breaks."
     check_sendable(token.value, "this", token.variable, cure)
+    basic = token.scheme == _BASIC
+    shown = base64.b64encode(f":{token.value}".encode()).decode() if basic else token.value
     return {
         "Accept": "application/json",
         "Accept-Encoding": "gzip, deflate",
         "User-Agent": f"reconciler/{__version__}",
         **headers,
-        token.header: f"{token.scheme}{token.value}",
+        token.header: f"{token.scheme}{shown}",
     }
 
 

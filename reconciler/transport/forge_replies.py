@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
+from urllib.parse import urlsplit
 
 from reconciler.errors import Busy, Rejected, ServiceError, Throttled, Unauthorized, Unavailable
 from reconciler.model import Json
@@ -21,20 +22,24 @@ _UNNAMED_LIMIT_S: Final = 60.0
 # GitLab may name no time either; its limits are those of a minute.
 _UNNAMED_WAIT_S: Final = 2.0
 _LIMITED: Final = re.compile(r"rate.limit|abuse detection|TF400733", re.IGNORECASE)
-_SIGN_IN: Final = re.compile(r"sign_?in|log_?in|auth", re.IGNORECASE)
+_SIGN_IN: Final = re.compile(r"sign_?in|log_?in|oauth|saml", re.IGNORECASE)
 _REMAINING: Final = ("x-ratelimit-remaining", "ratelimit-remaining")
 _RESETS: Final = ("x-ratelimit-reset", "ratelimit-reset")
 _REQUEST_IDS: Final = ("x-github-request-id", "x-vss-e2eid", "activityid", "x-request-id")
 _WAIT: Final = "Wait, then run the job again."
 
 
-def is_sign_in(status: int, headers: Mapping[str, str]) -> bool:
+def is_sign_in(status: int, headers: Mapping[str, str], base_url: str) -> bool:
     """Whether an answer sends people to a page to sign in: a token was not accepted.
 
-    An answer without JSON to a call that was not refused is such a page too.
+    A page of HTML in answer to a call that was not refused is such a page too. A redirect within
+    the API is not: then a repository has another name.
     """
     if 300 <= status < 400:
-        return bool(_SIGN_IN.search(headers.get("Location", "")))
+        target = headers.get("Location", "")
+        path = urlsplit(base_url).path.rstrip("/") + "/"
+        within = target.startswith((f"{base_url}/", path)) and len(path) > 1
+        return not within and bool(_SIGN_IN.search(target))
     kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
     return status == 203 or (status < 300 and kind in {"text/html", "application/xhtml+xml"})
 

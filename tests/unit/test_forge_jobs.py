@@ -280,6 +280,12 @@ def test_the_token_is_never_shown() -> None:
     assert "planted" not in repr(token)
 
 
+def test_a_token_of_a_person_on_azure_is_a_password() -> None:
+    job = find_token("azure-devops", {"SYSTEM_ACCESSTOKEN": "eyJhbGciOi.eyJzdWIi.c2ln"})
+    person = find_token("azure-devops", {"SYSTEM_ACCESSTOKEN": "abcdefghij0123456789"})
+    assert (job.scheme, person.scheme) == ("Bearer ", "Basic ")
+
+
 def test_without_a_token_of_its_own_gitlab_only_reads() -> None:
     own = find_token("gitlab", {"RECONCILER_GITLAB_TOKEN": "glpat-x", "CI_JOB_TOKEN": "job"})
     assert (own.value, own.header, own.reads_only) == ("glpat-x", "PRIVATE-TOKEN", False)

@@ -246,6 +246,9 @@ class Simulation:
         self._idle.release()
         event.wait()
 
+    def read(self) -> float:
+        return self._now
+
     def run(self, *processes: Callable[[], None]) -> None:
         def start(process: Callable[[], None]) -> None:
             self.wait(0.0)
@@ -280,7 +283,7 @@ def test_runs_that_race_leave_one_comment_with_the_newest_text(seed: int, existi
 
         def run() -> None:
             simulation.wait(delay)
-            put_sticky(forge, REQUEST, sticky, sleep=simulation.wait)
+            put_sticky(forge, REQUEST, sticky, sleep=simulation.wait, clock=simulation.read)
             simulation.wait(0)
 
         return run

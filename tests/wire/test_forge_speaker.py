@@ -1,5 +1,6 @@
 """The calls to a forge over real sockets, against a server that does as it is told."""
 
+import base64
 import json
 import logging
 import time
@@ -80,6 +81,26 @@ def test_a_call_carries_the_token_and_the_headers_of_the_forge() -> None:
     assert call.headers["X-GitHub-Api-Version"] == "2022-11-28"
     assert call.headers["Accept"] == "a/b"
     assert call.headers["User-Agent"].startswith("reconciler/")
+
+
+def test_a_token_of_a_person_on_azure_is_sent_as_a_password() -> None:
+    token = ForgeToken("personal-token-0123", "SYSTEM_ACCESSTOKEN", scheme="Basic ")
+    with run_scripted(answers(Answer(200, {"echo": "OnBlcnNvbmFsLXRva2VuLTAxMjM="}))) as server:
+        reply = Heard(server, token=token).speaker.send("GET", "/x")
+    sent = server.calls[0].headers["Authorization"].split(" ")
+    assert sent[0] == "Basic"
+    assert base64.b64decode(sent[1]) == b":personal-token-0123"
+    assert sent[1][2:-2] not in json.dumps(reply.document)
+
+
+def test_a_redirect_within_the_api_is_a_new_name_and_no_page_to_sign_in() -> None:
+    with (
+        run_scripted(
+            lambda *_: Answer(301, None, {"Location": f"{server.url}/api/login"})
+        ) as server,
+        pytest.raises(Rejected, match="redirects to"),
+    ):
+        Heard(server).speaker.send("GET", "/x")
 
 
 def test_the_token_of_a_job_of_gitlab_is_sent_in_its_own_header() -> None:
