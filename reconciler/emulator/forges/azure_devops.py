@@ -340,6 +340,25 @@ def _list_statuses(state: ForgeState, call: ForgeCall) -> Answer:
     return _wrap([_show_status(one) for one in reversed(own)])
 
 
+def _compare(state: ForgeState, call: ForgeCall) -> Answer:
+    """Count the commits of a target and a base that the other lacks."""
+    _check_place(call)
+    names = [call.query.get(name, "") for name in ("baseVersion", "targetVersion")]
+    base, target = (state.git.find_commit(name) for name in names)
+    if not base or not target:
+        text = "TF401175: The version descriptor could not be resolved to a version."
+        raise _refuse(404, text, "GitUnresolvableToCommitException")
+    body = {
+        "allChangesIncluded": True,
+        "aheadCount": len(state.git.list_commits(base, target)),
+        "behindCount": len(state.git.list_commits(target, base)),
+        "commonCommit": state.git.find_merge_base(base, target),
+        "baseCommit": base,
+        "targetCommit": target,
+    }
+    return Answer(200, body)
+
+
 # Pull requests
 
 
@@ -537,6 +556,7 @@ AZURE_DEVOPS: Final = Dialect(
         Route("GET", f"{_PULL}/statuses", "list-statuses", _list_request_statuses),
         Route("POST", f"{_GIT}/commits/{{sha}}/statuses", "set-status", _set_status),
         Route("GET", f"{_GIT}/commits/{{sha}}/statuses", "list-statuses", _list_statuses),
+        Route("GET", f"{_GIT}/diffs/commits", "compare", _compare),
         Route("GET", f"{_PULL}/iterations", "list-iterations", _list_iterations),
         Route("GET", f"{_GIT}/pullRequests", "list-requests", _list_requests),
         Route("POST", f"{_GIT}/pullRequests", "create-request", _create_request),

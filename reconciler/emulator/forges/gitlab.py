@@ -286,6 +286,16 @@ def _read_commit(state: ForgeState, call: ForgeCall) -> Answer:
     return Answer(200, {"id": commit, "short_id": commit[:8], "last_pipeline": shown})
 
 
+def _compare(state: ForgeState, call: ForgeCall) -> Answer:
+    """List the commits of `to` that `from` lacks."""
+    _check_project(call)
+    old, new = (state.git.find_commit(call.query.get(name, "")) for name in ("from", "to"))
+    if not old or not new:
+        raise _refuse_plain(404, "Ref Not Found")
+    commits = [{"id": one} for one in state.git.list_commits(old, new)]
+    return Answer(200, {"commits": commits, "compare_same_ref": old == new})
+
+
 # Merge requests
 
 
@@ -434,6 +444,7 @@ GITLAB: Final = Dialect(
         Route("POST", f"{_PROJECT}/statuses/{{sha}}", "set-status", _set_status),
         Route("GET", f"{_COMMIT}/statuses", "list-statuses", _list_statuses),
         Route("GET", _COMMIT, "read-commit", _read_commit),
+        Route("GET", f"{_PROJECT}/repository/compare", "compare", _compare),
         Route("GET", f"{_COMMIT}/merge_requests", "list-by-commit", _find_by_commit),
         Route("GET", f"{_PROJECT}/merge_requests", "list-requests", _list_requests),
         Route("POST", f"{_PROJECT}/merge_requests", "create-request", _create_request),
