@@ -17,6 +17,8 @@ from reconciler.cli.context import Invocation
 from reconciler.model.values import dataclass
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
+    from datetime import datetime
+
     from reconciler.cli.signed_approvals import SignedApprovals
     from reconciler.cli.wiring import Assembly
     from reconciler.engine.planning.selection import PlanRequest
@@ -121,8 +123,8 @@ class Session:
     """One apply, from the lock to the printed result.
 
     `changed` are the files of a saved plan that have changed since it was made. `approvals` are
-    judged once more right before the first write. `note` receives the plan and its outcome before
-    the result is printed.
+    judged once more right before the first write: a person may have taken long to answer. `note`
+    receives the plan and its outcome before the result is printed.
     """
 
     invocation: Invocation
@@ -142,8 +144,9 @@ class Session:
         lock_owner = self.assembly.lock_owner(self.why)
         with runtime.ledger.lock(lock_owner, apply_flags.lock_timeout, runtime.emit) as lease:
             recover_intents(runtime, self._author(""), lease, apply_flags.patience)
+            begun = runtime.clock()
             plan, digest = make(runtime)
-            return self._carry_out(plan, digest, lease)
+            return self._carry_out(plan, digest, lease, begun)
 
     def _author(self, digest: str, changed: Collection[str] = ()) -> Any:
         from reconciler.engine.applying.journal import Author
@@ -152,7 +155,7 @@ class Session:
         commit, differing = revision.name_for(changed), revision.list_differing(changed)
         return Author(revision.author, revision.host, commit, digest, differing)
 
-    def _carry_out(self, plan: Plan, digest: str, lease: Lease) -> int:
+    def _carry_out(self, plan: Plan, digest: str, lease: Lease, begun: datetime) -> int:
         from reconciler.cli.outcome import FINISHED, report_outcome
         from reconciler.engine.applying.apply import Declarations, FailurePolicy, apply_plan
 
@@ -168,9 +171,8 @@ class Session:
         policy = FailurePolicy(apply_flags.fail_fast, apply_flags.on_failure, apply_flags.patience)
         author = self._author(digest, self.changed)
         if self.approvals is not None and not plan.refused:
-            judged = self.approvals.judge(plan, runtime.clock())
-            plan = self.approvals.refuse(plan, judged)
-            author = replace(author, approvals=judged.approvals)
+            approvals = self.approvals.judge_again(plan, begun, runtime.clock())
+            author = replace(author, approvals=approvals)
         declared = Declarations(self.assembly.project.root, self.assembly.loaded.manifests)
         try:
             outcome = apply_plan(runtime, plan, author, lease, policy, declared)

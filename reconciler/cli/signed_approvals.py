@@ -17,9 +17,9 @@ from reconciler.cli.context import Invocation
 from reconciler.cli.output import note, warn
 from reconciler.cli.wiring import Assembly
 from reconciler.engine.planning.selection import PlanRequest
-from reconciler.errors import ManifestInvalid, ReconcilerError
+from reconciler.errors import ManifestInvalid, ReconcilerError, StalePlan
 from reconciler.files import check_path, find_checkout, is_stream, resolve_path, write_whole
-from reconciler.model import Finding, Plan
+from reconciler.model import Approval, Finding, Plan
 from reconciler.model.values import dataclass
 from reconciler.plans.approvals import (
     SIGNATURE_SUFFIX,
@@ -64,6 +64,18 @@ class SignedApprovals:
         """The plan, which refuses itself if it has changes and too few approvals count."""
         found = check_required(judged, self.required) if plan.steps else ()
         return replace(plan, findings=(*plan.findings, *found)) if found else plan
+
+    def judge_again(self, plan: Plan, then: datetime, now: datetime) -> tuple[Approval, ...]:
+        """The approvals that count now; raises StalePlan if one of those then has expired since."""
+        judged = self.judge(plan, now)
+        lost = sorted(self.judge(plan, then).approvers - judged.approvers)
+        if lost:
+            finding = Finding(
+                f"the approval of {', '.join(lost)} has expired since: nothing was written",
+                next_step="Have these changes approved again.",
+            )
+            raise StalePlan((finding,))
+        return judged.approvals
 
     def report(self, invocation: Invocation, plan: Plan, now: datetime) -> Plan:
         """The plan as `refuse` returns it; prints which approvals count, and which do not."""

@@ -1,5 +1,6 @@
 """Signed approvals from end to end: approve a plan, apply it with approvals, and what is refused."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from unittest import mock
 
 import jsonschema
 import pytest
@@ -392,3 +394,42 @@ def test_a_signature_of_a_certificate_is_refused_when_it_is_made(project: Projec
     subprocess.run(command, check=True)
     done = approve(project, outside, "alice-cert.pub")
     assert (done.code, "certificates are not accepted" in done.err) == (1, True), done.err
+
+
+def test_an_approval_that_expires_while_a_person_is_asked_does_not_count(project: Project) -> None:
+    outside = prepare(project)
+    rules = "spec:\n  rules:\n  - {name: storage, modelsFrom: [census]}\n"
+    (project.folder / "policies").mkdir()
+    (project.folder / "policies" / "production.yaml").write_text(
+        f"apiVersion: reconciler/v1\nkind: Policy\nmetadata: {{name: production}}\n{rules}"
+    )
+    approve(project, outside, "alice", "--expires", "1d")
+    flags = with_approvals(outside, "--require", "0", "--detailed-exitcode")
+    with contextlib.ExitStack() as later:
+
+        def wait() -> bool:
+            later.enter_context(clock_ahead(DAY + 60))
+            return True
+
+        later.enter_context(mock.patch("reconciler.cli.approval.may_ask", wait))
+        done = project.run("apply", *flags, stdin="yes\n")
+    assert "Lifted by the approval of alice@example.com" in done.out
+    assert (done.code, "the approval of alice@example.com has expired" in done.err) == (4, True)
+    assert project.emulator.model("census") == project.emulator.model_uri("old")
+    assert project.run("apply", *flags, stdin="yes\n").code == 0
+
+
+def test_an_approval_of_one_environment_is_not_one_of_another(project: Project) -> None:
+    outside = prepare(project)
+    head = "apiVersion: reconciler/v1\nkind: Environment\nmetadata: {name: NAME}\nspec: {}\n"
+    (project.folder / "environments").mkdir()
+    for name in ("dev", "prod"):
+        (project.folder / "environments" / f"{name}.yaml").write_text(head.replace("NAME", name))
+    assert project.run("plan", "--env", "dev", "--out", "p.plan").code == 0
+    done = approve(project, outside)
+    assert 'of the project "census" in the environment "dev":' in done.out
+    flags = with_approvals(outside, "--auto-approve", "--detailed-exitcode")
+    refused = project.run("apply", "--env", "prod", *flags)
+    assert refused.code == 3
+    assert 'is for the environment "dev", and this is the environment "prod"' in refused.err
+    assert project.run("apply", "--env", "dev", *flags).code == 0
