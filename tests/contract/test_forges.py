@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import requests
 
+from reconciler.emulator.forges import azure_devops
 from reconciler.emulator.forges import github as dialect
 from reconciler.emulator.forges.state import ForgeName
-from tests.contract.forge_world import World, git, make_world
+from tests.contract.forge_world import AZURE_VERSION, World, git, make_world
 
 pytestmark = pytest.mark.contract
 Json = Any
@@ -442,33 +443,400 @@ def test_github_shows_a_fork(github: World) -> None:
     assert shown["label"] == "mallory:change"
 
 
-# Faults
+# Azure DevOps
 
 
-@pytest.mark.parametrize(
-    ("fault", "status", "remaining", "headers"),
-    [
-        ("rate-limit", 403, "0", {"x-ratelimit-reset": "1007"}),
-        ("rate-limit-429", 429, "0", {"x-ratelimit-reset": "1007"}),
-        ("rate-limit-secondary", 403, "999", {"Retry-After": "7"}),
-        ("rate-limit-secondary-reset", 403, "0", {"x-ratelimit-reset": "1007"}),
-        ("rate-limit-bare", 403, "999", {"x-ratelimit-reset": "4600"}),
-        ("no-right", 403, "999", {}),
-        ("gone", 410, "999", {}),
-    ],
-)
-def test_github_limits_and_refuses(
-    tmp_path: Path, fault: str, status: int, remaining: str, headers: dict[str, str]
+def test_azure_needs_the_version_in_each_call(azure: World) -> None:
+    azure.open_request()
+    path = "/pullRequests/1/threads"
+    url = f"{azure.open.url}/acme/models/_apis/git/repositories/models{path}"
+    for query in ({}, {"api-version": "3.0"}):
+        answer = requests.get(url, params=query, headers=azure.headers(), timeout=120)
+        assert answer.status_code == 400
+        assert {"$id", "message", "typeName", "typeKey", "errorCode", "eventId"} <= set(
+            answer.json()
+        )
+    assert azure.call("GET", path).json() == {"value": [], "count": 0}
+    assert azure.call("GET", "/PULLREQUESTS/1/Threads").status_code == 200
+
+
+def test_azure_takes_a_personal_token_in_basic_form(azure: World) -> None:
+    url = f"{azure.open.url}/acme/_apis/connectionData"
+    answer = requests.get(url, params=AZURE_VERSION, auth=("", "forge-person-token"), timeout=120)
+    assert answer.json()["authenticatedUser"]["uniqueName"] == "alice@example.com"
+    bot = azure.call("GET", "//acme/_apis/connectionData").json()["authenticatedUser"]
+    azure.open_request()
+    thread = azure.comment(1, "x").json()
+    assert thread["comments"][0]["author"]["id"] == bot["id"]
+    wrong = requests.get(url, params=AZURE_VERSION, auth=("", "wrong"), timeout=120)
+    assert (wrong.status_code, wrong.headers["Content-Type"]) == (203, "text/html; charset=utf-8")
+
+
+def test_azure_types_the_properties_of_a_thread(azure: World) -> None:
+    azure.open_request()
+    typed = {"$type": "System.String", "$value": "prod"}
+    body = {
+        "comments": [{"parentCommentId": 0, "content": "x", "commentType": "text"}],
+        "status": 4,
+        "properties": {"project": "bikes", "environment": typed, "run": 7},
+    }
+    made = azure.call("POST", "/pullRequests/1/threads", body).json()
+    listed = azure.call("GET", "/pullRequests/1/threads").json()
+    assert listed == {"value": [made], "count": 1}
+    assert made["properties"] == {
+        "project": {"$type": "System.String", "$value": "bikes"},
+        "environment": typed,
+        "run": {"$type": "System.Int32", "$value": 7},
+    }
+    assert (made["status"], made["isDeleted"]) == ("closed", False)
+    comment = made["comments"][0]
+    assert (comment["id"], comment["commentType"], comment["content"]) == (1, "text", "x")
+    path = f"/pullRequests/1/threads/{made['id']}"
+    assert azure.call("PATCH", path, {"status": "wontfix"}).json()["status"] == "wontFix"
+    assert azure.call("PATCH", path, {"status": "resolved"}).status_code == 400
+    wrongs: list[Json] = [
+        {},
+        {"comments": []},
+        {"comments": [{"content": ""}]},
+        {**body, "status": 9},
+    ]
+    for wrong in wrongs:
+        assert azure.call("POST", "/pullRequests/1/threads", wrong).status_code == 400
+
+
+def test_azure_marks_a_comment_as_deleted(azure: World) -> None:
+    azure.open_request()
+    made = azure.comment(1, "x").json()
+    path = f"/pullRequests/1/threads/{made['id']}/comments/1"
+    assert azure.call("DELETE", path).status_code == 200
+    thread = azure.call("GET", "/pullRequests/1/threads").json()["value"][0]
+    assert (thread["isDeleted"], thread["comments"][0]["isDeleted"]) == (True, True)
+    assert "content" not in thread["comments"][0]
+    assert azure.call("PATCH", path, {"content": "y"}).status_code == 404
+    assert azure.call("DELETE", path).status_code == 404
+
+
+def test_azure_lets_the_author_alone_edit_a_comment(azure: World) -> None:
+    azure.open_request()
+    made = azure.comment(1, "x", token="forge-person-token").json()
+    assert azure.update(1, made, "y").status_code == 403
+    assert azure.bodies() == ["x"]
+
+
+def test_azure_takes_500_comments_of_a_thread(
+    azure: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with make_world("github", tmp_path, f"{fault}:2", wait_s=7, clock=lambda: 1000.0) as world:
-        world.open_request()
-        for _ in range(2):
-            answer = world.comment(1, "x")
-            assert answer.status_code == status
-            assert answer.headers["x-ratelimit-remaining"] == remaining
-            assert headers.items() <= dict(answer.headers).items() or all(
-                answer.headers[name] == value for name, value in headers.items()
-            )
-            assert ("Retry-After" in answer.headers) == ("Retry-After" in headers)
-        assert world.comment(1, "x").status_code == 201
-        assert world.bodies() == ["x"]
+    assert azure_devops.MOST_COMMENTS == 500
+    monkeypatch.setattr(azure_devops, "MOST_COMMENTS", 3)
+    azure.open_request()
+    made = azure.comment(1, "x").json()
+    path = f"/pullRequests/1/threads/{made['id']}/comments"
+    body = {"parentCommentId": 1, "content": "more", "commentType": 1}
+    codes = [azure.call("POST", path, body).status_code for _ in range(3)]
+    assert codes == [200, 200, 400]
+
+
+def test_azure_gives_a_status_to_one_push(azure: World) -> None:
+    first = azure.open_request()["head"]
+    second = azure.push("change", "more.yaml")
+    listed = azure.call("GET", "/pullRequests/1/iterations").json()["value"]
+    pushes = [(one["id"], one["sourceRefCommit"]["commitId"]) for one in listed]
+    assert pushes == [(1, first), (2, second)]
+    body = {
+        "state": "succeeded",
+        "context": {"name": "dev", "genre": "reconciler"},
+        "iterationId": 2,
+    }
+    made = azure.call("POST", "/pullRequests/1/statuses", body)
+    assert (made.status_code, made.json()["state"], made.json()["iterationId"]) == (
+        200,
+        "succeeded",
+        2,
+    )
+    number = azure.call("POST", "/pullRequests/1/statuses", {**body, "state": 1}).json()
+    assert number["state"] == "pending"
+    for wrong in ({"iterationId": 3}, {"context": {"genre": "x"}}, {"state": "success"}):
+        assert azure.call("POST", "/pullRequests/1/statuses", {**body, **wrong}).status_code == 400
+    listed = azure.call("GET", "/pullRequests/1/statuses").json()["value"]
+    assert [one["state"] for one in listed] == ["succeeded", "pending"]
+    commit = azure.call("POST", f"/commits/{second}/statuses", body | {"iterationId": None})
+    assert commit.status_code == 201
+    assert azure.call("GET", f"/commits/{second}/statuses").json()["count"] == 1
+    assert azure.call("POST", f"/commits/{'0' * 40}/statuses", body).status_code == 404
+
+
+def test_azure_shows_votes_and_policies(azure: World) -> None:
+    azure.open_request(author="alice@example.com")
+    rules = {"approvals_required": 1, "required_statuses": ["dev"], "resolved_comments": True}
+    azure.control("POST", "rules", rules)
+    words = ["approved", "approved-with-suggestions", "changes-requested", "rejected"]
+    for name, word in zip("bcde", words, strict=True):
+        azure.control(
+            "POST", "requests/1/reviews", {"author": f"{name}@example.com", "state": word}
+        )
+    shown = azure.read(1)
+    votes = {one["uniqueName"]: one["vote"] for one in shown["reviewers"]}
+    assert votes == {
+        "b@example.com": 10,
+        "c@example.com": 5,
+        "d@example.com": -5,
+        "e@example.com": -10,
+    }
+    project = shown["repository"]["project"]["id"]
+    artifact = f"vstfs:///CodeReview/CodeReviewId/{project}/1"
+
+    def policies() -> dict[str, str]:
+        query = {"artifactId": artifact, "api-version": "7.1-preview.1"}
+        listed = azure.call("GET", "//acme/models/_apis/policy/evaluations", **query).json()[
+            "value"
+        ]
+        assert all(one["configuration"]["isEnabled"] for one in listed)
+        assert all(one["configuration"]["isBlocking"] for one in listed)
+        return {one["configuration"]["type"]["displayName"]: one["status"] for one in listed}
+
+    assert policies() == {
+        "Minimum number of reviewers": "queued",
+        "Comment requirements": "approved",
+        "Status": "queued",
+    }
+    azure.control("POST", "requests/1/comments", {"author": "bob@example.com", "body": "Why?"})
+    for name in "de":
+        review = {"author": f"{name}@example.com", "state": "approved"}
+        azure.control("POST", "requests/1/reviews", review)
+    azure.call(
+        "POST", "/pullRequests/1/statuses", {"state": "succeeded", "context": {"name": "dev"}}
+    )
+    assert policies() == {
+        "Minimum number of reviewers": "approved",
+        "Comment requirements": "queued",
+        "Status": "approved",
+    }
+    plain = azure.call("GET", "//acme/models/_apis/policy/evaluations", artifactId=artifact)
+    assert plain.status_code == 400
+
+
+def test_azure_opens_finds_and_closes_a_pull_request(azure: World) -> None:
+    azure.push("drift/dev", base="main")
+    body = {
+        "sourceRefName": "refs/heads/drift/dev",
+        "targetRefName": "refs/heads/main",
+        "title": "t",
+        "description": "d" * 4_000,
+    }
+    made = azure.call("POST", "/pullrequests", body)
+    assert (made.status_code, made.json()["pullRequestId"]) == (201, 1)
+    assert azure.call("POST", "/pullrequests", body).status_code == 409
+    query: Json = {
+        "searchCriteria.sourceRefName": body["sourceRefName"],
+        "searchCriteria.targetRefName": body["targetRefName"],
+        "searchCriteria.status": "active",
+    }
+    found = azure.call("GET", "/pullrequests", **(query | {"$top": 1})).json()["value"]
+    assert [(one["pullRequestId"], len(one["description"])) for one in found] == [(1, 400)]
+    assert azure.call("GET", "/pullrequests", **(query | {"$skip": 1})).json()["count"] == 0
+    assert len(azure.read(1)["description"]) == 4_000
+    ignored = azure.call(
+        "PATCH", "/pullrequests/1", {"title": "u", "targetRefName": "refs/heads/x"}
+    )
+    assert (ignored.json()["title"], ignored.json()["targetRefName"]) == ("u", "refs/heads/main")
+    assert azure.call("PATCH", "/pullrequests/1", {"description": "d" * 4_001}).status_code == 400
+    closed = azure.call("PATCH", "/pullrequests/1", {"status": "abandoned"}).json()
+    assert closed["status"] == "abandoned"
+    assert azure.call("GET", "/pullrequests", **query).json()["count"] == 0
+
+
+def test_azure_completes_a_pull_request_that_it_knows_the_head_of(azure: World) -> None:
+    head = azure.open_request()["head"]
+    body = {
+        "status": "completed",
+        "lastMergeSourceCommit": {"commitId": "0" * 40},
+        "completionOptions": {"mergeStrategy": "squash", "deleteSourceBranch": True},
+    }
+    assert azure.call("PATCH", "/pullrequests/1", body).status_code == 409
+    body["lastMergeSourceCommit"] = {"commitId": head}
+    done = azure.call("PATCH", "/pullrequests/1", body).json()
+    assert done["status"] == "completed"
+    assert done["lastMergeCommit"]["commitId"] == azure.pull()
+    assert "change" not in git(azure.open.repository, "branch")
+
+
+def test_azure_compares_two_versions(azure: World) -> None:
+    head = azure.open_request()["head"]
+    azure.push("main", "moved.yaml")
+    query = {"baseVersion": "main", "targetVersion": head, "targetVersionType": "commit"}
+    shown = azure.call("GET", "/diffs/commits", **query).json()
+    assert (shown["aheadCount"], shown["behindCount"]) == (1, 1)
+
+
+# GitLab
+
+
+def test_gitlab_pages_notes_from_the_newest_on(gitlab: World) -> None:
+    gitlab.open_request()
+    for number in range(25):
+        gitlab.comment(1, str(number))
+    path = "/merge_requests/1/notes"
+    first = gitlab.call("GET", path)
+    assert [one["body"] for one in first.json()] == [str(n) for n in range(24, 4, -1)]
+    names = ("x-page", "x-per-page", "x-next-page", "x-prev-page", "x-total", "x-total-pages")
+    assert [first.headers[name] for name in names] == ["1", "20", "2", "", "25", "2"]
+    query: Json = {"sort": "asc", "order_by": "created_at", "per_page": 10}
+    bodies, page = [], "1"
+    while page:
+        answer = gitlab.call("GET", path, page=page, **query)
+        bodies += [one["body"] for one in answer.json()]
+        page = answer.headers["x-next-page"]
+    assert bodies == [str(n) for n in range(25)]
+    assert len(gitlab.call("GET", path, per_page=1000).json()) == 25
+
+
+def test_gitlab_writes_notes_of_its_own(gitlab: World) -> None:
+    gitlab.open_request()
+    gitlab.push("change", "more.yaml")
+    gitlab.comment(1, "x")
+    listed = gitlab.call("GET", "/merge_requests/1/notes", sort="asc").json()
+    assert [one["system"] for one in listed] == [True, False]
+    assert gitlab.call("DELETE", f"/merge_requests/1/notes/{listed[1]['id']}").status_code == 204
+    assert gitlab.call("DELETE", f"/merge_requests/1/notes/{listed[1]['id']}").status_code == 404
+    assert gitlab.call("DELETE", f"/merge_requests/1/notes/{listed[0]['id']}").status_code == 403
+
+
+def test_gitlab_lets_a_job_read_and_not_write(gitlab: World) -> None:
+    head = gitlab.open_request()["head"]
+    job = {"token": "forge-job-token"}
+    for path in ("", "/notes", "/approvals"):
+        assert gitlab.call("GET", f"/merge_requests/1{path}", **job).status_code == 200
+    assert (
+        gitlab.call("GET", f"/repository/commits/{head}/merge_requests", **job).status_code == 200
+    )
+    assert gitlab.comment(1, "x", **job).status_code == 401
+    assert gitlab.call("POST", f"/statuses/{head}", {"state": "success"}, **job).status_code == 401
+    assert gitlab.call("GET", "//api/v4/user", **job).status_code == 401
+    as_own = {"PRIVATE-TOKEN": "forge-job-token"}
+    url = f"{gitlab.open.url}/api/v4/projects/1/merge_requests/1"
+    assert requests.get(url, headers=as_own, timeout=120).status_code == 401
+    assert gitlab.bodies() == []
+
+
+def test_gitlab_takes_its_token_in_two_forms_and_its_project_in_two(gitlab: World) -> None:
+    gitlab.open_request()
+    bearer = {"Authorization": "Bearer forge-token"}
+    for project, status in (("1", 200), ("acme%2Fmodels", 200), ("acme/models", 404), ("2", 404)):
+        url = f"{gitlab.open.url}/api/v4/projects/{project}/merge_requests/1"
+        assert requests.get(url, headers=bearer, timeout=120).status_code == status
+    assert gitlab.call("GET", "//api/v4/user").json()["username"] == "project_1_bot"
+
+
+def test_gitlab_does_not_let_a_status_repeat_itself(gitlab: World) -> None:
+    head = gitlab.open_request()["head"]
+
+    def put(state: str, **more: Json) -> requests.Response:
+        body = {"state": state, "name": "reconciler/dev", **more}
+        return gitlab.call("POST", f"/statuses/{head}", body)
+
+    last = gitlab.call("GET", f"/repository/commits/{head}").json()["last_pipeline"]["id"]
+    made = put("pending", pipeline_id=last)
+    assert (made.status_code, made.json()["pipeline_id"]) == (201, last)
+    again = put("pending", pipeline_id=last)
+    assert (again.status_code, again.json()) == (
+        400,
+        {
+            "message": "Cannot transition status via :enqueue from :pending"
+            ' (Reason(s): Status cannot transition via "enqueue")'
+        },
+    )
+    assert put("running", pipeline_id=last).status_code == 201
+    assert ":run from :running" in put("running", pipeline_id=last).json()["message"]
+    assert put("success", pipeline_id=last).json()["id"] == made.json()["id"]
+    assert put("success", pipeline_id=last).json()["id"] > made.json()["id"]
+    assert put("done", pipeline_id=last).status_code == 400
+    assert put("success", pipeline_id=1).status_code == 404
+    listed = gitlab.call("GET", f"/repository/commits/{head}/statuses").json()
+    assert [(one["name"], one["status"]) for one in listed] == [("reconciler/dev", "success")]
+
+
+def test_gitlab_makes_a_second_pipeline_for_a_status_without_one(gitlab: World) -> None:
+    head = gitlab.open_request()["head"]
+    path = f"/repository/commits/{head}"
+    first = gitlab.call("GET", path).json()["last_pipeline"]
+    with_ref = gitlab.call("POST", f"/statuses/{head}", {"state": "success", "ref": "change"})
+    assert with_ref.json()["pipeline_id"] == first["id"]
+    bare = gitlab.call("POST", f"/statuses/{head}", {"state": "success"})
+    assert bare.json()["name"] == "default"
+    second = gitlab.call("GET", path).json()["last_pipeline"]
+    assert (first["source"], second["source"]) == ("merge_request_event", "external")
+    assert bare.json()["pipeline_id"] == second["id"] != first["id"]
+    other = git(gitlab.clone, "rev-parse", "main")
+    assert gitlab.call("GET", f"/repository/commits/{other}").json()["last_pipeline"] is None
+
+
+def test_gitlab_refuses_an_end_without_running(gitlab: World) -> None:
+    head = gitlab.open_request()["head"]
+    gitlab.fault("strict-transitions:always")
+    codes = [
+        gitlab.call("POST", f"/statuses/{head}", {"state": state}).status_code
+        for state in ("pending", "success", "running", "failed")
+    ]
+    assert codes == [201, 400, 201, 201]
+
+
+def test_gitlab_says_why_a_merge_is_blocked(gitlab: World) -> None:
+    head = gitlab.open_request()["head"]
+    approvals = "/merge_requests/1/approvals"
+    assert gitlab.call("GET", approvals).json()["approved"] is False
+    rules = {"approvals_required": 1, "required_statuses": ["dev"], "up_to_date": True}
+    gitlab.control("POST", "rules", rules)
+    assert gitlab.read(1)["detailed_merge_status"] == "not_approved"
+    gitlab.control("POST", "requests/1/reviews", {"author": "bob", "state": "approved"})
+    shown = gitlab.call("GET", approvals).json()
+    assert (shown["approved"], shown["approvals_required"], shown["approvals_left"]) == (True, 1, 0)
+    assert [one["user"]["username"] for one in shown["approved_by"]] == ["bob"]
+    assert gitlab.read(1)["detailed_merge_status"] == "ci_must_pass"
+    gitlab.call("POST", f"/statuses/{head}", {"state": "success", "name": "dev"})
+    assert gitlab.read(1)["detailed_merge_status"] == "mergeable"
+    gitlab.push("main", "moved.yaml")
+    shown = gitlab.read(1)
+    assert (shown["detailed_merge_status"], shown["merge_status"]) == (
+        "need_rebase",
+        "can_be_merged",
+    )
+    query = {"include_diverged_commits_count": "true"}
+    assert gitlab.call("GET", "/merge_requests/1", **query).json()["diverged_commits_count"] == 1
+    compared = gitlab.call("GET", "/repository/compare", **{"from": "change", "to": "main"}).json()
+    assert len(compared["commits"]) == 1
+    gitlab.control("PATCH", "requests/1", {"draft": True})
+    assert gitlab.read(1)["detailed_merge_status"] == "draft_status"
+
+
+@pytest.mark.parametrize("method", ["merge", "squash", "rebase"])
+def test_gitlab_names_the_commit_of_a_merge(gitlab: World, method: str) -> None:
+    gitlab.open_request()
+    before = gitlab.read(1)
+    assert before["diff_refs"]["base_sha"] == git(gitlab.clone, "rev-parse", "main")
+    assert (before["source_project_id"], before["target_project_id"]) == (1, 1)
+    gitlab.push("main", "moved.yaml")
+    gitlab.control("POST", "requests/1/merge", {"method": method})
+    shown, after = gitlab.read(1), gitlab.pull()
+    named = {"merge": "merge_commit_sha", "squash": "squash_commit_sha", "rebase": "sha"}[method]
+    assert shown[named] == after
+    others = {"merge_commit_sha", "squash_commit_sha"} - {named}
+    assert all(shown[name] is None for name in others)
+    assert (shown["state"], shown["detailed_merge_status"]) == ("merged", "not_open")
+
+
+def test_gitlab_opens_and_finds_a_merge_request(gitlab: World) -> None:
+    gitlab.push("drift/dev", base="main")
+    body = {"source_branch": "drift/dev", "target_branch": "main", "title": "t"}
+    made = gitlab.call("POST", "/merge_requests", body)
+    assert (made.status_code, made.json()["iid"]) == (201, 1)
+    assert made.json()["id"] != 1
+    assert gitlab.call("POST", "/merge_requests", body).status_code == 409
+    assert gitlab.call("POST", "/merge_requests", {"title": "t"}).status_code == 400
+    query = {"state": "opened", "source_branch": "drift/dev"}
+    assert [one["iid"] for one in gitlab.call("GET", "/merge_requests", **query).json()] == [1]
+    assert gitlab.call("GET", "/merge_requests", state="merged").json() == []
+
+
+def test_gitlab_shows_a_fork(gitlab: World) -> None:
+    gitlab.open_request(fork="mallory/models")
+    assert gitlab.read(1)["source_project_id"] == 2

@@ -3,7 +3,8 @@
 A fault is written `NAME`, `NAME:TIMES` or `NAME@CALL:TIMES`. TIMES is a whole number from 1, or
 `always`; without it the fault applies once. CALL is the name of a call, such as `create-comment`
 (the routes of each forge have them); without it the fault applies to the calls of the third column.
-H is GitHub, A Azure DevOps, L GitLab.
+H is GitHub, A Azure DevOps, L GitLab. Of several faults that decide the reply, a call takes the
+first, and the next call the next one. The last nine rows do not decide the reply and apply at once.
 
 | fault | forge | calls | what the forge does |
 |---|---|---|---|
@@ -19,7 +20,6 @@ H is GitHub, A Azure DevOps, L GitLab.
 | `sign-in-redirect` | HAL | all | answers 302 to a page to sign in |
 | `foreign-redirect` | HAL | all | answers 307 to the same path of another origin |
 | `conflict` | HAL | set-status | refuses: 409, another request holds the lock |
-| `strict-transitions` | L | set-status | refuses an end right after pending, without running |
 | `error-before` | HAL | all | answers 500, and does nothing |
 | `error-after` | HAL | writes | does it, and answers 502 |
 | `lost-request` | HAL | all | closes the connection, and does nothing |
@@ -30,6 +30,7 @@ H is GitHub, A Azure DevOps, L GitLab.
 | `not-json` | HAL | all | does it, and answers a success that is not JSON |
 | `wrong-shape` | HAL | all | does it, and answers a success with JSON of another shape |
 | `huge` | HAL | all | does it, and answers a success of 64 MB |
+| `strict-transitions` | L | set-status | refuses an end right after pending, without running |
 | `short-pages` | HL | lists | shows two items on a page, whatever was asked for |
 | `endless-pages` | HL | lists | says that a next page follows, always |
 | `foreign-page` | HL | lists | says that the next page is at another origin |
@@ -44,7 +45,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 READS: Final = "read"
 WRITES: Final = "write"
@@ -56,34 +57,35 @@ _ALWAYS: Final = -1
 class ForgeFault:
     """A fault. Empty `forges` are all. `calls` are names, or one of the three sorts.
 
-    An `early` fault is a reply instead of the work; of several, a call takes the first.
+    One of `before` is a reply instead of the work, and one of `after` changes the reply. One of
+    `work` changes what is done.
     """
 
     name: str
     forges: tuple[str, ...] = ()
     calls: tuple[str, ...] = ()
-    early: bool = False
+    stage: Literal["before", "work", "after"] = "after"
 
 
 _GITHUB: Final = ("github",)
 _PAGED: Final = ("github", "gitlab")
 FORGE_FAULTS: Final = (
-    ForgeFault("rate-limit", early=True),
-    ForgeFault("rate-limit-429", _GITHUB, early=True),
-    ForgeFault("rate-limit-secondary", _GITHUB, early=True),
-    ForgeFault("rate-limit-secondary-reset", _GITHUB, early=True),
-    ForgeFault("rate-limit-bare", _PAGED, early=True),
+    ForgeFault("rate-limit", stage="before"),
+    ForgeFault("rate-limit-429", _GITHUB, stage="before"),
+    ForgeFault("rate-limit-secondary", _GITHUB, stage="before"),
+    ForgeFault("rate-limit-secondary-reset", _GITHUB, stage="before"),
+    ForgeFault("rate-limit-bare", _PAGED, stage="before"),
     ForgeFault("delayed", ("azure-devops",)),
-    ForgeFault("no-right", calls=(WRITES,), early=True),
-    ForgeFault("gone", _GITHUB, early=True),
-    ForgeFault("sign-in-page", early=True),
-    ForgeFault("sign-in-redirect", early=True),
-    ForgeFault("foreign-redirect", early=True),
-    ForgeFault("conflict", calls=("set-status",), early=True),
-    ForgeFault("strict-transitions", ("gitlab",), ("set-status",)),
-    ForgeFault("error-before", early=True),
+    ForgeFault("no-right", calls=(WRITES,), stage="before"),
+    ForgeFault("gone", _GITHUB, stage="before"),
+    ForgeFault("sign-in-page", stage="before"),
+    ForgeFault("sign-in-redirect", stage="before"),
+    ForgeFault("foreign-redirect", stage="before"),
+    ForgeFault("conflict", calls=("set-status",), stage="before"),
+    ForgeFault("strict-transitions", ("gitlab",), ("set-status",), stage="work"),
+    ForgeFault("error-before", stage="before"),
     ForgeFault("error-after", calls=(WRITES,)),
-    ForgeFault("lost-request", early=True),
+    ForgeFault("lost-request", stage="before"),
     ForgeFault("lost-reply", calls=(WRITES,)),
     ForgeFault("cut-off"),
     ForgeFault("hang"),
@@ -91,14 +93,14 @@ FORGE_FAULTS: Final = (
     ForgeFault("not-json"),
     ForgeFault("wrong-shape"),
     ForgeFault("huge"),
-    ForgeFault("short-pages", _PAGED, (LISTS,)),
-    ForgeFault("endless-pages", _PAGED, (LISTS,)),
-    ForgeFault("foreign-page", _PAGED, (LISTS,)),
-    ForgeFault("racing-creates", calls=("create-comment",)),
-    ForgeFault("rival-comment", calls=("create-comment",)),
-    ForgeFault("deleted-before-update", calls=("update-comment",)),
-    ForgeFault("mergeable-unknown", calls=("read-request",)),
-    ForgeFault("lost-merge-commit", _GITHUB, ("read-request",)),
+    ForgeFault("short-pages", _PAGED, (LISTS,), stage="work"),
+    ForgeFault("endless-pages", _PAGED, (LISTS,), stage="work"),
+    ForgeFault("foreign-page", _PAGED, (LISTS,), stage="work"),
+    ForgeFault("racing-creates", calls=("create-comment",), stage="work"),
+    ForgeFault("rival-comment", calls=("create-comment",), stage="work"),
+    ForgeFault("deleted-before-update", calls=("update-comment",), stage="work"),
+    ForgeFault("mergeable-unknown", calls=("read-request",), stage="work"),
+    ForgeFault("lost-merge-commit", _GITHUB, ("read-request",), stage="work"),
 )
 
 
@@ -161,12 +163,13 @@ class ForgeFaults:
         return _Entry(fault, call, left)
 
     def take(self, name: str, method: str) -> list[str]:
-        """Return the faults of one call and count them; of the early ones, only the first."""
+        """Return the faults of one call and count them; one alone decides the reply."""
         taken: list[str] = []
-        early = False
+        decided = False
         for entry in self._entries:
-            if entry.applies(name, method) and not (early and entry.fault.early):
-                early = early or entry.fault.early
+            decides = entry.fault.stage != "work"
+            if entry.applies(name, method) and not (decided and decides):
+                decided = decided or decides
                 taken.append(entry.fault.name)
                 entry.left -= 1 if entry.left > 0 else 0
         return taken
@@ -182,5 +185,5 @@ def _read_times(text: str, times: str) -> int:
 
 def find_early(names: Iterable[str]) -> str:
     """Return the fault that is answered instead of the work; empty without one."""
-    early = {one.name for one in FORGE_FAULTS if one.early}
+    early = {one.name for one in FORGE_FAULTS if one.stage == "before"}
     return next((name for name in names if name in early), "")

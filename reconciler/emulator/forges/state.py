@@ -81,6 +81,7 @@ class ForgeState(_Saved):
         self._merges: dict[tuple[str, str], str] = {}
         if data is not None and data.exists():
             self._load(json.loads(data.read_text(encoding="utf-8")))
+        self.save()  # a file that cannot be written is found before the first call
 
     def _load(self, saved: dict[str, Json]) -> None:
         for name, kind in _TYPES.items():
