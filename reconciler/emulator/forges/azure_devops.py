@@ -495,26 +495,6 @@ def _list_iterations(state: ForgeState, call: ForgeCall) -> Answer:
     return _wrap(shown)
 
 
-def _compare(state: ForgeState, call: ForgeCall) -> Answer:
-    """Compare two versions; the form is common knowledge, not quoted."""
-    _check_place(call)
-    query = {name.casefold(): value for name, value in call.query.items()}
-    names = [query.get(name, "") for name in ("baseversion", "targetversion")]
-    commits = [state.git.find_commit(name) for name in names]
-    if not all(commits):
-        raise _refuse(404, "TF401175: The version descriptor could not be resolved to a version.")
-    base, target = commits
-    shown = {
-        "commonCommit": state.git.find_merge_base(base, target),
-        "baseCommit": base,
-        "targetCommit": target,
-        "aheadCount": len(state.git.list_commits(base, target)),
-        "behindCount": len(state.git.list_commits(target, base)),
-        "changes": [{"item": {"path": f"/{p}"}} for _, p in state.git.list_files(base, target)],
-    }
-    return Answer(200, shown)
-
-
 def _list_policies(state: ForgeState, call: ForgeCall) -> Answer:
     _check_place(call)
     head, _, number = call.query.get("artifactId", "").rpartition("/")
@@ -579,7 +559,6 @@ AZURE_DEVOPS: Final = Dialect(
         Route("GET", f"{_GIT}/commits/{{sha}}/statuses", "list-statuses", _list_statuses),
         Route("GET", f"{_GIT}/diffs/commits", "compare", _compare),
         Route("GET", f"{_PULL}/iterations", "list-iterations", _list_iterations),
-        Route("GET", f"{_GIT}/diffs/commits", "compare", _compare),
         Route("GET", f"{_GIT}/pullRequests", "list-requests", _list_requests),
         Route("POST", f"{_GIT}/pullRequests", "create-request", _create_request),
         Route("GET", _PULL, "read-request", _read_request),

@@ -419,19 +419,6 @@ def _find_by_commit(state: ForgeState, call: ForgeCall) -> Answer:
     return _list(call, [_show_request(state, call, one) for one in found])
 
 
-def _compare(state: ForgeState, call: ForgeCall) -> Answer:
-    """Compare two commits from their merge base on; the form is common knowledge, not quoted."""
-    _check_project(call)
-    commits = [state.git.find_commit(call.query.get(name, "")) for name in ("from", "to")]
-    if not all(commits):
-        raise _refuse_plain(404, "Ref Not Found")
-    start = state.git.find_merge_base(*commits)
-    listed = [{"id": one, "short_id": one[:8]} for one in state.git.list_commits(start, commits[1])]
-    files = [{"new_path": path} for _, path in state.git.list_files(start, commits[1])]
-    shown = {"commit": listed[-1] if listed else None, "commits": listed, "diffs": files}
-    return Answer(200, shown | {"compare_same_ref": commits[0] == commits[1]})
-
-
 def _read_user(state: ForgeState, call: ForgeCall) -> Answer:
     return Answer(200, _show_user(state, call.account.login))
 
@@ -459,7 +446,6 @@ GITLAB: Final = Dialect(
         Route("GET", _COMMIT, "read-commit", _read_commit),
         Route("GET", f"{_PROJECT}/repository/compare", "compare", _compare),
         Route("GET", f"{_COMMIT}/merge_requests", "list-by-commit", _find_by_commit),
-        Route("GET", f"{_PROJECT}/repository/compare", "compare", _compare),
         Route("GET", f"{_PROJECT}/merge_requests", "list-requests", _list_requests),
         Route("POST", f"{_PROJECT}/merge_requests", "create-request", _create_request),
         Route("GET", _MERGE, "read-request", _read_request),
