@@ -35,6 +35,7 @@ _OUTPUTS: Final = {
     "history": "`history --format json`",
     "approval": "`approve --format json`",
     "ledger": "`ledger verify --format json`",
+    "policy-test": "`policy test --format json`",
     "error": "a command with `--format json` that an error ended",
 }
 # The service's own words are in a table of their own.

@@ -33,6 +33,7 @@ _SECTIONS: Final = {
     "Set up a project": {
         "init": "Write a small, valid project.",
         "validate": "Check every manifest. Call no service.",
+        "policy": "Test the policies.",
         "schema": "Print the JSON Schema or the fields of a kind.",
     },
     "Change services": {

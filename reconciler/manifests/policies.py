@@ -48,7 +48,7 @@ def load_policies(
     path = folder.root if named else folder.root / POLICIES
     if named and not path.is_dir():
         why = "is not a folder" if path.exists() else "does not exist"
-        return (), (Finding(f"the folder of --policies {why}", subject=named),)
+        return (), (Finding(f"the folder of policies {why}", subject=named),)
     loading = _Loading(folder, f"{named.rstrip('/')}/" if named else "")
     try:
         for file in folder.walk(path):

@@ -51,6 +51,7 @@ def list_schemas(kinds: Mapping[str, Kind]) -> dict[str, str]:
         "Fleet": "manifest/fleet",
         "Retraining": "manifest/retraining",
         "Policy": "manifest/policy",
+        "PolicyTest": "manifest/policy-test",
     }
     return own | {name: found.manifest_schema_name for name, found in kinds.items()}
 

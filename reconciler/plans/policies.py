@@ -35,25 +35,24 @@ def check_policies(
     A rule of the severity error refuses the plan until it is lifted. A lifted refusal is a warning,
     so that a reviewer sees it.
     """
+    judged = judge_changes(policies, changes, context)
+    return tuple(found for _, found in judged if found is not None)
+
+
+def judge_changes(
+    policies: Iterable[Policy], changes: Iterable[Json], context: PolicyContext
+) -> Iterator[tuple[PolicyRule, Finding | None]]:
+    """Yield each rule that judges a change, with its finding; None if the change is accepted."""
     judges = [
         _Judge(rule, context)
         for policy in policies
         for rule in policy.rules
         if takes_environment(rule, context.environment)
     ]
-    return tuple(found for change in changes for judge in judges for found in judge.check(change))
-
-
-def list_rules(
-    policies: Iterable[Policy], change: Json, context: PolicyContext
-) -> list[PolicyRule]:
-    """Return the rules that judge a change, whether it breaks them or not."""
-    return [
-        rule
-        for policy in policies
-        for rule in policy.rules
-        if takes_environment(rule, context.environment) and _Judge(rule, context).takes(change)
-    ]
+    for change in changes:
+        for judge in judges:
+            if judge.takes(change):
+                yield judge.rule, judge.check(change)
 
 
 def compile_rule_schema(schema: Json) -> Any:
@@ -109,13 +108,10 @@ class _Judge:
             self.rule.when is None or _is_valid(self._when, change, if_unclear=True)
         )
 
-    def check(self, change: Json) -> Iterator[Finding]:
-        """Yield the finding about a change that breaks the rule."""
-        if not self.takes(change):
-            return
+    def check(self, change: Json) -> Finding | None:
+        """Return the finding about a change that the rule judges; None if it is accepted."""
         broken = self._find_reasons(change)
-        if broken is not None:
-            yield self._report(change["address"], *broken)
+        return None if broken is None else self._report(change["address"], *broken)
 
     def _find_reasons(self, change: Json) -> _Reasons | None:
         """Return why a change breaks the rule, in one line and in more; None if it does not."""

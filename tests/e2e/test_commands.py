@@ -67,7 +67,16 @@ def test_help_names_every_command_and_each_explains_itself(tmp_path: Path) -> No
 
 
 def test_schema_is_printed_for_editors_and_as_a_table(tmp_path: Path) -> None:
-    kinds = ["Project", "Environment", "Fleet", "Retraining", "Policy", "Endpoint", "WebService"]
+    kinds = [
+        "Project",
+        "Environment",
+        "Fleet",
+        "Retraining",
+        "Policy",
+        "PolicyTest",
+        "Endpoint",
+        "WebService",
+    ]
     assert run(tmp_path, "schema").out.split() == kinds
     for kind in kinds:
         schema = json.loads(run(tmp_path, "schema", kind).out)
@@ -106,7 +115,7 @@ def test_the_fields_of_a_manifest_are_printed_as_a_table(tmp_path: Path, kind: s
 
 def test_a_schema_of_nothing_names_the_kinds(tmp_path: Path) -> None:
     done = run(tmp_path, "schema", "Nothing")
-    kinds = "Project, Environment, Fleet, Retraining, Policy, Endpoint, WebService"
+    kinds = "Project, Environment, Fleet, Retraining, Policy, PolicyTest, Endpoint, WebService"
     assert (done.code, kinds in done.err) == (1, True)
 
 

@@ -5,8 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 
+from reconciler.package_data import read_schema
 from tests.e2e.world import Project
 from tests.ssh import write_key
 
@@ -102,7 +104,7 @@ def test_the_policies_of_another_folder_replace_those_of_the_project(
     assert empty.code == 1
     assert "holds no policy" in empty.err
     missing = project.run("plan", "--policies", str(tmp_path / "nowhere"))
-    assert "the folder of --policies does not exist" in missing.err
+    assert "the folder of policies does not exist" in missing.err
     free = STORAGE.replace("[census]", "[127.0.0.1]")
     (central / "a.yaml").write_text(free)
     assert project.run(*named).code == 2
@@ -308,3 +310,51 @@ def test_an_empty_name_of_a_folder_does_not_mean_the_own_policies(project: Proje
     change_model(project)
     failed = project.run("plan", "--policies", "")
     assert (failed.code, "name a folder" in failed.err) == (1, True)
+
+
+CASES = """apiVersion: reconciler/v1
+kind: PolicyTest
+metadata: {name: production}
+spec:
+  cases:
+  - name: a model of other storage is refused
+    plan: ../p.plan
+    expect: [{rule: storage, resource: WebService/census}]
+  - name: a model of our storage is accepted
+    changes:
+    - address: WebService/census
+      model: [{name: m, after: "https://census.blob.core.windows.net/models/m.ilearner"}]
+    expect: []
+"""
+
+
+def test_cases_run_with_the_policies_of_the_project(project: Project) -> None:
+    change_model(project)
+    file = write_policy(project, STORAGE)
+    project.run("plan", "--out", "p.plan")
+    write_policy(project, CASES, "tests")
+    done = project.run("policy", "test", "policies/tests.yaml")
+    assert (done.code, "Success! 2 cases passed." in done.out) == (0, True)
+    said = json.loads(project.run("policy", "test", "policies/tests.yaml", "--json").out)
+    jsonschema.validate(said, read_schema("output/policy-test"))
+    assert (said["outcome"], said["not_judged"]) == ("passed", [])
+    # The cases are not a part of the policies, and no plan reads them.
+    assert project.run("validate").code == 0
+    file.write_text(STORAGE.replace("[census]", "[127.0.0.1]"))
+    failed = project.run("policy", "test", "policies/tests.yaml")
+    assert failed.code == 1
+    assert 'expected, and not found: rule "storage"' in failed.out
+    file.unlink()
+    (project.folder / "other").mkdir()
+    (project.folder / "other" / "p.yaml").write_text(STORAGE)
+    none = project.run("policy", "test", "policies/tests.yaml")
+    assert (none.code, "the project has no policies" in none.err) == (1, True)
+    assert project.run("policy", "test", "policies/tests.yaml", "--policies", "other").code == 0
+    named = CASES.replace("  cases:", "  policies: ../other\n  cases:")
+    write_policy(project, named, "tests")
+    assert project.run("policy", "test", "policies/tests.yaml").code == 0
+    (project.folder / "p.plan").unlink()
+    gone = project.run("policy", "test", "policies/tests.yaml", "--json")
+    assert gone.code == 1
+    (problem,) = json.loads(gone.out)["diagnostics"]
+    assert problem["summary"] == "the plan file does not exist"

@@ -16,7 +16,7 @@ from reconciler.model.policies import (
     PolicyRule,
 )
 from reconciler.plans.change_windows import explain_closed
-from reconciler.plans.policies import check_policies, compile_rule_schema, list_rules
+from reconciler.plans.policies import check_policies, compile_rule_schema, judge_changes
 
 PLACE = SourceLocation("policies/p.yaml", 3, 5)
 ADDRESS = "WebService/census"
@@ -287,10 +287,12 @@ def test_text_with_half_of_a_character_is_refused() -> None:
 
 
 def test_the_rules_that_judge_a_change_are_listed() -> None:
-    taken, other = rule(denies_deletes=True), rule(name="o", denies_deletes=True)
+    taken = rule(denies_deletes=True)
     other = rule(name="o", denies_deletes=True, matches=(PolicyMatch(kinds=("Endpoint",)),))
     policies = [Policy("p", "", (taken, other))]
-    assert list_rules(policies, change(), context()) == [taken]
+    assert list(judge_changes(policies, [change()], context())) == [(taken, None)]
+    ((judging, found),) = judge_changes(policies, [change("delete")], context())
+    assert (judging, found is not None) == (taken, True)
 
 
 @pytest.mark.parametrize(

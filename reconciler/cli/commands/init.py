@@ -22,6 +22,7 @@ _SCHEMAS = (
     "fleet",
     "retraining",
     "policy",
+    "policy-test",
     "web-service",
     "endpoint",
 )

@@ -24,8 +24,8 @@ def schema(kind: str | None, *, fields: bool) -> None:
 
     Editors use it to complete manifests. --fields prints for each field of the service's document
     its owner, its default, whether it can change, and whether it is secret. For Project,
-    Environment, Fleet, Retraining and Policy it prints each field of the manifest with its values
-    and its meaning.
+    Environment, Fleet, Retraining, Policy and PolicyTest it prints each field of the manifest with
+    its values and its meaning.
     """
     import json
 
