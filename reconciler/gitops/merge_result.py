@@ -93,6 +93,12 @@ class Checkout:
                 return tuple(self._git.ask(*wanted).split()) or (self.commit,)
         return (self.commit,)
 
+    def list_changed(self, after: str) -> tuple[str, ...] | None:
+        """The files that differ from an earlier commit; None if it is not known."""
+        if not after or not self._resolve(after) or not self._is_ancestor(after, self.commit):
+            return None
+        return _list_changed(self._git, after)
+
     def list_earlier(self, most: int) -> tuple[str, ...]:
         """The first parents of the checked-out commit that the clone has, newest first."""
         wanted = ("rev-list", "--first-parent", "--skip=1", f"--max-count={most}", self.commit)
@@ -125,9 +131,7 @@ class Checkout:
     def _describe(self, folder: Path, base: str, head: str) -> MergeResult:
         git = Git(folder)
         tree = git.ask("rev-parse", "HEAD^{tree}").strip()
-        listed = git.run("diff-tree", "-r", "-z", "--name-only", "--no-renames", base, "HEAD")
-        changed = tuple(filter(None, os.fsdecode(listed).split("\0")))
-        return MergeResult(folder, self.top, tree, base, head, changed)
+        return MergeResult(folder, self.top, tree, base, head, _list_changed(git, base))
 
     def _refuse_checkout(self, head: str) -> ReconcilerError:
         return ReconcilerError(
@@ -257,6 +261,11 @@ class Checkout:
 
 _WHO: Final = ("AUTHOR", "COMMITTER")
 _IDENTITY: Final = {"NAME": _COMMITTER, "EMAIL": _NO_ADDRESS}
+
+
+def _list_changed(git: Git, base: str) -> tuple[str, ...]:
+    listed = git.run("diff-tree", "-r", "-z", "--name-only", "--no-renames", base, "HEAD")
+    return tuple(filter(None, os.fsdecode(listed).split("\0")))
 
 
 def _describe_conflict(files: tuple[str, ...]) -> MergeConflict:

@@ -31,6 +31,7 @@ from reconciler.errors import ReconcilerError
 from reconciler.gitops.comments import Sticky
 from reconciler.gitops.forge import StatusState
 from reconciler.gitops.merge_result import Checkout
+from reconciler.manifests.environments import list_environments
 from reconciler.model import Finding, Outcome, Plan
 from reconciler.plans.plan_file import digest_of_plan
 from reconciler.render.comments import join_result, render_result
@@ -55,6 +56,7 @@ def run_ci_apply(
 ) -> int:
     """Apply what a merge brought; returns the exit code, as `apply` does."""
     session = CiSession(invocation, ci)
+    session.artifacts.clear()
     with invocation.interruption.listening(), session.settling():
         code = _ApplyRun(session, flags, apply_flags).run()
     return session.conclude(code)
@@ -69,6 +71,7 @@ class _ApplyRun:
         check_commit(checkout, session.job.commit)
         self._commit = checkout.commit
         self._targets = find_targets(session.invocation, session.folder)
+        self._all = list_environments(session.folder)
         self._project = name_project(session.invocation, self._targets)
         self._reviews = Reviews(session, checkout, self._project, apply_flags.expect)
 
@@ -83,10 +86,9 @@ class _ApplyRun:
             for environment in self._targets:
                 self._finish(environment, (), classify_error(error), error.findings())
             raise
-        shown = any(one.sticky for each in known.values() for one in each)
         for number, environment in enumerate(self._targets):
             merged = known[environment]
-            if shown and all(one.sticky is None or one.is_untouched for one in merged):
+            if not self._reviews.is_changed(merged, environment, self._all):
                 self._set_status(environment, "success", "not changed by the merge")
                 continue
             code = 1
@@ -176,7 +178,7 @@ class _ApplyRun:
     ) -> None:
         """Show a result in each comment, in the status and on the page of the job."""
         lines = [f"Commit {shorten_commit(self._commit, 12)}"]
-        lines += [_AGAIN] if exit_word == "incomplete" else []
+        lines += [_AGAIN] if exit_word in {"incomplete", "interrupted"} else []
         heading = self._session.make_heading(self._project, environment)
         result = render_result(heading, said or f"not applied ({exit_word})", findings, lines)
         shown = [one for one in known if not one.is_untouched]

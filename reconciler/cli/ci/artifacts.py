@@ -37,11 +37,13 @@ class Artifacts:
     """The folder of one run; each method writes whole files, readable by their owner only."""
 
     def __init__(self, folder: str) -> None:
+        self.folder = Path(folder).absolute()
+
+    def clear(self) -> None:
         """Make the folder, and remove what an earlier run left.
 
         Raises ReconcilerError for a folder that holds other files, and OSError.
         """
-        self.folder = Path(folder).absolute()
         check_path(self.folder / "plan.xml", find_checkout(Path()))
         make_folder(self.folder)
         self._check_ours()
@@ -100,8 +102,13 @@ class Artifacts:
         self._write(f"{stem}.json", escape_json(canonical(drift_document(report))) + "\n")
         self._write(f"{stem}.md", comment)
 
+    def write_page(self, text: str) -> Path:
+        """Save the page of a job of Azure Pipelines; returns the file."""
+        return self._write("summary.md", text)
+
     def _write(self, name: str, text: str) -> Path:
         path = self.folder / name
+        make_folder(self.folder)
         write_whole(path, text, mode=0o600)
         return path
 
@@ -117,9 +124,7 @@ def show_on_page(summary_file: str, artifacts: Artifacts, texts: Sequence[str]) 
         _append(Path(summary_file), text)
         return ""
     if os.environ.get("TF_BUILD", "").lower() == "true":
-        path = artifacts.folder / "summary.md"
-        write_whole(path, text, mode=0o600)
-        return f"##vso[task.uploadsummary]{path}"
+        return f"##vso[task.uploadsummary]{artifacts.write_page(text)}"
     return ""
 
 

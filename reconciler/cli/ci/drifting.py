@@ -33,7 +33,9 @@ def run_ci_drift(invocation: Invocation, flags: PlanFlags, ci: CiFlags) -> int:
 
     It asks no forge, so it also runs outside of a job. The report is on the page of the job.
     """
-    run = _DriftRun(invocation, flags, Artifacts(ci.artifacts))
+    artifacts = Artifacts(ci.artifacts)
+    artifacts.clear()
+    run = _DriftRun(invocation, flags, artifacts)
     with invocation.interruption.listening():
         words = run.run()
     exit_word = next(one for one in _GRAVITY if one in words)

@@ -57,6 +57,7 @@ class Planned:
 def run_ci_plan(invocation: Invocation, flags: PlanFlags, ci: CiFlags) -> int:
     """Plan a request; returns the exit code, as `plan` does."""
     session = CiSession(invocation, ci)
+    session.artifacts.clear()
     with invocation.interruption.listening(), session.settling():
         request = session.find_request()
         if session.job.from_fork or request.from_fork:
@@ -124,12 +125,12 @@ class _PlanRun:
 
     def _plan_all(self, checkout: Checkout, merged: MergeResult) -> list[ExitWord]:
         folder = resolve_path(self._session.folder).relative_to(resolve_path(checkout.top))
-        prefix = "" if folder == Path() else f"{folder.as_posix()}/"
+        inside = list_inside(checkout.top, self._session.folder, merged.changed)
         with entered(self._session.invocation, merged, folder):
-            inside = [one.removeprefix(prefix) for one in merged.changed if one.startswith(prefix)]
             here = Path(self._session.invocation.project_file).parent
             touched = find_planned(self._targets, here, inside)
-            planned = [self._plan(one, merged, prefix.rstrip("/")) for one in touched]
+            name = "" if folder == Path() else folder.as_posix()
+            planned = [self._plan(one, merged, name) for one in touched]
         for environment in self._targets:
             if environment not in touched:
                 self._report_untouched(environment)
@@ -240,6 +241,13 @@ def find_planned(targets: Sequence[str], folder: Path, changed: Collection[str])
         return ("",)
     touched = find_touched(folder, changed) if changed else ()
     return tuple(one for one in targets if one in touched)
+
+
+def list_inside(top: Path, folder: Path, files: Collection[str]) -> list[str]:
+    """The files of the checkout that are in the folder of the project, relative to it."""
+    inside = resolve_path(folder).relative_to(resolve_path(top))
+    prefix = "" if inside == Path() else f"{inside.as_posix()}/"
+    return [one.removeprefix(prefix) for one in files if one.startswith(prefix)]
 
 
 def name_project(invocation: Invocation, targets: Sequence[str]) -> str:

@@ -11,11 +11,13 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
+from reconciler.cli.ci.planning import list_inside
 from reconciler.cli.ci.session import CiSession, name_status
 from reconciler.errors import PlanRefused, StalePlan, Unauthorized
 from reconciler.gitops.comments import Sticky
 from reconciler.gitops.forge import Request, Requirements, Status
 from reconciler.gitops.merge_result import Checkout
+from reconciler.manifests.environments import find_touched
 from reconciler.model import Finding, Plan
 from reconciler.model.values import dataclass
 from reconciler.plans.changes_digest import digest_of_changes, digest_of_one
@@ -118,6 +120,29 @@ class Reviews:
     def read_all(self, environment: str, requests: Sequence[Request]) -> list[MergedRequest]:
         """Each request with its comment, compared with the status of its commit."""
         return [self._read(environment, one) for one in requests]
+
+    def is_changed(
+        self, merged: Sequence[MergedRequest], environment: str, environments: Sequence[str]
+    ) -> bool:
+        """Whether this push may change an environment: by a comment, or by the files in git.
+
+        Where the commit before the push is not known, a request with a comment about another
+        environment alone does not change this one.
+        """
+        if not environments or not merged:
+            return True
+        if any(one.sticky is not None and not one.is_untouched for one in merged):
+            return True
+        changed = self._checkout.list_changed(self._session.job.before)
+        if changed is not None:
+            inside = list_inside(self._checkout.top, self._session.folder, changed)
+            return environment in find_touched(self._session.folder, inside)
+        others = [one for one in environments if one != environment]
+        return not any(one.is_untouched for one in merged) and not any(
+            self._session.find_comment(one.request, self._project, other) is not None
+            for one in merged
+            for other in others
+        )
 
     def _read(self, environment: str, request: Request) -> MergedRequest:
         sticky = self._session.find_comment(request, self._project, environment)

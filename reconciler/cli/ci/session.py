@@ -28,6 +28,7 @@ from reconciler.gitops.jobs import FORGES, GITHUB_API, ForgeName, Job, find_job,
 from reconciler.model import Finding
 from reconciler.model.values import dataclass
 from reconciler.render.comments import Heading
+from reconciler.render.words.escape import escape
 from reconciler.secrets.redaction import Redaction
 from reconciler.text.times import format_utc
 
@@ -40,6 +41,7 @@ _BY_HAND: Final = (
     "Run it in a job of GitHub Actions, Azure Pipelines or GitLab CI. By hand, give --forge"
     f" {'|'.join(FORGES)} --repository NAME --request NUMBER."
 )
+_PUT: Final = {"created": "written", "updated": "replaced", "same": "unchanged"}
 # A status has at most 140 characters on GitHub.
 _MOST_DESCRIPTION: Final = 140
 
@@ -149,15 +151,18 @@ class CiSession:
         sticky = replace(sticky, body=self.redaction.redact(sticky.body), url=self.job.run_url)
         self.add_to_page(sticky.body)
         put = self._try(lambda: put_sticky(self.forge, request, sticky))
-        if put is not None and put.result == "no right":
+        if put is None:
+            return None
+        if put.result == "no right":
             self.warn("the comment could not be written", put)
-        if put is not None and put.result == "older":
-            self._say_older(put)
+        elif put.result == "older":
+            said = f"the comment stays as it is: {put.reason}"
+            self.invocation.print_findings([Finding(said, severity="warning")])
+        elif not self.flags.dry_run:
+            where = put.url or request.url
+            self.invocation.clear_progress()
+            click.echo(f"\nComment {_PUT[put.result]}: {escape(where)}")
         return put
-
-    def _say_older(self, put: Put) -> None:
-        said = f"the comment stays as it is: {put.reason}"
-        self.invocation.print_findings([Finding(said, severity="warning")])
 
     def set_status(
         self, commit: str, name: str, state: StatusState, said: str, request: Request | None

@@ -34,9 +34,7 @@ def run_ci_comment(invocation: Invocation, file: str, flags: CiFlags) -> int:
         else:
             run = session.job.run or session.at
             sticky = Sticky(f"{_FILE}{Path(file).name}", "", run, session.at, "", text)
-        put = session.comment(request, sticky)
-    if put is not None and put.result != "no right":
-        click.echo(f"{put.result.capitalize()}: {put.url or request.url}")
+        session.comment(request, sticky)
     return session.conclude(0)
 
 

@@ -159,6 +159,9 @@ def apply(invocation: Invocation, /, **given: Any) -> int:
     the comment of the request shows each of them; otherwise nothing is written. The result is in
     the same comment. If only a part was made, the next run goes on. The exit codes are those of
     apply.
+
+    An account that may write as this program can also change its comments. It cannot change a
+    signed approval of the same changes: --approvals.
     """
     from reconciler.cli.ci.applying import run_ci_apply
     from reconciler.cli.wiring import PlanFlags
