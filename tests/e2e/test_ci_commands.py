@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,10 @@ from typing import Any
 import junitparser
 import pytest
 
-from tests.e2e.ci_world import MODEL, Team, first_model, git, make_team
+from tests.e2e.ci_world import MODEL, NAME, Team, first_model, git, make_team
 from tests.e2e.world import Emulator, clean_environment, run, run_emulator
 
-FORGES = ("github",)
+FORGES = ("github", "azure-devops", "gitlab")
 SECRET = "marker-of-a-secret-7fb1d0c9e2"
 
 
@@ -246,6 +247,20 @@ def test_a_conflict_is_shown_and_not_planned(github: Team, own_group: Emulator) 
     assert tests.failures == 1
 
 
+def test_the_merge_result_is_planned_where_the_head_is_checked_out(
+    tmp_path: Path, own_group: Emulator
+) -> None:
+    with make_team("gitlab", tmp_path / "team", own_group, "one", "two") as team:
+        number = team.request("topic", second(own_group), name="one")
+        git(team.clone, "checkout", "-q", "main")
+        team.push("main", second(own_group), name="two")
+        done = team.plan(number)
+        assert done.code == 0, done.said
+        assert "2 to change" in done.out
+        assert "one.yaml" not in git(team.job, "status", "--porcelain")
+        assert git(team.job, "worktree", "list").count("\n") == 0
+
+
 def test_an_invalid_manifest_is_shown_with_its_place(team: Team, own_group: Emulator) -> None:
     number = team.request("topic", second(own_group), more="  nonsense: 1")
     done = team.plan(number)
@@ -289,6 +304,23 @@ def test_without_the_right_to_write_nothing_is_lost(team: Team, own_group: Emula
     assert "2026-11-20" in (team.job / ".reconciler-ci" / "plan.md").read_text()
     if team.forge == "github":
         assert "2026-11-20" in team.page.read_text()
+
+
+def test_gitlab_without_a_token_of_its_own(tmp_path: Path, own_group: Emulator) -> None:
+    with make_team("gitlab", tmp_path / "team", own_group) as team:
+        number = team.request("topic", second(own_group))
+        job = next(one for one in team.open.tokens if "job" in one)
+        env = {"RECONCILER_GITLAB_TOKEN": "", "CI_JOB_TOKEN": job}
+        done = team.plan(number, env=env)
+        assert done.code == 0, done.said
+        assert "RECONCILER_GITLAB_TOKEN" in done.err
+        digest = _read_digest(done.out)
+        team.merge(number)
+        done = team.apply("--detailed-exitcode", env=env)
+        assert done.code == 4, done.said
+        done = team.apply("--detailed-exitcode", "--expect", digest, env=env)
+        assert done.code == 0, done.said
+        assert own_group.model("census") == second(own_group)
 
 
 def test_a_dry_run_sends_no_write(team: Team, own_group: Emulator) -> None:
@@ -464,6 +496,42 @@ def test_an_environment_is_not_started_after_a_failure(
     assert own_group.model("census-prod") == second(own_group)
 
 
+@pytest.mark.parametrize("before", ["known", "unknown"])
+def test_a_job_of_one_environment_leaves_the_others(
+    environments: Team, own_group: Emulator, before: str
+) -> None:
+    """Each environment may have a job of its own; drift of one that is not changed is no reason."""
+    team = environments
+    number = _request_models(team, "topic", dev="2026-11-20")
+    assert team.plan(number).code == 0
+    team.before = team.before if before == "known" else ""
+    team.merge(number)
+    own_group.deploy("census-prod", third(own_group))
+    done = team.apply("--detailed-exitcode", "--env", "prod")
+    assert done.code == 0, done.said
+    assert own_group.model("census-prod") == third(own_group)
+    commit = git(team.job, "rev-parse", "HEAD")
+    said = {one["name"]: one for one in _list_statuses(team, commit)}
+    assert said["reconciler/apply/census/prod"]["description"] == "not changed by the merge"
+    assert "reconciler/apply/census/dev" not in said
+
+
+def _list_statuses(team: Team, commit: str) -> list[dict[str, str]]:
+    path = f"/repos/{NAME}/commits/{commit}/status"
+    with urllib.request.urlopen(
+        urllib.request.Request(
+            f"{team.open.url}{path}",
+            headers={
+                "Authorization": f"Bearer {team.open.token}",
+                "X-GitHub-Api-Version": "2022-11-28",
+            },
+        ),
+        timeout=60,
+    ) as reply:
+        found: list[dict[str, str]] = json.loads(reply.read())["statuses"]
+        return [{**one, "name": one["context"]} for one in found]
+
+
 def test_one_environment_with_an_error_hides_no_other(
     environments: Team, own_group: Emulator
 ) -> None:
@@ -625,15 +693,25 @@ def test_drift_is_reported_in_files_and_on_the_page(github: Team, own_group: Emu
     assert (github.job / ".reconciler-ci" / "drift.json").exists()
 
 
+def test_azure_gets_its_page_by_a_line_on_stdout(tmp_path: Path, own_group: Emulator) -> None:
+    with make_team("azure-devops", tmp_path / "team", own_group) as team:
+        number = team.request("topic", second(own_group))
+        done = team.plan(number)
+        line = next(one for one in done.out.splitlines() if one.startswith("##vso["))
+        file = Path(line.removeprefix("##vso[task.uploadsummary]"))
+        assert "2026-11-20" in file.read_text()
+
+
 def test_a_saved_plan_is_shown_by_another_job(team: Team, own_group: Emulator) -> None:
     number = team.request("topic", second(own_group))
     variables = team.enter_request(number)
     assert run(team.job, "plan", "--out", "release.plan").code == 0
     done = team.run_job(variables, "ci", "comment", "release.plan")
     assert done.code == 0, done.said
-    assert "Created: " in done.out
+    assert "Comment written: " in done.out
     done = team.run_job(variables, "ci", "status", "release.plan")
     assert done.code == 0, done.said
+    assert not (team.job / ".reconciler-ci" / "plan.xml").exists()
     assert "reconciler/plan/census" in team.statuses(number)
     (team.job / "note.md").write_text("# A note\n")
     assert team.run_job(variables, "ci", "comment", "note.md").code == 0
