@@ -219,6 +219,87 @@ def test_a_forge_that_was_killed_goes_on(world: World, tmp_path: Path) -> None:
         assert second.bodies() == ["newer", "another"]
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body", "reason"),
+    [
+        ("POST", "requests", {}, "branch must be a text"),
+        ("POST", "requests", {"branch": ["x"]}, "branch must be a text"),
+        ("POST", "requests", {"branch": "lost"}, "branch lost does not exist"),
+        ("POST", "requests", {"branch": "change"}, "a pull request of change into main is open"),
+        ("POST", "requests", {"branch": "main"}, "main is the source and the target"),
+        ("POST", "requests", ["change"], "the body must be JSON"),
+        ("POST", "requests/1/merge", {"method": "octopus"}, "must be one of merge, squash, rebase"),
+        (
+            "POST",
+            "requests/1/reviews",
+            {"author": "b", "state": "maybe"},
+            "must be one of approved",
+        ),
+        ("POST", "requests/9/merge", {}, "pull request 9 does not exist"),
+        ("POST", "faults", 7, "the body must be JSON"),
+        ("POST", "rules", {"approvals_required": "many"}, "approvals_required is not a rule"),
+        ("POST", "rules", {"votes": 1}, "votes is not a rule"),
+        ("PATCH", "comments/1", {"body": "x"}, "comment 1 does not exist"),
+        ("GET", "nothing", None, "GET /_forge/nothing does not exist"),
+    ],
+)
+def test_a_wrong_control_call_says_what_is_wrong(
+    github: World, method: str, path: str, body: Json, reason: str
+) -> None:
+    github.open_request()
+    before = github.control("GET", "requests/1")
+    with pytest.raises(ValueError, match=reason):
+        github.control(method, path, body)
+    assert github.control("GET", "requests/1") == before
+
+
+def test_a_call_with_hostile_names_is_refused_and_not_an_error_of_the_forge(world: World) -> None:
+    world.open_request()
+    pages = {"page": "999999999999", "per_page": "-5"}
+    assert world.call("GET", world.comments(1), **pages).status_code == 200
+    commits = {
+        "github": "/commits/{}/status",
+        "azure-devops": "/commits/{}/statuses",
+        "gitlab": "/repository/commits/{}",
+    }[world.forge]
+    for name in ("--help", "--output=x", "%00", "..", "%2e%2e", "%ff", "refs%2Fheads", "a%0Ab"):
+        assert world.call("GET", commits.format(name)).status_code in {404, 422}
+    for text in (
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff",
+        b"[" * 100_000,
+        b'{"body": 7}',
+        b'{"comments": [7]}',
+    ):
+        url = world.call("GET", world.comments(1)).url
+        answer = requests.post(url, data=text, headers=world.headers(), timeout=120)
+        assert answer.status_code in {400, 422}
+    assert world.bodies() == []
+
+
+@pytest.mark.parametrize("name", ["a\"b'$(x)`<img>", "deep/er/é", "@team|x"])
+def test_a_branch_with_a_hostile_name_is_merged(world: World, name: str) -> None:
+    world.push(name, "one.yaml", base="main")
+    world.control("POST", "requests", {"branch": name})
+    world.push("main", "moved.yaml")
+    world.control("POST", "requests/1/merge", {"method": "rebase"})
+    assert find_numbers(world, world.pull()) == [1]
+
+
+def test_a_forced_push_and_packed_branches_are_seen(world: World) -> None:
+    world.open_request()
+    git(world.clone, "commit", "-q", "--amend", "-m", "Amended")
+    git(world.clone, "push", "-q", "--force", "origin", "change")
+    git(world.open.repository, "pack-refs", "--all")
+    shown = world.control("GET", "requests/1")
+    assert shown["head"] == git(world.clone, "rev-parse", "HEAD")
+    assert len(shown["heads"]) == 2
+    git(world.clone, "push", "-q", "origin", ":change")
+    assert world.control("GET", "requests/1")["head"] == shown["head"]
+
+
 # GitHub
 
 
@@ -298,7 +379,7 @@ def test_github_combines_the_newest_statuses(github: World) -> None:
     assert put("error", "reconciler/prod", description="d" * 140) == 201
     assert combined()[0] == "failure"
     assert put("success", description="d" * 141) == 422
-    assert put("succeeded") == 422
+    assert put("success", description={}) == put("succeeded") == 422
     assert github.call("POST", f"/statuses/{'0' * 40}", {"state": "success"}).status_code == 422
     assert github.call("GET", "/commits/change/status").json()["sha"] == head
 
@@ -555,7 +636,12 @@ def test_azure_gives_a_status_to_one_push(azure: World) -> None:
     )
     number = azure.call("POST", "/pullRequests/1/statuses", {**body, "state": 1}).json()
     assert number["state"] == "pending"
-    for wrong in ({"iterationId": 3}, {"context": {"genre": "x"}}, {"state": "success"}):
+    for wrong in (
+        {"iterationId": 3},
+        {"iterationId": "2"},
+        {"context": {"genre": "x"}},
+        {"state": "success"},
+    ):
         assert azure.call("POST", "/pullRequests/1/statuses", {**body, **wrong}).status_code == 400
     listed = azure.call("GET", "/pullRequests/1/statuses").json()["value"]
     assert [one["state"] for one in listed] == ["succeeded", "pending"]
@@ -654,6 +740,9 @@ def test_azure_completes_a_pull_request_that_it_knows_the_head_of(azure: World) 
     }
     assert azure.call("PATCH", "/pullrequests/1", body).status_code == 409
     body["lastMergeSourceCommit"] = {"commitId": head}
+    for wrong, status in ((7, 400), ({"mergeStrategy": ["squash"]}, 409)):
+        refused = azure.call("PATCH", "/pullrequests/1", {**body, "completionOptions": wrong})
+        assert refused.status_code == status
     done = azure.call("PATCH", "/pullrequests/1", body).json()
     assert done["status"] == "completed"
     assert done["lastMergeCommit"]["commitId"] == azure.pull()

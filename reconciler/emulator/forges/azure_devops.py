@@ -307,7 +307,7 @@ def _make_status(state: ForgeState, call: ForgeCall, commit: str) -> CommitStatu
 def _set_request_status(state: ForgeState, call: ForgeCall) -> Answer:
     request = _find(state, call)
     iteration = call.body.get("iterationId") or 0
-    if iteration and iteration not in range(1, len(request.heads) + 1):
+    if type(iteration) is not int or iteration not in range(len(request.heads) + 1):
         raise _refuse(400, f"The iteration {str(iteration)[:20]} does not exist.")
     made = _make_status(state, call, request.heads[iteration - 1])
     made.request, made.iteration = request.number, iteration
@@ -478,8 +478,10 @@ def _complete(state: ForgeState, call: ForgeCall, request: PullRequest) -> None:
     if not isinstance(source, dict) or source.get("commitId") != request.head:
         raise _refuse(409, "TF401192: The pull request has been modified.")
     options = call.body.get("completionOptions") or {}
+    if not isinstance(options, dict):
+        raise _refuse(400, "The value of completionOptions is not valid.")
     try:
-        method = _METHODS[options.get("mergeStrategy", "noFastForward")]
+        method = _METHODS[str(options.get("mergeStrategy", "noFastForward"))]
         remove = options.get("deleteSourceBranch") is True
         state.merge(request, method, delete_branch=remove)  # type: ignore[arg-type]
     except (ValueError, LookupError) as error:

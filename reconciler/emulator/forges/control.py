@@ -52,11 +52,12 @@ class Control:
         """Answer a call; `segments` are those of the path after `_forge`."""
         try:
             self._state.synchronize()
-            shown = self._route(method, segments, body if isinstance(body, dict | list) else {})
+            _check_body(method, segments, body)
+            shown = self._route(method, segments, body)
             self._state.synchronize()
         except LookupError as error:
-            return Answer(404, {"error": str(error.args[0] if error.args else error)})
-        except (ValueError, TypeError) as error:
+            return Answer(404, {"error": str(error.args[0])})
+        except ValueError as error:
             return Answer(400, {"error": str(error)})
         return Answer(200, shown)
 
@@ -71,10 +72,9 @@ class Control:
             case "POST" | "DELETE", ["faults"]:
                 return self._change_faults(method, body)
             case "POST", ["rules"]:
-                self._state.rules = Rules(**{**asdict(self._state.rules), **body})
-                return asdict(self._state.rules)
+                return self._change_rules(body)
             case "POST", ["runs"]:
-                return self._add_run(dict(body))
+                return self._add_run(body)
             case "POST", ["requests"]:
                 return self._open(body)
             case _, ["requests", number, *rest]:
@@ -97,19 +97,27 @@ class Control:
             self._faults.add([str(one) for one in body])
         return self._faults.list_left()
 
+    def _change_rules(self, body: dict[str, Json]) -> Json:
+        rules = asdict(self._state.rules)
+        for name, value in body.items():
+            if name not in rules or type(value) is not type(rules[name]):
+                raise ValueError(f"{name} is not a rule, or its value has another type")
+        self._state.rules = Rules(**{**rules, **body})
+        return asdict(self._state.rules)
+
     def _add_run(self, body: dict[str, Json]) -> Json:
-        name, commit = str(body.pop("name")), str(body.pop("commit"))
+        name, commit = _read_text(body, "name"), _read_text(body, "commit")
         made = CheckRun(self._state.new_id(), name, commit, body)
         self._state.checks.append(made)
         return asdict(made)
 
     def _open(self, body: Json) -> Json:
-        branch = body["branch"]
-        made = self._state.open_request(
-            branch, body.get("base", "main"), body.get("title", branch), body.get("author", "alice")
-        )
-        made.body, made.draft = body.get("body", ""), bool(body.get("draft"))
-        made.fork = body.get("fork", "")
+        branch = _read_text(body, "branch")
+        base, title = _read_text(body, "base", "main"), _read_text(body, "title", branch)
+        author = _read_text(body, "author", "alice")
+        made = self._state.open_request(branch, base, title, author)
+        made.body, made.fork = _read_text(body, "body", ""), _read_text(body, "fork", "")
+        made.draft = body.get("draft") is True
         return self._show(made)
 
     def _act(self, method: str, request: PullRequest, rest: list[str], body: Json) -> Json:
@@ -117,17 +125,21 @@ class Control:
             case "GET", []:
                 pass
             case "PATCH", []:
-                request.draft = bool(body.get("draft", request.draft))
-                request.title = body.get("title", request.title)
+                request.draft = body.get("draft", request.draft) is True
+                request.title = _read_text(body, "title", request.title)
                 if body.get("state") == "closed":
                     self._state.close(request)
             case "POST", ["merge"]:
-                remove = bool(body.get("delete_branch"))
-                self._state.merge(request, body.get("method", "merge"), delete_branch=remove)
+                remove, way = body.get("delete_branch") is True, body.get("method", "merge")
+                self._state.merge(request, way, delete_branch=remove)
             case "POST", ["reviews"]:
-                self._state.add_review(request, body["author"], body["state"])
+                self._state.add_review(
+                    request, _read_text(body, "author"), _read_text(body, "state")
+                )
             case "POST", ["comments"]:
-                self._state.add_comment(request, body["author"], body["body"])
+                self._state.add_comment(
+                    request, _read_text(body, "author"), _read_text(body, "body")
+                )
             case _:
                 raise LookupError(f"{method} {'/'.join(rest)} of a request does not exist")
         return self._show(request)
@@ -137,7 +149,7 @@ class Control:
         if method == "DELETE":
             self._state.delete_comment(comment)
         else:
-            self._state.edit_comment(comment, body["body"])
+            self._state.edit_comment(comment, _read_text(body, "body"))
         return asdict(comment)
 
     def _show(self, request: PullRequest) -> Json:
@@ -151,3 +163,16 @@ class Control:
             "reviews": [asdict(one) for one in reviews],
             "statuses": [asdict(one) for one in statuses],
         }
+
+
+def _check_body(method: str, segments: list[str], body: Json) -> None:
+    wanted = list if segments == ["faults"] else dict
+    if method in {"POST", "PATCH"} and not isinstance(body, wanted):
+        raise ValueError("the body must be JSON, an object or, of faults, a list")
+
+
+def _read_text(body: dict[str, Json], name: str, default: str | None = None) -> str:
+    value = body.get(name, default)
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be a text")  # noqa: TRY004 - all wrong bodies are one error
+    return value

@@ -59,7 +59,7 @@ class BareRepository:
         """Return the commit that a branch, a tag or a digest names; empty if it does not exist."""
         if name in self._known:
             return name
-        if not name or name.startswith("-"):
+        if not name or name.startswith("-") or "\0" in name:
             return ""
         for full in (f"{_HEADS}{name}", name):
             found = self._try("rev-parse", "--verify", "--quiet", f"{full}^{{commit}}")

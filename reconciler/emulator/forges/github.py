@@ -214,7 +214,7 @@ def _set_status(state: ForgeState, call: ForgeCall) -> Answer:
         raise _unprocessable("Status", "sha", "custom", "sha must be a 40 character SHA1")
     if call.text("state") not in _STATES:
         raise _unprocessable("Status", "state", "invalid")
-    if description is not None and len(str(description)) > _LONGEST_DESCRIPTION:
+    if not isinstance(description, str | None) or len(description or "") > _LONGEST_DESCRIPTION:
         message = f"description is too long (maximum is {_LONGEST_DESCRIPTION} characters)"
         raise _unprocessable("Status", "description", "custom", message)
     same = (commit, name.casefold())

@@ -31,6 +31,7 @@ from reconciler.emulator.forges.records import (
 Json = Any
 ForgeName = Literal["github", "azure-devops", "gitlab"]
 Method = Literal["merge", "squash", "rebase"]
+METHODS: Final = ("merge", "squash", "rebase")
 OWNER: Final = "acme"
 NAME: Final = "models"
 FULL_NAME: Final = f"{OWNER}/{NAME}"
@@ -126,6 +127,8 @@ class ForgeState(_Saved):
         for one in (branch, base):
             if one not in heads:
                 raise LookupError(f"branch {one} does not exist")
+        if branch == base:
+            raise ValueError(f"{branch} is the source and the target")
         if self.find_open(branch, base) is not None:
             raise ValueError(f"a pull request of {branch} into {base} is open")
         number = len(self.requests) + 1
@@ -194,6 +197,8 @@ class ForgeState(_Saved):
         """Merge a pull request by git in one of three ways."""
         if request.state != "open" or request.draft:
             raise ValueError(f"pull request {request.number} is {request.state}, or a draft")
+        if method not in METHODS:
+            raise ValueError(f"the method of a merge must be one of {', '.join(METHODS)}")
         base, head = request.base_commit, request.head
         if not self.git.list_commits(base, head):
             raise ValueError(
