@@ -157,8 +157,9 @@ def _read_reset(reply: Reply) -> datetime | None:
 
 def find_next(headers: Mapping[str, str]) -> str:
     """The address of the next page in the header Link; "" for the last page."""
+    link = headers.get("Link", "")
+    if not link:
+        return ""
     from requests.utils import parse_header_links  # noqa: PLC0415 - requests is slow
 
-    link = headers.get("Link", "")
-    found = parse_header_links(link) if link else []
-    return next((one["url"] for one in found if one.get("rel") == "next"), "")
+    return next((one["url"] for one in parse_header_links(link) if one.get("rel") == "next"), "")

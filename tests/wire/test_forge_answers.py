@@ -22,6 +22,10 @@ TIMEOUTS = Timeouts(retries=0, connect_s=60, read_s=60)
 Bodies = Mapping[str, Any]
 
 
+def ignore(_: object) -> None:
+    """Nobody watches the events."""
+
+
 @contextmanager
 def ask(name: str, bodies: Bodies, **job: Any) -> Iterator[tuple[Forge, Scripted]]:
     """A forge that answers a call by the end of its path, and 404 without an entry."""
@@ -39,9 +43,7 @@ def ask(name: str, bodies: Bodies, **job: Any) -> Iterator[tuple[Forge, Scripted
         made = Job(cast("ForgeName", name), server.url, repository, project="models", **job)
         token = ForgeToken("token-0123456789", "TOKEN")
         yield (
-            open_forge(
-                made, token, Redaction(), [].append, timeouts=TIMEOUTS, sleep=lambda _: None
-            ),
+            open_forge(made, token, Redaction(), ignore, timeouts=TIMEOUTS, sleep=lambda _: None),
             server,
         )
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal, TypeAlias
-from urllib.parse import quote, urlencode
 
 from reconciler.errors import ReconcilerError, Rejected, ServiceError, Unauthorized
 from reconciler.gitops.forge import Comment, Request, Requirements, Status, StatusState
@@ -17,6 +16,7 @@ from reconciler.gitops.forges.base import (
     MERGE_TRIES,
     OWN_STATUSES,
     cut_description,
+    escape_part,
     get,
     get_number,
     get_text,
@@ -93,8 +93,8 @@ class AzureRepos:
                 )
         self._job = job
         self._speaker = speaker
-        self._project = f"/{quote(job.project, safe='')}"
-        self._path = f"{self._project}/_apis/git/repositories/{quote(job.repository, safe='')}"
+        self._project = f"/{escape_part(job.project)}"
+        self._path = f"{self._project}/_apis/git/repositories/{escape_part(job.repository)}"
         self._account = ""
 
     def find_request(self) -> Request | None:
@@ -112,11 +112,12 @@ class AzureRepos:
 
     def _list_completed(self) -> Iterator[dict[str, Json]]:
         """The completed pull requests into the branch of the job, the newest first."""
-        criteria = {"searchCriteria.status": "completed", "$top": _PAGE}
+        criteria = "searchCriteria.status=completed"
         if self._job.branch:
-            criteria["searchCriteria.targetRefName"] = f"refs/heads/{self._job.branch}"
+            branch = escape_part(f"refs/heads/{self._job.branch}")
+            criteria += f"&searchCriteria.targetRefName={branch}"
         for skip in range(0, _MOST_MERGED, _PAGE):
-            query = urlencode({**criteria, "$skip": skip}, safe="$", quote_via=quote)
+            query = f"{criteria}&$top={_PAGE}&$skip={skip}"
             target = f"{self._path}/pullRequests?{query}&{_VERSION}"
             page = list(self._speaker.read_pages(target, _READ))
             yield from page
@@ -213,18 +214,18 @@ class AzureRepos:
         return f"{self._path}/pullRequests/{request.number}/threads?{_VERSION}"
 
     def _name_thread(self, request: Request, comment: Comment) -> str:
-        thread = quote(comment.id.partition("/")[0], safe="")
+        thread = escape_part(comment.id.partition("/")[0])
         return f"{self._path}/pullRequests/{request.number}/threads/{thread}?{_VERSION}"
 
     def _name_comment(self, request: Request, comment: Comment) -> str:
-        thread, _, number = (quote(one, safe="") for one in comment.id.partition("/"))
+        thread, _, number = (escape_part(one) for one in comment.id.partition("/"))
         place = f"{self._path}/pullRequests/{request.number}/threads/{thread}"
         return f"{place}/comments/{number}?{_VERSION}"
 
     def _name_statuses(self, commit: str, request: Request | None) -> str:
         if request is not None:
             return f"{self._path}/pullRequests/{request.number}/statuses?{_VERSION}"
-        return f"{self._path}/commits/{quote(commit, safe='')}/statuses?{_VERSION}"
+        return f"{self._path}/commits/{escape_part(commit)}/statuses?{_VERSION}"
 
     def _read_raw(self, number: int) -> dict[str, Json]:
         return self._speaker.read(f"{self._path}/pullRequests/{number}?{_VERSION}", _READ)
@@ -272,7 +273,7 @@ class AzureRepos:
     def _judge_policies(self, document: Mapping[str, Json], request: Request) -> _Judged:
         """Whether each blocking policy is satisfied, apart from our own statuses and build."""
         project = get_text(document, "repository", "project", "id") or self._job.project
-        artifact = quote(f"vstfs:///CodeReview/CodeReviewId/{project}/{request.number}", safe="")
+        artifact = escape_part(f"vstfs:///CodeReview/CodeReviewId/{project}/{request.number}")
         target = f"{self._project}/_apis/policy/evaluations?artifactId={artifact}&{_PREVIEW}"
         try:
             found = list(self._speaker.read_pages(target, _READ))
@@ -297,16 +298,10 @@ class AzureRepos:
 
     def _judge_undiverged(self, request: Request) -> _Judged:
         head = request.merge_commit if request.state == "merged" else request.head
-        query = urlencode(
-            {
-                "$top": 1,
-                "baseVersion": request.base,
-                "baseVersionType": "branch",
-                "targetVersion": head,
-                "targetVersionType": "commit",
-            },
-            safe="$",
-            quote_via=quote,
+        base, target = escape_part(request.base), escape_part(head)
+        query = (
+            f"$top=1&baseVersion={base}&baseVersionType=branch"
+            f"&targetVersion={target}&targetVersionType=commit"
         )
         try:
             compared = self._speaker.read(f"{self._path}/diffs/commits?{query}&{_VERSION}", _READ)

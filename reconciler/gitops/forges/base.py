@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Final
+from urllib.parse import quote
 
 from reconciler.errors import Rejected
 from reconciler.model import Json
@@ -34,6 +35,11 @@ def get_number(document: Json, *names: str) -> int:
     """A member of nested objects that is an integer; 0 for anything else."""
     found = get(document, *names)
     return found if isinstance(found, int) and not isinstance(found, bool) else 0
+
+
+def escape_part(text: str) -> str:
+    """A text as one part of an address, or as one value of its query."""
+    return quote(text.encode("utf-8", "surrogatepass"), safe="")
 
 
 def is_segment(text: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final, Literal, TypeAlias, cast
-from urllib.parse import quote
 
 from reconciler.errors import ReconcilerError, Rejected, Unauthorized
 from reconciler.gitops.forge import Comment, Request, Requirements, Status, StatusState
@@ -12,6 +11,7 @@ from reconciler.gitops.forges.base import (
     MERGE_TRIES,
     OWN_STATUSES,
     cut_description,
+    escape_part,
     get,
     get_number,
     get_text,
@@ -76,7 +76,7 @@ class GitHub:
             )
         self._job = job
         self._speaker = speaker
-        self._path = "/repos/" + "/".join(quote(one, safe="") for one in parts)
+        self._path = "/repos/" + "/".join(escape_part(one) for one in parts)
         self._login = ""
 
     def find_request(self) -> Request | None:
@@ -86,7 +86,7 @@ class GitHub:
 
     def find_merged(self, commit: str) -> tuple[Request, ...]:
         """The merged pull requests that brought a commit in."""
-        path = f"{self._path}/commits/{quote(commit, safe='')}/pulls?per_page=100"
+        path = f"{self._path}/commits/{escape_part(commit)}/pulls?per_page=100"
         try:
             found = [_read_request(one) for one in self._speaker.read_pages(path, _READ_REQUEST)]
         except Rejected as error:
@@ -119,14 +119,14 @@ class GitHub:
     ) -> Comment:
         """Replace the text of a comment."""
         del request, unresolved
-        path = f"{self._path}/issues/comments/{quote(comment.id, safe='')}"
+        path = f"{self._path}/issues/comments/{escape_part(comment.id)}"
         reply = self._speaker.send("PATCH", path, {"body": body}, right=_COMMENT, again=True)
         return self._learn(reply.document, body)
 
     def delete_comment(self, request: Request, comment: Comment) -> None:
         """Delete a comment."""
         del request
-        path = f"{self._path}/issues/comments/{quote(comment.id, safe='')}"
+        path = f"{self._path}/issues/comments/{escape_part(comment.id)}"
         ignore_missing(lambda: self._speaker.send("DELETE", path, right=_COMMENT, again=True))
 
     def set_status(self, commit: str, status: Status, request: Request | None = None) -> None:
@@ -138,13 +138,13 @@ class GitHub:
             "description": cut_description(status.description, _LONGEST_DESCRIPTION),
             **({"target_url": status.url} if status.url else {}),
         }
-        path = f"{self._path}/statuses/{quote(commit, safe='')}"
+        path = f"{self._path}/statuses/{escape_part(commit)}"
         self._speaker.send("POST", path, body, right=_STATUS, again=True)
 
     def list_statuses(self, commit: str, request: Request | None = None) -> tuple[Status, ...]:
         """The newest status of each name beside a commit."""
         del request
-        path = f"{self._path}/commits/{quote(commit, safe='')}/status?per_page=100"
+        path = f"{self._path}/commits/{escape_part(commit)}/status?per_page=100"
         found = self._speaker.read(path, _READ_STATUS).get("statuses")
         items = found if isinstance(found, list) else []
         return tuple(map(_read_status, items))
@@ -204,13 +204,14 @@ class GitHub:
         last: dict[str, dict[str, Json]] = {}
         for one in self._speaker.read_pages(path, _READ_REQUEST):
             login = get_text(one, "user", "login")
-            if one.get("state") in _DECISIVE and login and login != request.author:
+            decisive = get_text(one, "state") in _DECISIVE
+            if decisive and login and login != request.author:
                 last[login] = one
         approvers, against = [], []
         for login, one in last.items():
             if one["state"] == "CHANGES_REQUESTED":
                 against.append(f"{login} requests changes")
-            elif one["state"] == "APPROVED" and get(one, "commit_id") in {None, request.head}:
+            elif one["state"] == "APPROVED" and get(one, "commit_id") in (None, request.head):
                 approvers.append(login)
         return approvers, against
 
@@ -235,8 +236,8 @@ class GitHub:
         head = request.merge_commit if request.state == "merged" else request.head
         if not head:
             return None, "GitHub names no merge commit"
-        base = quote(request.base, safe="")
-        compared = self._read(f"/compare/{base}...{quote(head, safe='')}?per_page=1", _READ_CODE)
+        base = escape_part(request.base)
+        compared = self._read(f"/compare/{base}...{escape_part(head)}?per_page=1", _READ_CODE)
         behind = compared.get("behind_by")
         if not isinstance(behind, int):
             return None, "GitHub does not say how far its branch is behind"

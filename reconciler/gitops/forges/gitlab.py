@@ -10,7 +10,6 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from typing import Any, Final, Literal, TypeAlias
-from urllib.parse import quote, urlencode
 
 from reconciler.errors import (
     Busy,
@@ -23,6 +22,7 @@ from reconciler.gitops.forge import Comment, Request, Requirements, Status, Stat
 from reconciler.gitops.forges.base import (
     MERGE_TRIES,
     cut_description,
+    escape_part,
     get_number,
     get_text,
     ignore_missing,
@@ -95,7 +95,7 @@ class GitLab:
             )
         self._job = job
         self._speaker = speaker
-        self._path = f"/projects/{quote(job.repository, safe='')}"
+        self._path = f"/projects/{escape_part(job.repository)}"
         self._account = 0
 
     def find_request(self) -> Request | None:
@@ -197,7 +197,7 @@ class GitLab:
 
     def _post_status(self, commit: str, body: Mapping[str, Json]) -> None:
         """Send a status; another request that holds its lock is waited for."""
-        path = f"{self._path}/statuses/{quote(commit, safe='')}"
+        path = f"{self._path}/statuses/{escape_part(commit)}"
         for tried in range(_LOCK_TRIES):
             try:
                 self._speaker.send("POST", path, dict(body), right=_STATUS, again=True)
@@ -251,10 +251,10 @@ class GitLab:
         return f"{self._path}/merge_requests/{request.number}/notes"
 
     def _name_note(self, request: Request, comment: Comment) -> str:
-        return f"{self._name_notes(request)}/{quote(comment.id, safe='')}"
+        return f"{self._name_notes(request)}/{escape_part(comment.id)}"
 
     def _name_commit(self, commit: str) -> str:
-        return f"{self._path}/repository/commits/{quote(commit, safe='')}"
+        return f"{self._path}/repository/commits/{escape_part(commit)}"
 
     def _read_raw(self, number: int) -> dict[str, Json]:
         query = "include_diverged_commits_count=true"
@@ -283,7 +283,9 @@ class GitLab:
         except (Unauthorized, Rejected) as error:
             return [], None, f"the approvals cannot be read: {error.message}"
         found = document.get("approved_by")
-        names = [get_text(one, "user", "username") for one in found if one] if found else []
+        names = [
+            get_text(one, "user", "username") for one in (found if isinstance(found, list) else [])
+        ]
         approvers = [name for name in names if name and name != request.author]
         left = get_number(document, "approvals_left")
         if not approvers:
@@ -302,7 +304,7 @@ class GitLab:
 
     def _count_since(self, request: Request) -> int | None:
         """The commits of the target branch since the merge; None if they cannot be read."""
-        query = urlencode({"from": request.merge_commit, "to": request.base}, quote_via=quote)
+        query = f"from={escape_part(request.merge_commit)}&to={escape_part(request.base)}"
         try:
             compared = self._speaker.read(f"{self._path}/repository/compare?{query}", _READ)
         except ServiceError:
