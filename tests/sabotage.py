@@ -164,7 +164,7 @@ SABOTAGES = (
     Sabotage(
         "two keys of one person are two approvals",
         "reconciler/plans/approvals.py",
-        "if one.principal == approval.principal:",
+        "if one.principal.casefold() == approval.principal.casefold():",
         "if False:",
         "tests/unit/test_approvals.py::test_a_principal_counts_once_with_all_keys",
     ),

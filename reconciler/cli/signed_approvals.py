@@ -38,6 +38,7 @@ from reconciler.text.counting import count
 _MOST_FILES: Final = 1000
 # A statement names each model: 10,000 services have about 3 MB of them.
 _MOST_STATEMENT: Final = 16 << 20
+_MOST_BYTES: Final = 4 * _MOST_STATEMENT
 _MOST_SIGNATURE: Final = 64 << 10
 _MOST_KEYRING: Final = 1 << 20
 _SHARED: Final = 0o644
@@ -174,8 +175,11 @@ def _read_folder(name: str) -> Iterator[ApprovalFile]:
             subject=name,
             next_step="Delete the approvals that have expired.",
         )
+    left = _MOST_BYTES
     for one in found:
-        yield _read_approval(Path(name), one)
+        file = _read_approval(Path(name), one, left)
+        left -= len(file.statement)
+        yield file
     for one in names:
         if (
             one.endswith(f"{SUFFIX}{SIGNATURE_SUFFIX}")
@@ -184,7 +188,11 @@ def _read_folder(name: str) -> Iterator[ApprovalFile]:
             yield ApprovalFile(one, problem="is a signature without its statement")
 
 
-def _read_approval(folder: Path, name: str) -> ApprovalFile:
+def _read_approval(folder: Path, name: str, left: int) -> ApprovalFile:
+    """The two files of an approval; `left` is how many bytes of statements may still be read."""
+    if left <= 0:
+        said = f"is not read: the approvals before it have {_MOST_BYTES >> 20} MB"
+        return ApprovalFile(name, problem=said)
     try:
         statement = _read_bounded(folder / name, _MOST_STATEMENT)
     except _Unread as error:

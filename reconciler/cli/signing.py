@@ -139,7 +139,12 @@ def _ask_passphrase(name: str) -> bytes:
             subject=name,
             next_step=f"Add it to the agent (ssh-add), and name the public key: --key {name}.pub",
         )
-    return getpass.getpass(f"Passphrase of {escape(name)}: ").encode()
+    try:
+        return getpass.getpass(f"Passphrase of {escape(name)}: ").encode()
+    except EOFError:
+        raise ReconcilerError(
+            "no passphrase was given", subject=name, next_step="Nothing was signed."
+        ) from None
 
 
 def _ask_ssh_keygen(path: Path, data: bytes, report: Callable[[str], None]) -> bytes:

@@ -294,7 +294,7 @@ def _check_author(approval: Approval, keyring: Keyring, authors: Collection[str]
 
 def _check_double(approval: Approval, approvals: Collection[Approval]) -> None:
     for one in approvals:
-        if one.principal == approval.principal:
+        if one.principal.casefold() == approval.principal.casefold():
             raise _Rejected(f"{one.principal} has approved already, in {one.file}: it counts once")
         if one.key == approval.key:
             raise _Rejected(

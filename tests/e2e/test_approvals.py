@@ -15,6 +15,7 @@ from unittest import mock
 
 import jsonschema
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from reconciler.package_data import read_schema
 from tests.e2e.terminal import run_on_terminal
@@ -320,6 +321,47 @@ def test_a_passphrase_is_asked_for_on_the_terminal_and_never_shown(project: Proj
     assert wrong.plain.count(question) == 3
     assert "the passphrase is wrong: 3 attempts" in wrong.plain
     assert "PLANTED" not in wrong.plain
+
+
+def test_an_end_of_input_instead_of_a_passphrase_is_an_error(project: Project) -> None:
+    outside = prepare(project)
+    write_key(outside / "locked", passphrase="secret")
+    command = ("approve", "p.plan", "--key", str(outside / "locked"))
+    question = f"Passphrase of {outside / 'locked'}: "
+    shown = run_on_terminal(project.folder, *command, answers={question: "\x04"})
+    assert (shown.code, "no passphrase was given" in shown.plain) == (1, True), shown.plain
+
+
+@pytest.mark.parametrize(
+    ("kind", "form"),
+    [
+        ("ed25519", PrivateFormat.PKCS8),
+        ("ecdsa-256", PrivateFormat.PKCS8),
+        ("ecdsa-256", PrivateFormat.TraditionalOpenSSL),
+        ("rsa", PrivateFormat.PKCS8),
+        ("rsa", PrivateFormat.TraditionalOpenSSL),
+    ],
+    ids=str,
+)
+def test_a_key_in_another_form_signs(project: Project, kind: str, form: PrivateFormat) -> None:
+    outside = prepare(project)
+    key = make_key(kind)
+    (outside / "pem").write_bytes(key.private_bytes(Encoding.PEM, form, NoEncryption()))
+    assert approve(project, outside, "pem").code == 0
+
+
+def test_what_a_folder_makes_apply_read_is_bounded(project: Project) -> None:
+    outside = prepare(project)
+    folder = project.folder / "ok"
+    folder.mkdir()
+    for number in range(6):
+        with (folder / f"x{number}.approval.json").open("wb") as file:
+            file.truncate(16 << 20)
+        (folder / f"x{number}.approval.json.sig").write_text("x")
+    done = apply_saved(project, outside)
+    assert done.code == 3
+    assert done.err.count("is not an OpenSSH signature") == 4
+    assert done.err.count("is not read: the approvals before it have 64 MB") == 2
 
 
 @pytest.mark.parametrize("env", [{}, {"RECONCILER_INPUT": "0"}], ids=["pipe", "switched-off"])

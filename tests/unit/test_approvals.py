@@ -221,6 +221,12 @@ def test_a_principal_counts_once_with_all_keys() -> None:
     assert "it counts once" in refusal.detail[0]
 
 
+def test_the_case_of_a_name_makes_no_second_person() -> None:
+    keyring = f"*@example.com {find_public(ALICE).line}\n*@example.com {find_public(BOB).line}\n"
+    files = [approval(principal="al@example.com"), approval(BOB, "b", principal="AL@example.com")]
+    assert len(judge(*files, keyring=keyring).approvals) == 1
+
+
 def test_a_key_counts_once_for_all_its_principals() -> None:
     keyring = KEYRING + f"carol@example.com {find_public(ALICE).line}\n"
     files = [approval(name=name, principal=f"{name}@example.com") for name in ("alice", "carol")]

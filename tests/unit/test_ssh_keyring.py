@@ -92,6 +92,25 @@ def test_a_wrong_line_is_named_with_its_place(line: str, column: int, said: str)
     assert finding.next_step
 
 
+@pytest.mark.parametrize("mark", ["\u2028", "\u0085", "\x0b", "\x0c", "\x1c", "\r", "\u00a0"])
+def test_only_a_newline_ends_a_line_as_for_openssh(tmp_path: Path, mark: str) -> None:
+    key = make_key()
+    text = f"bob {LINE} a comment{mark}alice {find_public(key).line}\n"
+    keyring, _ = parse_keyring(text, "signers")
+    assert not keyring.find(find_public(key))
+    signature = sign(key, b"message", NAMESPACE)
+    assert not verify_by_ssh_keygen(tmp_path, text, "alice", b"message", signature)
+
+
+def test_only_blanks_and_tabs_separate_words_as_for_openssh(tmp_path: Path) -> None:
+    key = make_key()
+    text = f"alice\u00a0x {find_public(key).line}\n"
+    (line,) = parse(text).lines
+    assert line.principals == ("alice\u00a0x",)
+    signature = sign(key, b"message", NAMESPACE)
+    assert not verify_by_ssh_keygen(tmp_path, text, "alice", b"message", signature)
+
+
 def test_all_wrong_lines_are_reported_and_an_empty_keyring_is_one() -> None:
     _, findings = parse_keyring("a\nb\n", "signers")
     assert [one.place and one.place.line for one in findings] == [1, 2]
