@@ -198,7 +198,7 @@ def _starts_key(line: str, at: int) -> bool:
 
 def _parse_options(text: str, column: int) -> Iterator[tuple[str, str]]:
     at, known = 0, set()
-    while at < len(text):
+    while at < len(text) or text.endswith(","):
         found = _OPTION.match(text, at)
         name = found[1].lower() if found else text[at:].partition(",")[0][:40]
         if name == "cert-authority":

@@ -220,6 +220,8 @@ def test_any_text_is_a_keyring_or_has_findings_with_places(text: str) -> None:
         "ALICE@example.com",
         '"alice@example.com"',
         'alice@example.com namespaces="git"',
+        'alice@example.com namespaces="reconciler-approval",',
+        'alice@example.com namespaces="a\\"b,reconciler-approval"',
         'alice@example.com namespaces="reconciler-approval,git"',
         'alice@example.com namespaces="*,!reconciler-approval"',
         'alice@example.com valid-after="20990101"',
