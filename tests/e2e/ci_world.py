@@ -144,6 +144,16 @@ class Team:
         with mock.patch("reconciler.gitops.comments._SETTLE_S", 0.0):
             return run(self.job, *arguments, env={**variables, **self.environment, **(env or {})})
 
+    def name_by_hand(self) -> tuple[list[str], dict[str, str]]:
+        """The options and the variables of a person, who is in no job."""
+        api, repository, variable = {
+            "github": ("", NAME, "GITHUB_TOKEN"),
+            "azure-devops": ("/acme/", "models/models", "SYSTEM_ACCESSTOKEN"),
+            "gitlab": ("/api/v4", NAME, "RECONCILER_GITLAB_TOKEN"),
+        }[self.forge]
+        options = ["--forge", self.forge, "--repository", repository]
+        return [*options, "--api", f"{self.open.url}{api}"], {variable: self.open.token}
+
     def enter_request(self, number: int) -> dict[str, str]:
         """Check a request out as its forge does; returns the variables of the job."""
         request = self.look(number)

@@ -748,3 +748,167 @@ def test_two_services_in_one_comment(pair: Team, own_group: Emulator) -> None:
     pair.plan(number)
     assert MODEL in pair.comments(number)[0]
     assert "2 to change" in pair.comments(number)[0]
+
+
+def test_a_person_plans_and_applies_by_hand(team: Team, own_group: Emulator) -> None:
+    number = team.request("topic", second(own_group))
+    options, env = team.name_by_hand()
+    options += ["--request", str(number)]
+    done = run(team.clone, "ci", "plan", *options, env=env)
+    assert done.code == 0, done.said
+    assert "Comment written: " in done.out
+    file = team.clone / "manifests" / "census.yaml"
+    file.write_text(file.read_text().replace("2026-11-20", "2026-12-01"))
+    done = run(team.clone, "ci", "plan", *options, env=env)
+    assert done.code == 1, done.said
+    git(team.clone, "checkout", "-q", ".")
+    git(team.clone, "checkout", "-q", "main")
+    done = run(team.clone, "ci", "plan", *options, env=env)
+    assert done.code == 1, done.said
+    assert "the checkout is at" in done.err
+    assert "1 to change" in next(iter(team.comments(number)))
+    assert [one[0] for one in team.statuses(number).values()] in [["success"], ["succeeded"]]
+    team.merge(number)
+    done = run(team.clone, "ci", "apply", *options, env=env)
+    assert done.code == 0, done.said
+    assert own_group.model("census") == second(own_group)
+
+
+def test_a_change_that_is_not_committed_is_not_shown(github: Team, own_group: Emulator) -> None:
+    number = github.request("topic", second(own_group))
+    variables = github.enter_request(number)
+    file = github.job / "manifests" / "census.yaml"
+    file.write_text(file.read_text().replace("2026-11-20", "2026-12-01"))
+    done = github.run_job(variables, "ci", "plan")
+    assert done.code == 1, done.said
+    assert "manifests/census.yaml: is not as the commit has it" in done.err
+    assert github.comments(number) == []
+    assert github.statuses(number)["reconciler/plan/census"][0] == "error"
+
+
+def test_a_project_in_a_folder_of_the_repository(tmp_path: Path, own_group: Emulator) -> None:
+    """Its ledger is that of the checkout, where the merge is made in another folder."""
+    with make_team("gitlab", tmp_path / "team", own_group, "one", "two") as team:
+        inner = team.clone / "services" / "census"
+        inner.mkdir(parents=True)
+        git(team.clone, "mv", "reconciler.yaml", "manifests", "services/census/")
+        team.commit()
+        git(team.clone, "push", "-q", "origin", "main")
+        team.before = git(team.clone, "rev-parse", "HEAD")
+        own_group.deploy("one", third(own_group))
+        own_group.deploy("two", third(own_group))
+        assert run(inner, "apply", "--auto-approve").code == 0
+        variables = team.enter_push()
+        ledger = Path("services") / "census" / ".reconciler"
+        (team.clone / ledger).rename(team.job / ledger)
+        git(team.clone, "checkout", "-q", "-b", "topic")
+        _edit(inner, "one", "2026-11-20")
+        team.commit()
+        git(team.clone, "push", "-q", "origin", "topic")
+        number = _open(team, "topic")
+        git(team.clone, "checkout", "-q", "main")
+        _edit(inner, "two", "2026-12-01")
+        team.commit()
+        git(team.clone, "push", "-q", "origin", "main")
+        variables = team.enter_request(number)
+        project = ("--project", "services/census/reconciler.yaml")
+        done = team.run_job(variables, *project, "ci", "plan")
+        assert done.code == 0, done.said
+        assert "2 to change" in done.out
+        assert "baseline: lost" not in done.out
+        assert (team.job / ".reconciler-ci" / "plan.plan").exists()
+        own_group.deploy("two", third(own_group))
+        team.before = git(team.clone, "rev-parse", "HEAD")
+        team.merge(number)
+        variables = team.enter_push()
+        done = team.run_job(variables, *project, "ci", "apply", "--detailed-exitcode")
+        assert done.code == 0, done.said
+        assert own_group.model("one") == second(own_group)
+        assert "1 changed" in team.comments(number)[0]
+
+
+def _edit(folder: Path, name: str, model: str) -> None:
+    file = folder / "manifests" / f"{name}.yaml"
+    file.write_text(file.read_text().replace("2026-10-02", model))
+
+
+FAULTS = ("sign-in-page", "sign-in-redirect", "not-json", "wrong-shape", "foreign-redirect", "huge")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_forge_that_lies_ends_in_an_error(github: Team, own_group: Emulator, fault: str) -> None:
+    number = github.request("topic", second(own_group))
+    github.control("POST", "faults", [f"{fault}:always"])
+    done = github.plan(number, env={"RECONCILER_TOTAL_TIMEOUT": "1"})
+    assert done.code == 1, done.said
+    assert "Error: " in done.err
+    assert "Traceback" not in done.said
+    assert "unexpected" not in done.said
+    assert github.open.token not in done.said
+
+
+def test_an_interrupted_apply_is_shown_and_goes_on(tmp_path: Path) -> None:
+    with run_emulator("--operation-seconds", "3") as running:
+        emulator = Emulator(running.url, running.blob, running.token, "interrupted")
+        with make_team("github", tmp_path / "team", emulator, "one", "two") as team:
+            number = team.request("topic", second(emulator), name="one")
+            team.push("topic", second(emulator), name="two")
+            assert team.plan(number).code == 0
+            team.merge(number)
+            process = subprocess.Popen(
+                [sys.executable, "-m", "reconciler", "ci", "apply", "--parallelism", "1"],
+                cwd=team.job,
+                env=clean_environment(team.enter_push()),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            with process:
+                assert process.stderr is not None
+                for line in process.stderr:
+                    if "Modifying..." in line:
+                        break
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(timeout=240) == 130
+            (comment,) = team.comments(number)
+            assert "Apply interrupted!" in comment
+            assert "reconciler ci apply" in comment
+            done = team.apply("--detailed-exitcode")
+            assert done.code == 0, done.said
+            assert {emulator.model("one"), emulator.model("two")} == {second(emulator)}
+
+
+def test_a_killed_apply_goes_on(github: Team, own_group: Emulator) -> None:
+    """Nothing of it needs to be removed: the lock and the intents are those of a killed apply."""
+    number = github.request("topic", second(own_group))
+    assert github.plan(number).code == 0
+    github.merge(number)
+    github.control("POST", "faults", ["slow@update-comment:always"])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "reconciler", "ci", "apply"],
+        cwd=github.job,
+        env=clean_environment(github.enter_push()),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "Modifying..." in line:
+                break
+        process.kill()
+    github.control("DELETE", "faults")
+    done = github.apply("--detailed-exitcode")
+    assert done.code == 0, done.said
+    assert own_group.model("census") == second(own_group)
+    assert "not applied" not in github.comments(number)[0]
+
+
+def test_a_branch_that_was_deleted_is_no_obstacle(team: Team, own_group: Emulator) -> None:
+    number = team.request("topic", second(own_group))
+    assert team.plan(number).code == 0
+    team.control("POST", f"requests/{number}/merge", {"method": "squash", "delete_branch": True})
+    done = team.apply("--detailed-exitcode")
+    assert done.code == 0, done.said
+    assert own_group.model("census") == second(own_group)

@@ -21,7 +21,7 @@ from reconciler.errors import ManifestInvalid, ReconcilerError
 from reconciler.files import find_checkout, resolve_path
 from reconciler.gitops.comments import Sticky
 from reconciler.gitops.forge import Request, StatusState
-from reconciler.gitops.merge_result import Checkout, MergeResult
+from reconciler.gitops.merge_result import Checkout, MergeConflict, MergeResult
 from reconciler.manifests import PROJECT_FILE
 from reconciler.manifests.environments import find_touched, list_environments
 from reconciler.manifests.folder import ALL_ENVIRONMENTS
@@ -105,23 +105,37 @@ class _PlanRun:
         self._base = session.job.base or request.base
         self._targets = find_targets(session.invocation, session.folder)
         self._project = name_project(session.invocation, self._targets)
-        self._settled: set[str] = set()
 
     def run(self) -> list[ExitWord]:
         """Plan each environment that the request touches; returns the result of each.
 
-        Raises ReconcilerError, shown in each comment, if there is nothing to plan.
+        Raises ReconcilerError if there is nothing to plan. Of these errors, only a conflict is shown
+        in the comments: a fault of this checkout must not replace a plan that reviewers have seen.
         """
-        for environment in self._targets:
-            self._set_status(environment, "pending", "planning")
         try:
             checkout = Checkout(self._session.folder)
             check_commit(checkout, self._session.flags.commit)
             with checkout.merging(self._base, self._head) as merged:
                 return self._plan_all(checkout, merged)
-        except ReconcilerError as error:
-            self._report_nothing(error)
+        except MergeConflict as error:
+            for environment in self._targets:
+                self._report_failure(environment, error.findings())
+            self._write_nothing(error)
             raise
+        except ReconcilerError as error:
+            self._report_local(self._targets, error)
+            self._write_nothing(error)
+            raise
+
+    def _write_nothing(self, error: ReconcilerError) -> None:
+        suite = make_findings_suite(self._project, error.findings(), "")
+        self._session.artifacts.write_findings("plan", [suite])
+
+    def _report_local(self, environments: Sequence[str], error: ReconcilerError) -> None:
+        """Show a fault of the checkout in the status, where a job and not a person has it."""
+        if self._session.job.event == "request":
+            for environment in environments:
+                self._set_status(environment, "error", f"no plan: {error.message}")
 
     def _plan_all(self, checkout: Checkout, merged: MergeResult) -> list[ExitWord]:
         folder = resolve_path(self._session.folder).relative_to(resolve_path(checkout.top))
@@ -147,9 +161,15 @@ class _PlanRun:
             with choosing(invocation, environment):
                 assembly = assemble(invocation, (), self._flags.allowed)
                 check_committed(assembly)
+                self._set_status(environment, "pending", "planning")
                 runtime = assembly.runtime(self._flags.parallelism, self._flags.max_calls)
                 made = make_plan(runtime, assembly.request(self._flags))
                 plan = assembly.judge_by_command(made)
+        except Uncommitted as error:
+            self._report_local([environment], error)
+            invocation.print_findings(error.findings())
+            found = make_findings_suite(suite, error.findings(), folder)
+            return Planned(environment, "error", found)
         except ReconcilerError as error:
             findings = error.findings()
             self._report_failure(environment, findings)
@@ -181,15 +201,6 @@ class _PlanRun:
         self._comment(environment, body, "", unresolved=True)
         self._set_status(environment, "failure", f"no plan: {findings[0].message}")
 
-    def _report_nothing(self, error: ReconcilerError) -> None:
-        """Show an error that prevents every plan: a conflict, a missing commit."""
-        findings = error.findings()
-        for environment in self._targets:
-            if environment not in self._settled:
-                self._report_failure(environment, findings)
-        suite = make_findings_suite(self._project, findings, "")
-        self._session.artifacts.write_findings("plan", [suite])
-
     def _report_untouched(self, environment: str) -> None:
         """Replace the plan that an earlier push had shown; without one, only set the status."""
         session = self._session
@@ -203,7 +214,6 @@ class _PlanRun:
     def _comment(
         self, environment: str, body: str, changes: str, *, unresolved: bool = False
     ) -> None:
-        self._settled.add(environment)
         session = self._session
         now = session.forge.find_request()
         if now is not None and now.state != "open":
@@ -304,12 +314,16 @@ def check_commit(checkout: Checkout, wanted: str) -> None:
         )
 
 
+class Uncommitted(ReconcilerError):
+    """The files that were read are not those of the commit."""
+
+
 def check_committed(assembly: Assembly) -> None:
-    """Raise ReconcilerError for files that the request does not have as they were read."""
+    """Raise Uncommitted for files that the request does not have as they were read."""
     differing = assembly.revision.differing
     if differing:
         more = f" and {len(differing) - 1:,} more" if len(differing) > 1 else ""
-        raise ReconcilerError(
+        raise Uncommitted(
             f"is not as the commit has it, so the request does not show it{more}",
             subject=differing[0],
             next_step="Commit and push the change, or restore the file.",

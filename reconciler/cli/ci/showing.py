@@ -58,6 +58,10 @@ def _read_markdown(file: str) -> str:
         with Path(file).open("rb") as opened:
             data = opened.read(_MOST_BYTES + 1)
         text = data.decode("utf-8-sig")
+    except OSError as error:
+        step = "Name a plan that plan --out has saved, or a file with Markdown."
+        said = f"cannot be read: {error.strerror}"
+        raise ReconcilerError(said, subject=file, next_step=step) from error
     except UnicodeDecodeError:
         data, text = b"", "\0"
     if len(data) > _MOST_BYTES or "\0" in text or not text.strip():
