@@ -14,6 +14,7 @@ import pytest
 
 from tests.e2e.ci_world import MODEL, NAME, Team, first_model, git, make_team
 from tests.e2e.world import Emulator, clean_environment, run, run_emulator
+from tests.ssh import write_key
 
 FORGES = ("github", "azure-devops", "gitlab")
 SECRET = "marker-of-a-secret-7fb1d0c9e2"
@@ -912,3 +913,62 @@ def test_a_branch_that_was_deleted_is_no_obstacle(team: Team, own_group: Emulato
     done = team.apply("--detailed-exitcode")
     assert done.code == 0, done.said
     assert own_group.model("census") == second(own_group)
+
+
+def test_a_policy_refuses_and_an_approval_lifts_it(github: Team, own_group: Emulator) -> None:
+    folder = github.clone / "policies"
+    folder.mkdir()
+    (folder / "production.yaml").write_text(POLICY)
+    git(github.clone, "checkout", "-q", "main")
+    github.commit()
+    git(github.clone, "push", "-q", "origin", "main")
+    number = github.request("topic", second(own_group))
+    done = github.plan(number, "--detailed-exitcode")
+    assert done.code == 3, done.said
+    (comment,) = github.comments(number)
+    assert "Refused" in comment
+    assert "other storage than census" in comment
+    assert github.statuses(number)["reconciler/plan/census"][0] == "failure"
+    key = github.folder / "alice"
+    line = write_key(key).line
+    (github.folder / "signers").write_text(f"alice@example.org {line}\n")
+    plan = github.job / ".reconciler-ci" / "plan.plan"
+    approvals = github.folder / "ok"
+    approvals.mkdir()
+    out = f"{approvals}/"
+    done = run(github.folder, "approve", str(plan), "--key", str(key), "--out", out)
+    assert done.code == 0, done.said
+
+    github.merge(number)
+    done = github.apply("--detailed-exitcode")
+    assert done.code == 3, done.said
+    assert own_group.model("census") == first_model(own_group)
+    assert "other storage than census" in github.comments(number)[0]
+    signed = ("--approvals", str(approvals), "--keyring", str(github.folder / "signers"))
+    done = github.apply("--detailed-exitcode", *signed)
+    assert done.code == 0, done.said
+    assert "Approved by alice@example.org" in done.err
+    assert own_group.model("census") == second(own_group)
+
+
+POLICY = (
+    "apiVersion: reconciler/v1\nkind: Policy\nmetadata: {name: production}\n"
+    "spec:\n  rules:\n  - {name: storage, modelsFrom: [census]}\n"
+)
+
+
+def test_policies_from_outside_judge_a_merge_that_is_made(
+    tmp_path: Path, own_group: Emulator
+) -> None:
+    with make_team("gitlab", tmp_path / "team", own_group, "one", "two") as team:
+        number = team.request("topic", second(own_group), name="one")
+        git(team.clone, "checkout", "-q", "main")
+        team.push("main", second(own_group), name="two")
+        (team.folder / "rules").mkdir()
+        (team.folder / "rules" / "production.yaml").write_text(POLICY)
+        done = team.plan(number, "--policies", "../rules", "--detailed-exitcode")
+        assert done.code == 3, done.said
+        assert "other storage than census" in team.comments(number)[0]
+        command = f"{sys.executable} -c 'print(\"[]\")'"
+        done = team.plan(number, "--policy-command", command, "--detailed-exitcode")
+        assert done.code == 2, done.said

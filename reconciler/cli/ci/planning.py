@@ -109,7 +109,7 @@ class _PlanRun:
     def run(self) -> list[ExitWord]:
         """Plan each environment that the request touches; returns the result of each.
 
-        Raises ReconcilerError if there is nothing to plan. Of these errors, only a conflict is shown
+        Raises ReconcilerError if there is nothing to plan. Of these errors only a conflict is shown
         in the comments: a fault of this checkout must not replace a plan that reviewers have seen.
         """
         try:
