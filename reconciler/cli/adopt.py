@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 from reconciler.cli.context import Invocation
 from reconciler.cli.rewrite import rewrite
@@ -14,9 +15,11 @@ from reconciler.engine.unmanaged import NAME, find_declared
 from reconciler.errors import ManifestInvalid, ReconcilerError
 from reconciler.files import check_path, find_checkout, resolve_path
 from reconciler.manifests.editing.write import write_manifest
+from reconciler.manifests.environments import find_folders, find_readers
 from reconciler.manifests.folder import Folder, find_manifests
 from reconciler.model import Address, Finding, Live, Manifest, Resource
 from reconciler.model.values import dataclass
+from reconciler.text.counting import agree
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,9 @@ class Written:
 
     files: Sequence[str]
     warnings: tuple[Finding, ...] = ()
+
+
+_VERBS: Final = (("reads", "read"), ("declares", "declare"))
 
 
 @dataclass(frozen=True)
@@ -68,8 +74,25 @@ class Importer:
                 )
         written = {resource.address for resource in resources}
         rewrite(self.invocation, self.assembly, self.runtime, files, written)
-        unread = () if is_read else (self._describe_unread(),)
-        return Written([str(path) for path in files], unread)
+        notes = tuple(self._list_shared(files)) if is_read else (self._describe_unread(),)
+        return Written([str(path) for path in files], notes)
+
+    def _list_shared(self, files: Collection[Path]) -> Iterator[Finding]:
+        """Yields a warning if other environments read the files too."""
+        environment = self.assembly.loaded.environment
+        if environment is None:
+            return
+        readers = find_readers(self._root, next(iter(files)))
+        others = [name for name in readers if name != environment.name]
+        if others:
+            read, declare = (agree(len(others), one, two) for one, two in _VERBS)
+            yield Finding(
+                f"{' and '.join(others)} also {read} this folder, and now {declare} the same",
+                subject=str(self._get_folder()),
+                next_step="If that is not wanted, move the files to a folder that only"
+                f" {environment.name} reads: spec.manifests of {environment.file}.",
+                severity="warning",
+            )
 
     def _describe_unread(self) -> Finding:
         """The warning that the project does not read the files that were written."""
@@ -87,6 +110,11 @@ class Importer:
     def _get_folder(self) -> Path:
         if self.folder is not None:
             return self.folder
+        environment = self.assembly.loaded.environment
+        if environment is not None and environment.manifests:
+            folders = find_folders(self._root, environment)
+            own = (one for one in folders if len(find_readers(self._root, one / "new.yaml")) == 1)
+            return next(own, folders[-1])
         # A new folder manifests/ would hide the manifests beside the project file.
         found = self.assembly.loaded.manifests
         return find_manifests(self._root) if found else self._root / "manifests"
@@ -94,6 +122,10 @@ class Importer:
     def _are_read(self, files: Collection[Path]) -> bool:
         """Whether the project will read the files, which may not exist yet."""
         folder = self._get_folder()
+        environment = self.assembly.loaded.environment
+        if environment is not None:
+            readers = (find_readers(self._root, path) for path in files)
+            return any(environment.name in one for one in readers)
         usual = resolve_path(folder) == resolve_path(self._root / "manifests")
         project = Folder(self._root)
         return usual or any(project.reads(resolve_path(path)) for path in files)

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from reconciler.cli.local_emulator import record_emulator
+from reconciler.cli.local_emulator import find_record, record_emulator
 from reconciler.cli.local_storage import check_named_storage, find_named_storage_of
 from reconciler.emulator import Settings
 from reconciler.emulator.azurite import AzuriteUnavailable, is_installed, run_azurite
@@ -116,10 +116,12 @@ def serve_emulator(
     blob_url: str,
     project: Path | None,
     report: Callable[[Sequence[Finding]], None],
+    environment: str = "",
 ) -> None:
     """Serve until a signal; `project` is the folder of the project in which it was started.
 
-    `report` gets a warning for each address of another storage that its manifests name.
+    It is the emulator of one `environment`, if one is named. `report` gets a warning for each
+    address of another storage that its manifests name.
     """
     from reconciler.emulator.server import serve
 
@@ -130,7 +132,8 @@ def serve_emulator(
         listening = True
         urls = {**planes, "blob": blob_url}
         if project is not None:
-            record_emulator(project, settings.id, settings.token, urls)
+            record = find_record(project, environment)
+            record_emulator(record, settings.id, settings.token, urls)
         click.echo(json.dumps({"ready": True, **urls, "blob": blob_url or None}))
         if project is not None and blob_url:
             report(check_named_storage(find_named_storage_of(project), blob_url))

@@ -31,7 +31,7 @@ def check_allowed(
     barred = tuple(
         Finding(
             f'--allow "{text}": the project does not let this guard be lifted',
-            next_step=f"Change the plan, or spec.guards.allow in {project.file}.",
+            next_step=f"Change the plan, or spec.guards.allow in {_name_file(project)}.",
         )
         for text in allowed
         if not is_liftable(text.partition("=")[0], project.guards)
@@ -66,3 +66,8 @@ def _check_reason(allowed: Collection[str], reason: str) -> Iterator[Finding]:
             f"--reason says why the guard {GATE} is lifted, and --allow does not lift it",
             next_step=f"Add --allow {GATE}=ADDRESS, or leave out --reason.",
         )
+
+
+def _name_file(project: Project) -> str:
+    name = project.environment
+    return f"{project.file} or environments/{name}.yaml" if name else project.file

@@ -1,8 +1,9 @@
 """The emulator of a project: its addresses and its token, in the project's folder.
 
-`reconciler emulator` writes them to `.reconciler/emulator.json` when it is started in a project.
-Commands of this project read them, so that they never meet the emulator of another project. They
-wait for an emulator that is starting.
+`reconciler emulator` writes them to `.reconciler/emulator.json` when it is started in a project,
+and with `--env` to `.reconciler/NAME/emulator.json`. Commands of this project read them, so that
+they never meet the emulator of another project. They wait for an emulator that is starting. An
+environment without an emulator of its own uses that of the project.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from reconciler.transport.connections import TransportError
 from reconciler.transport.loopback import LoopbackConnections
 from reconciler.transport.origins import is_loopback
 
-RECORD: Final = Path(".reconciler", "emulator.json")
+_FOLDER: Final = Path(".reconciler")
+_RECORD: Final = "emulator.json"
 _PLANES: Final = ("resourceManager", "studioManagement", "services")
 _MOST_BYTES: Final = 65_536
 _WITHIN_S: Final = 2.0
@@ -75,7 +77,7 @@ class LocalEmulator:
 
 
 @contextlib.contextmanager
-def recorded_start(root: Path | None, id_: str) -> Iterator[None]:
+def recorded_start(root: Path | None, id_: str, environment: str = "") -> Iterator[None]:
     """Let the commands of the project in `root` wait for this process while it starts.
 
     Nothing is written outside of a project, nor over the record of an emulator that runs. When the
@@ -85,25 +87,31 @@ def recorded_start(root: Path | None, id_: str) -> Iterator[None]:
     if root is None:
         yield
         return
-    found = _read_record(root)
+    record = find_record(root, environment)
+    found = _read_record(record)
     if found is None or not found.is_running():
-        record_emulator(root, id_, "", {})
+        record_emulator(record, id_, "", {})
     try:
         yield
     finally:
-        remove_record(root, id_)
-        if found is not None and found.is_running() and _read_record(root) is None:
-            _write_record(root, found)
+        remove_record(record, id_)
+        if found is not None and found.is_running() and _read_record(record) is None:
+            _write_record(record, found)
 
 
-def record_emulator(root: Path, id_: str, token: str, urls: Mapping[str, str]) -> None:
-    """Write the emulator of this process into the project in `root`, readable by its owner only."""
+def find_record(root: Path, environment: str = "") -> Path:
+    """The file with the emulator of a project, or of one of its environments."""
+    return root / _FOLDER / environment / _RECORD
+
+
+def record_emulator(record: Path, id_: str, token: str, urls: Mapping[str, str]) -> None:
+    """Write the emulator of this process into its file, readable by its owner only."""
     _, pid, started = describe_process()
-    _write_record(root, LocalEmulator(id_, token, urls, pid, started, name_machine()))
+    _write_record(record, LocalEmulator(id_, token, urls, pid, started, name_machine()))
 
 
-def _write_record(root: Path, found: LocalEmulator) -> None:
-    record = {
+def _write_record(record: Path, found: LocalEmulator) -> None:
+    document = {
         "id": found.id,
         "token": found.token,
         "pid": found.pid,
@@ -111,16 +119,16 @@ def _write_record(root: Path, found: LocalEmulator) -> None:
         "machine": found.machine,
         **found.urls,
     }
-    make_folder((root / RECORD).parent)
-    replace_file(root / RECORD, json.dumps(record, indent=2).encode() + b"\n")
+    make_folder(record.parent)
+    replace_file(record, json.dumps(document, indent=2).encode() + b"\n")
 
 
-def remove_record(root: Path, id_: str) -> None:
+def remove_record(record: Path, id_: str) -> None:
     """Remove the record of an emulator that ends, unless another emulator has replaced it."""
-    found = _read_record(root)
+    found = _read_record(record)
     if found is not None and found.id == id_:
         with contextlib.suppress(OSError):
-            (root / RECORD).unlink()
+            record.unlink()
 
 
 def use_emulator(
@@ -133,7 +141,7 @@ def use_emulator(
     that `files` name and that is not the storage of the project's emulator.
     """
     local = any(is_loopback(url) for url in project.cloud.planes.values())
-    found = _find_started(Path(project.root)) if local else None
+    found = _find_started(project) if local else None
     why = found.why_gone() if found is not None else "no emulator was started in this project"
     if found is None or why:
         return project, (_note_shared(project.cloud, why),) if project.cloud.emulated else (), ()
@@ -151,20 +159,30 @@ def await_record(project: Project) -> None:
     It has not written its record yet. Where an emulator answers at the shared address, or where
     the project names another address, nothing is awaited.
     """
-    if not project.cloud.emulated or _read_record(Path(project.root)) is not None:
+    if not project.cloud.emulated or _read_of(project) is not None:
         return
     if _ask_id(next(iter(project.cloud.planes.values()))):
         return
     deadline = time.monotonic() + _RECORD_WITHIN_S
-    while _read_record(Path(project.root)) is None and time.monotonic() < deadline:
+    while _read_of(project) is None and time.monotonic() < deadline:
         time.sleep(_LOOK_EVERY_S)
 
 
-def _find_started(root: Path) -> LocalEmulator | None:
+def _read_of(project: Project) -> LocalEmulator | None:
+    """The record of the environment, or else that of the project."""
+    root, own = Path(project.root), None
+    if project.environment:
+        own = _read_record(find_record(root, project.environment))
+    if own is not None and own.is_running():
+        return own
+    return _read_record(find_record(root)) or own
+
+
+def _find_started(project: Project) -> LocalEmulator | None:
     """The emulator of a project; one that is starting is waited for."""
     deadline = time.monotonic() + _START_WITHIN_S
     while True:
-        found = _read_record(root)
+        found = _read_of(project)
         starts = found is not None and not found.urls and found.is_running()
         if not starts or time.monotonic() > deadline:
             return found
@@ -194,11 +212,11 @@ def _note_shared(cloud: Cloud, why: str) -> Finding:
     )
 
 
-def _read_record(root: Path) -> LocalEmulator | None:
+def _read_record(record: Path) -> LocalEmulator | None:
     """The record; None without one, or for a file that the emulator did not write."""
     try:
         # A link may lead to a file of somebody else.
-        handle = os.open(root / RECORD, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        handle = os.open(record, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with os.fdopen(handle, "rb") as file:
             found = json.loads(file.read(_MOST_BYTES))
         urls = {name: found[name] for name in (*_PLANES, "blob") if found.get(name)}

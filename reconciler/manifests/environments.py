@@ -13,6 +13,7 @@ from dataclasses import field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
+from reconciler.files import resolve_path
 from reconciler.manifests.folder import (
     ALL_ENVIRONMENTS,
     ENVIRONMENTS,
@@ -103,14 +104,35 @@ def find_folders(root: Path, environment: Environment) -> tuple[Path, ...]:
     return tuple(root / one for one in environment.manifests) or (find_manifests(root),)
 
 
+def find_readers(root: Path, file: Path) -> tuple[str, ...]:
+    """The environments that read manifests in the folder of a file, sorted.
+
+    The file need not exist.
+    """
+    folder = Folder(root)
+    place = resolve_path(file.parent)
+    found = (read_environment(folder, one, "").environment for one in _list_files(folder))
+    return tuple(
+        sorted(
+            one.name
+            for one in found
+            if any(place.is_relative_to(resolve_path(own)) for own in find_folders(root, one))
+        )
+    )
+
+
 def list_in_folders(
     root: Path, environment: Environment | None, files: Collection[str]
 ) -> list[str]:
-    """Those of `files` that are in a folder with the manifests of an environment."""
+    """Those of `files` that a walk of the manifests of an environment yields."""
     if environment is None:
         return []
     own = list(map(PurePosixPath, _name_folders(Folder(root), environment)))
-    return [one for one in files if any(map(PurePosixPath(one).is_relative_to, own))]
+    return [
+        name
+        for name, path in zip(files, map(PurePosixPath, files), strict=True)
+        if is_manifest_name(path.name) and any(map(path.is_relative_to, own))
+    ]
 
 
 def _list_files(folder: Folder) -> list[Path]:

@@ -279,3 +279,53 @@ def test_an_accepted_value_must_not_change_another_environment(environments: Pro
     assert done.code == 1, done.said
     assert "manifests/census.yaml is also read by prod, so the edit would change prod" in done.err
     assert manifest.read_text() == before
+
+
+@pytest.mark.parametrize("command", ["import", "export"])
+def test_a_manifest_is_written_where_only_its_environment_reads(
+    environments: Project, command: str
+) -> None:
+    (environments.folder / "prod-only").mkdir()
+    write(
+        environments,
+        "prod",
+        "  manifests: [prod-only, manifests]\n  values: {model: '2026-11-13'}\n",
+    )
+    environments.emulator.deploy("more", environments.emulator.model_uri("old"))
+    more = ("more",) if command == "import" else ()
+    done = environments.run(command, "WebService/more", *more, "--env", "prod")
+    assert done.code == 0, done.said
+    assert (environments.folder / "prod-only" / "more.yaml").exists()
+    assert "this folder" not in done.said
+    (environments.folder / "prod-only" / "more.yaml").unlink()
+    done = environments.run(command, "WebService/more", *more, "--env", "dev")
+    assert done.code == 0, done.said
+    assert (environments.folder / "manifests" / "more.yaml").exists()
+    assert "prod also reads this folder, and now declares the same" in done.said
+
+
+def test_rollback_undoes_in_its_environment_alone(environments: Project) -> None:
+    assert environments.run("apply", "--env", "dev", "--auto-approve").code == 0
+    assert environments.run("apply", "--env", "prod", "--auto-approve").code == 0
+    done = environments.run("rollback", "WebService/census-dev", "--env", "dev", "--auto-approve")
+    assert done.code == 0, done.said
+    assert environments.emulator.model("census-dev").endswith("old.ilearner")
+    assert environments.emulator.model("census-prod").endswith("2026-11-13.ilearner")
+    done = environments.run("rollback", "WebService/census-dev", "--env", "prod", "--auto-approve")
+    assert done.code == 1
+
+
+def test_the_names_of_environments_complete(environments: Project) -> None:
+    def complete(words: str) -> list[str]:
+        env = {
+            "_RECONCILER_COMPLETE": "bash_complete",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(words.split(" ")) - 1),
+        }
+        done = environments.run(env=env)
+        return [line.partition(",")[2] for line in done.out.splitlines()]
+
+    assert complete("reconciler plan --env ") == ["all", "dev", "prod"]
+    assert complete("reconciler apply --env p") == ["prod"]
+    assert complete("reconciler plan --env dev --target Web") == ["WebService/census-dev"]
+    assert complete("reconciler promote --from dev --to prod Web") == ["WebService/census-dev"]

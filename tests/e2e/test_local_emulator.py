@@ -81,6 +81,36 @@ def test_a_project_meets_its_own_emulator_and_no_other(
     assert theirs["resourceManager"] != found["resourceManager"]
 
 
+def test_an_environment_may_have_an_emulator_of_its_own(started: tuple[Path, Emulator]) -> None:
+    folder, emulator = started
+    (folder / "environments").mkdir()
+    for name in ("dev", "prod"):
+        (folder / "environments" / f"{name}.yaml").write_text(
+            f"apiVersion: reconciler/v1\nkind: Environment\nmetadata: {{name: {name}}}\n"
+        )
+
+    def cloud(name: str) -> str:
+        done = run(folder, "plan", "--env", name, "--allow", "empty", "--json")
+        assert done.code == 0, done.said
+        return str(json.loads(done.out)["inputs"]["cloud"])
+
+    own = folder / ".reconciler" / "dev" / "emulator.json"
+    with spawn_emulator("--no-blob", "--env", "dev", folder=folder) as second:
+        assert json.loads(own.read_bytes())["resourceManager"] == second.url != emulator.url
+        assert json.loads(record_of(folder).read_bytes())["resourceManager"] == emulator.url
+        assert (cloud("dev"), cloud("prod")) == (second.url, emulator.url)
+    assert not own.exists()
+    assert cloud("dev") == emulator.url
+
+
+def test_an_emulator_of_an_unknown_environment_does_not_start(tmp_path: Path) -> None:
+    folder = make_project(tmp_path / "project")
+    done = run(folder, "emulator", "--no-blob", "--port", "0", "--env", "dev")
+    assert done.code == 1
+    assert 'the project has no environment "dev"' in done.err
+    assert not (folder / ".reconciler").exists()
+
+
 def test_a_project_with_the_address_of_its_emulator_uses_its_token(
     started: tuple[Path, Emulator],
 ) -> None:

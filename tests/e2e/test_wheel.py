@@ -93,6 +93,7 @@ def test_the_wheel_holds_what_it_needs_and_no_more(wheel: Path) -> None:
         "bike-rental",
         "census",
         "census-retraining",
+        "two-environments",
     }
     assert {f"reconciler/_examples/{one}" for one in examples} <= names
     assert "reconciler/py.typed" in names

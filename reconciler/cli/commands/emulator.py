@@ -12,6 +12,7 @@ import click
 
 from reconciler.cli.command import Command
 from reconciler.cli.context import Invocation
+from reconciler.cli.options import ENV
 from reconciler.emulator.classic.world_file import DEFAULT_WORLD
 from reconciler.emulator.faults.fault_file import KINDS
 from reconciler.emulator.switches import SWITCHES
@@ -168,6 +169,7 @@ def _list_choices() -> str:
     type=click.IntRange(min=1),
     help="Kill the emulator after N answered requests.",
 )
+@ENV
 @click.pass_obj
 def emulator(  # noqa: PLR0917 - click passes every option as an argument
     invocation: Invocation,
@@ -191,7 +193,8 @@ def emulator(  # noqa: PLR0917 - click passes every option as an argument
 
     It prints one JSON line when it is ready, and stops on SIGTERM or Ctrl-C. An emulator that is
     started in a project writes its address and a token of its own to .reconciler/emulator.json:
-    `cloud: emulator` in this project then means this emulator. Its blob storage has the port that
+    `cloud: emulator` in this project then means this emulator. With --env it does so in this
+    environment alone: .reconciler/NAME/emulator.json. Its blob storage has the port that
     the manifests name. Outside of a project its token is "emulator". If the variable
     RECONCILER_EMULATOR_TOKEN is set, its value is the token.
     """
@@ -199,7 +202,9 @@ def emulator(  # noqa: PLR0917 - click passes every option as an argument
     from reconciler.cli.local_emulator import recorded_start
 
     project, id_ = _find_project(invocation), secrets.token_hex(8)
-    with recorded_start(project, id_):
+    environment = invocation.environment
+    _check_environment(project, environment)
+    with recorded_start(project, id_, environment):
         check_emulator_installed()
         from reconciler.cli.emulator_files import read_faults, read_world
         from reconciler.cli.emulator_run import (
@@ -238,7 +243,8 @@ def emulator(  # noqa: PLR0917 - click passes every option as an argument
         wanted = not (no_blob or blob_url)
         named = find_named_port(project) if project is not None and wanted else 0
         with run_blob_storage(settings, invocation.print_error, wanted=wanted, named=named) as url:
-            serve_emulator(settings, url or blob_url, project, invocation.print_findings)
+            report = invocation.print_findings
+            serve_emulator(settings, url or blob_url, project, report, environment)
 
 
 def _find_project(invocation: Invocation) -> Path | None:
@@ -247,6 +253,19 @@ def _find_project(invocation: Invocation) -> Path | None:
 
     file = Path(invocation.project_file or PROJECT_FILE)
     return file.parent.resolve() if file.is_file() else None
+
+
+def _check_environment(project: Path | None, name: str) -> None:
+    """Raise ReconcilerError for a name that is not an environment of the project."""
+    if not name:
+        return
+    from reconciler.errors import ReconcilerError
+    from reconciler.manifests.environments import list_environments
+
+    known = list_environments(project) if project is not None else ()
+    if name not in known:
+        names = f"The environments are {', '.join(known)}." if known else "Leave out --env."
+        raise ReconcilerError(f'the project has no environment "{name}"', next_step=names)
 
 
 def _find_above() -> tuple[Finding, ...]:
