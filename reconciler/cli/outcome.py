@@ -6,6 +6,7 @@ import contextlib
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -57,11 +58,12 @@ def _keep(invocation: Invocation, outcome: Outcome, root: Path) -> tuple[Finding
         return ()
     from reconciler.ledgers.recovery import write_entries
 
-    text = write_entries(outcome.unrecorded)
+    environment = invocation.environment
+    text = write_entries(replace(one, environment=environment) for one in outcome.unrecorded)
     kept = keep_unrecorded(text, list_folders(root))
     if kept is None:
         invocation.print_error(text)
-    return (describe_unrecorded(outcome.unrecorded, kept),)
+    return (describe_unrecorded(outcome.unrecorded, kept, environment),)
 
 
 def _report_lines(
@@ -112,8 +114,11 @@ def list_folders(root: Path) -> list[Path]:
     return found
 
 
-def describe_unrecorded(entries: Sequence[Entry], kept: Path | None) -> Finding:
+def describe_unrecorded(
+    entries: Sequence[Entry], kept: Path | None, environment: str = ""
+) -> Finding:
     """A finding that says where the unrecorded entries are, and how to recover them."""
+    chosen = f" --env {environment}" if environment else ""
     place = str(kept) if kept else "FILE"
     where = f"The entries are in {place}" if kept else "The entries follow; save them in a FILE"
     what, without = f"{count(len(entries), 'step')} done and not recorded", _UNKNOWN_AUTHOR
@@ -123,7 +128,7 @@ def describe_unrecorded(entries: Sequence[Entry], kept: Path | None) -> Finding:
         f"{what}: the ledger cannot be written",
         detail=(f"{where}. {without}",),
         next_step="When this user can write the ledger and its lock is free:"
-        f" reconciler ledger verify --recover {place}",
+        f" reconciler ledger verify{chosen} --recover {place}",
     )
 
 

@@ -311,7 +311,7 @@ class _Loading:
             self._check_policy(parsed, node, str(kind))
         elif kind == "Project":
             self._load_project(file, parsed, node)
-        elif self.laid is not None and not self._replace_tokens(parsed, node, kind or ""):
+        elif parsed.has_tokens and not self._replace_tokens(parsed, node, kind or ""):
             return
         elif kind == "Fleet":
             self._load_fleet(file, parsed, node)
@@ -406,7 +406,7 @@ class _Loading:
         """Returns the project's document with the environment over it; None with findings."""
         if self.laid is None or self.environments is None:
             return document
-        from reconciler.manifests.environments import (  # noqa: PLC0415 - few projects have one
+        from reconciler.manifests.laid_project import (  # noqa: PLC0415 - few projects have one
             check_ledgers,
             find_place,
             lay_over,
@@ -495,7 +495,15 @@ class _Loading:
             self.unsure = True
             return
         made = expand(
-            FleetSource(self.folder, self.definitions, file, document, places, self.schemas)
+            FleetSource(
+                self.folder,
+                self.definitions,
+                file,
+                document,
+                places,
+                self.schemas,
+                self._add_labels({}),
+            )
         )
         self.findings += made.findings
         self.unsure = self.unsure or bool(made.findings)
@@ -513,7 +521,6 @@ class _Loading:
 
     def _add_member(self, manifest: Manifest) -> None:
         self.subjects.add(str(manifest.address))
-        manifest = replace(manifest, labels=self._add_labels(manifest.labels))
         self._note_secrets(manifest.spec)
         first = self.manifests.setdefault(manifest.address, manifest)
         if manifest.member is None:

@@ -80,6 +80,11 @@ class Text:
         self._budget = budget
         self.count = 0
 
+    @property
+    def has_tokens(self) -> bool:
+        """Whether a text of it may refer to a value of an environment."""
+        return "${" in self._text
+
     def compose(self) -> Iterator[yaml.Node]:
         """Yields each document's root node; a syntax error becomes a finding and ends the file.
 

@@ -416,3 +416,57 @@ def test_a_change_touches_the_environments_that_read_it(
     write(project, "dev", "  manifests: [common, only-dev]\n")
     write(project, "prod", "  manifests: [common, only-prod]\n")
     assert find_touched(project, changed) == touched
+
+
+def test_a_link_to_a_file_outside_is_refused(project: Path) -> None:
+    outside = project.parent / f"{project.name}-outside.yaml"
+    outside.write_text(f"{HEAD}Environment\nmetadata: {{name: away}}\nspec: {{values: {{s: t}}}}\n")
+    (project / "environments" / "away.yaml").symlink_to(outside)
+    (fault,) = said(read(project, "away"))
+    assert fault.startswith(
+        "environments/away.yaml:1:1: the file of the environment is outside the project's folder"
+    )
+
+
+FLEET = f"""{HEAD}Fleet
+metadata: {{name: bikes}}
+spec:
+  items: {{csv: "${{env.name}}.csv"}}
+  template:
+    kind: WebService
+    metadata: {{name: "bike-${{code}}-${{env.name}}", labels: {{team: bikes}}}}
+    spec:
+      trainedModels: {{M: {{uri: 'https://a/b/${{code}}/${{values.model}}'}}}}
+      definition: {{tags: {{a: '$${{values.model}}', b: '$${{code}}'}}}}
+"""
+
+
+def test_a_fleet_has_the_values_of_the_environment_and_of_its_items(project: Path) -> None:
+    write(project, "dev", "  values: {model: one}\n  labels: {tier: dev, team: none}\n")
+    (project / "manifests" / "census.yaml").write_text(FLEET)
+    (project / "manifests" / "dev.csv").write_text("code\n1\n2\n")
+    loaded = read(project)
+    assert said(loaded) == []
+    first, second = loaded.manifests
+    assert [str(one.address) for one in loaded.manifests] == [
+        "WebService/bike-1-dev",
+        "WebService/bike-2-dev",
+    ]
+    assert first.labels == second.labels == {"tier": "dev", "team": "bikes"}
+    assert first.spec["trainedModels"]["M"]["uri"] == "https://a/b/1/one"
+    assert first.spec["definition"]["tags"] == {"a": "${values.model}", "b": "${code}"}
+    (fault,) = said(read(project, "prod"))
+    assert "prod.csv does not exist" in fault
+
+
+def test_a_retraining_keeps_its_own_variable(project: Path) -> None:
+    (project / "manifests" / "t.yaml").write_text(
+        f"{HEAD}Retraining\nmetadata: {{name: t}}\nspec:\n  service: {{address: WebService/census}}\n"
+        "  outputs:\n    model: {port: a, uri: 'https://a/b/${env.name}/${run}.ilearner'}\n"
+        "    evaluation: {port: b, uri: 'https://a/b/${env.name}/${run}.csv'}\n"
+        "  gate: [{metric: AUC, min: 0.8}]\n"
+    )
+    loaded = read(project)
+    assert said(loaded) == []
+    (retraining,) = loaded.retrainings
+    assert retraining.model.uri == "https://a/b/dev/${run}.ilearner"

@@ -202,8 +202,7 @@ def emulator(  # noqa: PLR0917 - click passes every option as an argument
     from reconciler.cli.local_emulator import recorded_start
 
     project, id_ = _find_project(invocation), secrets.token_hex(8)
-    environment = invocation.environment
-    _check_environment(project, environment)
+    environment = _find_environment(invocation, project)
     with recorded_start(project, id_, environment):
         check_emulator_installed()
         from reconciler.cli.emulator_files import read_faults, read_world
@@ -255,10 +254,14 @@ def _find_project(invocation: Invocation) -> Path | None:
     return file.parent.resolve() if file.is_file() else None
 
 
-def _check_environment(project: Path | None, name: str) -> None:
-    """Raise ReconcilerError for a name that is not an environment of the project."""
-    if not name:
-        return
+def _find_environment(invocation: Invocation, project: Path | None) -> str:
+    """The environment that is named; raises ReconcilerError if the project does not have it.
+
+    The variable of the process has no meaning outside of a project.
+    """
+    name = invocation.environment
+    if not name or (project is None and invocation.environment_origin != "--env"):
+        return ""
     from reconciler.errors import ReconcilerError
     from reconciler.manifests.environments import list_environments
 
@@ -266,6 +269,7 @@ def _check_environment(project: Path | None, name: str) -> None:
     if name not in known:
         names = f"The environments are {', '.join(known)}." if known else "Leave out --env."
         raise ReconcilerError(f'the project has no environment "{name}"', next_step=names)
+    return name
 
 
 def _find_above() -> tuple[Finding, ...]:

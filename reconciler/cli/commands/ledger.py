@@ -93,9 +93,22 @@ def _recover(assembly: Assembly, name: str, within_s: float) -> _Recovered:
     from reconciler.cli.wiring import lock_ledger
 
     entries = _read_errored(Path(name))
+    _check_environments(assembly, name, entries)
     with lock_ledger(assembly, "ledger verify --recover", within_s) as lease:
         taken = record_missing(assembly.ledger, lease, entries)
     return _Recovered(taken, len(entries), rename_taken_in(Path(name)))
+
+
+def _check_environments(assembly: Assembly, name: str, entries: Iterable[Entry]) -> None:
+    """Raise LedgerInvalid for the entries of another environment."""
+    from reconciler.errors import LedgerInvalid
+
+    here = assembly.project.environment
+    others = sorted({one.environment for one in entries} - {"", here})
+    if others:
+        step = f"Recover them there: reconciler ledger verify --env {others[0]} --recover {name}"
+        said = f'holds entries of the environment "{others[0]}"'
+        raise LedgerInvalid(said, subject=name, next_step=step)
 
 
 def _read_errored(file: Path) -> list[Entry]:

@@ -74,7 +74,7 @@ class Stage:
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "RECONCILER_IN_AUTOMATION": "1"},
+            env={**os.environ, "RECONCILER_IN_AUTOMATION": "1", "RECONCILER_ENV": ""},
         )
         try:
             return process.wait()
@@ -91,7 +91,7 @@ class Stage:
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "RECONCILER_IN_AUTOMATION": "1"},
+            env={**os.environ, "RECONCILER_IN_AUTOMATION": "1", "RECONCILER_ENV": ""},
             preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call, no lock is taken
         ) as process:
             while process.poll() is None and not self._is_changing():

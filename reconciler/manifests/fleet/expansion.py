@@ -49,7 +49,10 @@ _MOST_REPORTED: Final = 100_000
 
 @dataclass(frozen=True)
 class FleetSource:
-    """A fleet's manifest, checked against its schema; `schemas` are the schemas of the kinds."""
+    """A fleet's manifest, checked against its schema; `schemas` are the schemas of the kinds.
+
+    `labels` are those of the environment, which each member gets.
+    """
 
     folder: Folder
     definitions: DefinitionFiles
@@ -57,6 +60,7 @@ class FleetSource:
     document: Json
     places: SourceMap
     schemas: Mapping[str, str]
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -129,20 +133,27 @@ def _make_members(
             counter.add(same, subject, member, first)
         elif not expanded.problems:
             source.folder.budget.charge("resources", 1, item.place)
-            expansion.members.append(_make_manifest(expanded, member, file, digest))
+            expansion.members.append(_make_manifest(expanded, member, file, digest, source.labels))
     yield from counter.list_findings()
     yield from check_formulas(items, member_template.list_used())
     if "" not in names and not ended:
         yield from _check_overrides(source, names, [one.address.name for one in expansion.members])
 
 
-def _make_manifest(expanded: ExpandedMember, member: Member, file: str, digest: str) -> Manifest:
+def _make_manifest(
+    expanded: ExpandedMember,
+    member: Member,
+    file: str,
+    digest: str,
+    labels: Mapping[str, str],
+) -> Manifest:
+    own = expanded.document["metadata"].get("labels", {})
     return Manifest(
         address=Address(expanded.document["kind"], expanded.name),
         spec=expanded.document["spec"],
         file=file,
         digest=digest,
-        labels=expanded.document["metadata"].get("labels", {}),
+        labels={**labels, **own} if labels else own,
         places=expanded.places,
         member=member,
     )
