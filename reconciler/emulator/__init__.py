@@ -2,7 +2,7 @@
 
 It behaves as the service was recorded and documented. Where a behaviour is not known, it has a
 switch. It imports no code of the client and shares only the service's schema with it, so that one
-mistake cannot be in both.
+mistake cannot be in both. `forges` has GitHub, Azure DevOps and GitLab, for pull requests.
 """
 
 from reconciler.emulator.classic.world_file import Workspace, check_world, make_world

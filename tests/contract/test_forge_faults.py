@@ -361,6 +361,12 @@ def test_a_process_that_is_killed_goes_on(tmp_path: Path) -> None:
         assert process.wait() == 0
 
 
+def test_the_help_of_the_process_lists_the_faults() -> None:
+    command = [sys.executable, "-m", "reconciler.emulator.forges", "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert all(f"| `{one.name}` |" in shown for one in FORGE_FAULTS)
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [

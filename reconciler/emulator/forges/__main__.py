@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from reconciler.emulator.forges import faults
 from reconciler.emulator.forges.server import ForgeSettings, serve_forge
 
 
@@ -25,6 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         "python -m reconciler.emulator.forges",
         description="Run a local forge with the calls of pull requests, for tests and demos.",
+        epilog=faults.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     forges = ("github", "azure-devops", "gitlab")
     parser.add_argument("--forge", choices=forges, required=True, help="whose API it has")
@@ -33,7 +36,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="keep the state in this file")
     parser.add_argument("--wait", type=int, default=1, help="seconds that a limit asks to wait")
     parser.add_argument(
-        "--fault", action="append", default=[], metavar="NAME[@CALL][:TIMES]", help="an error"
+        "--fault",
+        action="append",
+        default=[],
+        metavar="NAME[@CALL][:TIMES]",
+        help="an error of the table below; may be repeated",
     )
     given = parser.parse_args(arguments)
     settings = ForgeSettings(

@@ -5,6 +5,7 @@ The state of a forge calls it. It knows no pull request.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import tempfile
@@ -51,8 +52,10 @@ class BareRepository:
             pairs = (line.split(" ", 1) for line in packed.read_text("utf-8").splitlines())
             found = {pair[-1]: pair[0] for pair in pairs if pair[-1].startswith(_HEADS)}
         for file in (self.path / _HEADS).rglob("*"):
-            if file.is_file() and file.suffix != ".lock":
-                found[file.relative_to(self.path).as_posix()] = file.read_text("utf-8").strip()
+            # A push at this moment may delete a file; a folder is not a branch.
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+                if file.suffix != ".lock":
+                    found[file.relative_to(self.path).as_posix()] = file.read_text("utf-8").strip()
         return {name.removeprefix(_HEADS): commit for name, commit in sorted(found.items())}
 
     def find_commit(self, name: str) -> str:
