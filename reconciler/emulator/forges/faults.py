@@ -3,8 +3,10 @@
 A fault is written `NAME`, `NAME:TIMES` or `NAME@CALL:TIMES`. TIMES is a whole number from 1, or
 `always`; without it the fault applies once. CALL is the name of a call, such as `create-comment`;
 an unknown one is refused with all names. Without it the fault applies to the calls of the third
-column. H is GitHub, A Azure DevOps, L GitLab. Of several faults that decide the reply, a call takes the
-first, and the next call the next one. The last nine rows do not decide the reply and apply at once.
+column. H is GitHub, A Azure DevOps, L GitLab.
+
+Of several faults that decide the reply, a call takes the first, and the next call the next one.
+The last nine rows do not decide the reply, and apply at once.
 
 | fault | forge | calls | what the forge does |
 |---|---|---|---|
