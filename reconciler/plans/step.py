@@ -131,8 +131,9 @@ def make_step_to(comparison: Comparison, desired: Json) -> Step | None:
     known = {change.path for change in (*changes, *set_once)}
     write_only = (*set_once, *_due_write_only(comparison, known, body))
     models = _due_models(comparison, {change.path for change in (*changes, *write_only)}, body)
+    resent = [_spell(comparison.schema, one, desired) for one in (*write_only, *models)]
     called = tuple(_make_call(comparison, action))
-    changes = (*called, *changes, *write_only, *models, *written)
+    changes = (*called, *changes, *resent, *written)
     if called:
         desired = {**desired, **{str(change.path[0]): change.after for change in called}}
     if not changes:
@@ -193,6 +194,18 @@ def _name(document: Json, path: Path, value: Json) -> None:
 
 def _write(path: Path, value: Json) -> Change:
     return Change(path, Verb.WRITE, ABSENT, value, sensitive=isinstance(value, SecretReference))
+
+
+def _spell(schema: Field, change: Change, desired: Json) -> Change:
+    """Return the write of a value in the spelling that the desired document has of it.
+
+    A service may show a value that its schema says it never shows, and the desired document keeps
+    the spelling of an equal live value.
+    """
+    kept = find(desired, change.path)
+    observable = replace(schema.at(change.path), write_only=False)
+    is_equal = kept is not ABSENT and same(observable, kept, change.after)
+    return replace(change, after=kept) if is_equal else change
 
 
 def make_removal(resource: Resource, live: Json, reason: Reason) -> Step:

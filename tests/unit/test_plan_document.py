@@ -58,6 +58,10 @@ def make_plan(live: Json, declared: Json, *, exact: bool = False) -> Plan:
 @example(
     {"parts": [{"name": "b"}, {"name": "a"}, {"name": "c"}]}, {"parts": [{"name": "a", "size": 0}]}
 )
+@example(
+    {"id": "", "calls": 0, "limits": {}, "plan": {"id": "/subscriptions/S/x/Y"}},
+    {"location": "southcentralus", "limits": {}, "plan": {"id": "/subscriptions/s/X/y"}},
+)
 @given(DOCUMENTS, DOCUMENTS)
 def test_a_plan_read_back_is_the_same_to_the_byte(live: Json, declared: Json) -> None:
     for before, exact in ((live, False), (live, True), (ABSENT, False)):
