@@ -14,18 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import jsonpatch
-import jsonschema
 import pytest
 
 from reconciler.document.diff import diff
 from reconciler.document.pointers import set_at, split_pointer
 from reconciler.kinds import find_kinds
-from reconciler.package_data import read_schema
 from tests.casework.case import OUTCOMES, Case, find_cases
 from tests.casework.golden import check, mask, show_after, show_plan
 from tests.casework.record import Recorder, show_calls
 from tests.casework.stage import Stage, remove_at
 from tests.e2e.world import Done, Emulator, run_emulator
+from tests.outputs import check_output
 
 pytestmark = pytest.mark.e2e
 Json = Any
@@ -108,7 +107,7 @@ class Play:
         """The three faces of the plan; a saved plan shows the same to the byte."""
         saved = (self.stage.folder / SAVED).read_text()
         document = json.loads(saved)
-        jsonschema.validate(document, read_schema("output/plan"))
+        check_output(document, "plan")
         assert document["outcome"] == self._outcome_of_plan()
         faces = {"text": planned.out, "json": saved}
         faces["markdown"] = self._run("plan", *self._flags(), "--format=markdown").out

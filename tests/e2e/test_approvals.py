@@ -13,13 +13,12 @@ from datetime import timedelta
 from pathlib import Path
 from unittest import mock
 
-import jsonschema
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from reconciler.package_data import read_schema
 from tests.e2e.terminal import run_on_terminal
 from tests.e2e.world import Done, Project, clean_environment, clock_ahead
+from tests.outputs import check_output
 from tests.ssh import make_key, need_ssh_keygen, verify_by_ssh_keygen, write_key
 
 pytestmark = pytest.mark.e2e
@@ -71,7 +70,7 @@ def test_a_saved_plan_is_applied_with_an_approval_and_the_history_names_the_appr
     history = project.run("history")
     assert "\n      Approved by alice@example.com\n" in history.out
     said = json.loads(project.run("history", "WebService/census", "--json").out)
-    jsonschema.validate(said, read_schema("output/history"))
+    check_output(said, "history")
     (entry,) = said["entries"]
     assert [one["principal"] for one in entry["approvals"]] == ["alice@example.com"]
     assert project.run("ledger", "verify").code == 0
@@ -137,7 +136,7 @@ def test_approve_prints_json(project: Project) -> None:
     outside = prepare(project)
     done = approve(project, outside, "alice", "--principal", "alice@example.com", "--json")
     said = json.loads(done.out)
-    jsonschema.validate(said, read_schema("output/approval"))
+    check_output(said, "approval")
     assert said["statement"]["principal"] == "alice@example.com"
     plan = json.loads((project.folder / "p.plan").read_text())
     assert said["statement"]["changes_digest"] == plan["changes_digest"]

@@ -12,17 +12,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import jsonschema
 import pytest
 import requests
 
-from reconciler.package_data import read_schema
 from tests.contract.faulty import on
 from tests.contract.signatures import sign
 from tests.contract.test_jobs import CONNECTION, Batch
 from tests.contract.world import PREVIEW
 from tests.e2e.resealed import seal
 from tests.e2e.world import ROOT, SUBSCRIPTION, Done, Emulator, pass_time, run, run_emulator
+from tests.outputs import check_output
 from tests.storage import upload_model
 
 pytestmark = pytest.mark.e2e
@@ -65,7 +64,7 @@ class Story:
 
     def read_plan(self) -> Any:
         document = json.loads(self.run("plan", "--json").out)
-        jsonschema.validate(document, read_schema("output/plan"))
+        check_output(document, "plan")
         return document
 
     def serve(self, model: Any) -> None:
@@ -228,7 +227,7 @@ def test_a_worse_model_is_refused_with_numbers_and_lifted_with_a_reason(story: S
     assert done.code == 2, done.said
     assert SHOWN in done.out
     saved = json.loads((story.folder / "lifted.plan").read_text())
-    jsonschema.validate(saved, read_schema("output/plan"))
+    check_output(saved, "plan")
     assert saved["inputs"]["reason"] == WHY
     comment = story.run("show", "lifted.plan", "--format", "markdown").out
     assert "> ⚠ `WebService/census`: `gate fail: AUC min 0.8: AUC " in comment
@@ -262,7 +261,7 @@ def test_the_ledger_keeps_the_reason(story: Story, place: str) -> None:
     assert f"Reason: {kept}" in history
     assert "was lifted" not in story.run("history", "WebService/census-training").out
     document = json.loads(story.run("history", "--json").out)
-    jsonschema.validate(document, read_schema("output/history"))
+    check_output(document, "history")
     (reason,) = document["reasons"]
     assert (reason["reason"], reason["addresses"]) == (kept, ["WebService/census"])
     assert reason["plan_digest"] == document["entries"][0]["plan_digest"]
@@ -428,7 +427,7 @@ def test_an_old_model_that_still_answers_is_found(tmp_path: Path) -> None:
         assert story.run("apply", "--auto-approve", "--detailed-exitcode").code == 6
         done = story.run("verify", "WebService/census", "--detailed-exitcode", "--json")
         document = json.loads(done.out)
-        jsonschema.validate(document, read_schema("output/verify"))
+        check_output(document, "verify")
         (proof,) = document["resources"]
         assert (done.code, document["outcome"]) == (6, "incomplete")
         assert proof["proof"] == "old model answers"

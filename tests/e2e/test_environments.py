@@ -3,11 +3,10 @@
 import json
 from pathlib import Path
 
-import jsonschema
 import pytest
 
-from reconciler.package_data import read_schema
 from tests.e2e.world import MODEL, Project, definition
+from tests.outputs import check_output
 
 HEAD = "apiVersion: reconciler/v1\nkind: Environment\nmetadata: {name: %s}\nspec:\n"
 
@@ -200,7 +199,7 @@ def test_the_json_of_all_environments_fits_its_schema(environments: Project) -> 
     write(environments, "broken", "  valeus: {}\n")
     done = environments.run("plan", "--env", "all", "--json")
     document = json.loads(done.out)
-    jsonschema.validate(document, read_schema("output/environments"))
+    check_output(document, "environments")
     found = {one["environment"]: one for one in document["environments"]}
     assert document["outcome"] == "error"
     assert {name: one["outcome"] for name, one in found.items()} == {
@@ -209,7 +208,7 @@ def test_the_json_of_all_environments_fits_its_schema(environments: Project) -> 
         "prod": "changes",
     }
     for name in ("dev", "prod"):
-        jsonschema.validate(found[name]["plan"], read_schema("output/plan"))
+        check_output(found[name]["plan"], "plan")
         assert found[name]["plan"]["inputs"]["environment"] == name
 
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
-import jsonschema
 import pytest
 
 from reconciler.cli import main, reconciler
@@ -18,10 +17,10 @@ from reconciler.cli.errors import _GLOBAL
 from reconciler.cli.hints import _DRY_RUNS, _FLAGS, _VERBS, answer_verb
 from reconciler.kinds import find_kinds
 from reconciler.model import LastApplied
-from reconciler.package_data import read_schema
 from reconciler.render.resources import find_applied_models
 from tests.e2e.world import EXAMPLE, ROOT, Project, run
 from tests.ledgers import make_entry
+from tests.outputs import check_output
 
 pytestmark = pytest.mark.e2e
 DESTROYS = ("--destroy", "--prune", "--force", "--allow", "--auto-approve")
@@ -391,7 +390,7 @@ def test_an_error_is_json_where_json_is_asked_for(
     code, out, err = say(*typed, *asked, capsys=capsys)
     assert (code, err) == (1, "")
     failed = json.loads(out)
-    jsonschema.validate(failed, read_schema("output/error"))
+    check_output(failed, "error")
     assert failed["outcome"] == "error"
     assert failed["diagnostics"][0]["summary"]
     text = say(*typed, capsys=capsys)[2]
@@ -408,7 +407,7 @@ def list_json(project: Project, *more: str) -> list[dict[str, object]]:
     done = project.run("list", "--json", *more)
     assert done.code == 0, done.err
     document = json.loads(done.out)
-    jsonschema.validate(document, read_schema("output/list"))
+    check_output(document, "list")
     resources: list[dict[str, object]] = document["resources"]
     return resources
 

@@ -8,11 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
-from reconciler.package_data import read_schema
 from tests.e2e.world import Project, clean_environment
+from tests.outputs import check_output
 
 pytestmark = pytest.mark.e2e
 HOLD = """
@@ -58,7 +57,7 @@ def test_a_whole_ledger_is_proven(applied: Project) -> None:
         f"Its last line has sequence 4 and digest {digest}.",
     ]
     reported = json.loads(applied.run("ledger", "verify", "--json").out)
-    jsonschema.validate(reported, read_schema("output/ledger"))
+    check_output(reported, "ledger")
     assert (reported["entries"], reported["whole"]) == (2, True)
     assert reported["head"] == {"sequence": 4, "digest": digest}
 
@@ -74,7 +73,7 @@ def test_a_line_that_was_changed_is_named_and_fails(applied: Project) -> None:
     assert "ledger.jsonl" in done.out
     reported = applied.run("ledger", "verify", "--json")
     document = json.loads(reported.out)
-    jsonschema.validate(document, read_schema("output/ledger"))
+    check_output(document, "ledger")
     assert (reported.code, document["whole"]) == (1, False)
     assert document["diagnostics"]
 
@@ -325,7 +324,7 @@ def test_the_history_names_the_files_that_differ_from_the_commit(
             file.write("# edited\n")
     assert project.run("apply", "--auto-approve").code == 0
     done = json.loads(project.run("history", "--json").out)
-    jsonschema.validate(done, read_schema("output/history"))
+    check_output(done, "history")
     (entry,) = done["entries"]
     assert entry["differing"] == (names[:21] if changed == "many" else [changed])
     (line,) = [one for one in project.run("history").out.splitlines() if "differ from" in one]

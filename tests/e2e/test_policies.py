@@ -5,11 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jsonschema
 import pytest
 
-from reconciler.package_data import read_schema
 from tests.e2e.world import Project
+from tests.outputs import check_output
 from tests.ssh import write_key
 
 pytestmark = pytest.mark.e2e
@@ -336,7 +335,7 @@ def test_cases_run_with_the_policies_of_the_project(project: Project) -> None:
     done = project.run("policy", "test", "policies/tests.yaml")
     assert (done.code, "Success! 2 cases passed." in done.out) == (0, True)
     said = json.loads(project.run("policy", "test", "policies/tests.yaml", "--json").out)
-    jsonschema.validate(said, read_schema("output/policy-test"))
+    check_output(said, "policy-test")
     assert (said["outcome"], said["not_judged"]) == ("passed", [])
     # The cases are not a part of the policies, and no plan reads them.
     assert project.run("validate").code == 0

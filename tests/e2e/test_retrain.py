@@ -16,12 +16,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import jsonschema
 import pytest
 import yaml
 from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 
-from reconciler.package_data import read_schema
 from tests.contract.classic import example
 from tests.contract.faulty import on
 from tests.contract.signatures import KEY
@@ -38,6 +36,7 @@ from tests.e2e.world import (
     run_emulator,
     spawn,
 )
+from tests.outputs import check_output
 from tests.storage import upload_model
 
 pytestmark = pytest.mark.e2e
@@ -107,7 +106,7 @@ class Training:
         """The only result; it must fit its schema."""
         done = self.run("retrain", "census", "--json", *arguments)
         document = json.loads(done.out)
-        jsonschema.validate(document, read_schema("output/retrain"))
+        check_output(document, "retrain")
         (result,) = document["results"]
         return result
 
@@ -196,7 +195,7 @@ def test_the_history_has_the_jobs_and_the_evaluations(training: Training) -> Non
     assert refused["digest"] in training.run("history").out
     for arguments in ((), ("Retraining/census",)):
         document = json.loads(training.run("history", *arguments, "--json").out)
-        jsonschema.validate(document, read_schema("output/history"))
+        check_output(document, "history")
         assert [one["run"] for one in document["jobs"]] == [result["run"], refused["run"]]
         last = document["evaluations"][-1]
         assert (last["digest"], last["metrics"]) == (refused["digest"], refused["metrics"])

@@ -4,11 +4,10 @@ import json
 import re
 from pathlib import Path
 
-import jsonschema
 import pytest
 
-from reconciler.package_data import read_schema
 from tests.e2e.world import MODEL, Done, Project
+from tests.outputs import check_output
 
 pytestmark = pytest.mark.e2e
 CALLS = "/properties/realtimeConfiguration/maxConcurrentCalls"
@@ -40,7 +39,7 @@ def applied(project: Project) -> Project:
 def entries(project: Project) -> list[dict[str, object]]:
     done = project.run("history", "--json")
     document = json.loads(done.out)
-    jsonschema.validate(document, read_schema("output/history"))
+    check_output(document, "history")
     found: list[dict[str, object]] = document["entries"]
     return found
 
@@ -78,7 +77,7 @@ def test_what_was_remembered_then_and_who_wrote_it(applied: Project) -> None:
     assert "maxConcurrentCalls = 20" in now.out
     blame = applied.run("history", "WebService/census", "--blame", "--json")
     document = json.loads(blame.out)
-    jsonschema.validate(document, read_schema("output/history"))
+    check_output(document, "history")
     fields = {one["pointer"]: one for one in document["fields"]}
     assert fields[CALLS]["value"] == 20
     assert fields[CALLS]["wrote"]
@@ -119,7 +118,7 @@ def test_a_rollback_is_saved_reviewed_and_applied_like_any_plan(applied: Project
     assert 'reconciler apply "b.plan"' in saved.out
     assert served(applied) == (model(applied, "newest"), 30), "nothing was done yet"
     document = json.loads((applied.folder / "b.plan").read_text())
-    jsonschema.validate(document, read_schema("output/plan"))
+    check_output(document, "plan")
     (change,) = document["resource_changes"]
     assert {one["cause"] for one in change["because"]} == {"rollback"}
     for form in ("json", "markdown", "html"):

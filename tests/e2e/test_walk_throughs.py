@@ -10,16 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 import yaml
 
-from reconciler.package_data import read_schema
 from tests.casework.classic import MODEL
 from tests.contract.classic import WORKSPACE, execute, write_world
 from tests.contract.faulty import on, write_faults
 from tests.e2e.bikes import sign
 from tests.e2e.world import Done, Emulator, pass_time, run, run_emulator
+from tests.outputs import check_output
 from tests.storage import upload_model
 
 pytestmark = pytest.mark.e2e
@@ -233,7 +232,7 @@ def test_an_old_model_is_known_by_its_answers_without_its_digest(tmp_path: Path)
         assert "answers    the model before, whose digest is not known" in done.out
         shown = world.run("verify", "Endpoint/rentalloc001", "--json", "--detailed-exitcode")
         document = json.loads(shown.out)
-        jsonschema.validate(document, read_schema("output/verify"))
+        check_output(document, "verify")
         assert document["resources"][0]["before"] is None
         pass_time(world.emulator.url, 3600)
         assert world.run("verify", "Endpoint/rentalloc001", "--detailed-exitcode").code == 0

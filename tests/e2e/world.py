@@ -22,15 +22,13 @@ from pathlib import Path
 from typing import IO, Any, cast
 from unittest import mock
 
-import jsonschema
-
 from reconciler.cli import main
 from reconciler.cli.commands.emulator import emulator
 from reconciler.cli.context import Invocation
 from reconciler.emulator import Settings
 from reconciler.emulator.server import Server
-from reconciler.package_data import read_schema
 from tests.lines import check_stream
+from tests.outputs import check_output
 from tests.storage import find_storage, need_storage, open_storage
 
 ROOT = Path(__file__).parents[2]
@@ -111,10 +109,10 @@ def _check(arguments: Sequence[str], done: Done) -> Done:
     """Hold what was printed for a machine against its schema."""
     if done.out.startswith("{") and '"resource_changes"' in done.out:
         document = json.loads(done.out)
-        schema = "output/environments" if "environments" in document else "output/plan"
-        jsonschema.validate(document, read_schema(schema))
+        schema = "environments" if "environments" in document else "plan"
+        check_output(document, schema)
     if done.out.startswith("{") and '"coverage"' in done.out:
-        jsonschema.validate(json.loads(done.out), read_schema("output/drift"))
+        check_output(json.loads(done.out), "drift")
     if "--json" in arguments and "apply" in arguments:
         check_stream(done.out)
     return done

@@ -4,8 +4,6 @@ import json
 from dataclasses import replace
 from typing import Any
 
-import jsonschema
-
 from reconciler.engine.drift import report_drift
 from reconciler.errors import Unavailable
 from reconciler.model import (
@@ -18,13 +16,13 @@ from reconciler.model import (
     SourceLocation,
     Verdict,
 )
-from reconciler.package_data import read_schema
 from reconciler.plans.drift_file import drift_document
 from reconciler.render.drift.markdown import render_drift_markdown
 from reconciler.render.drift.text import render_drift
 from reconciler.render.words.colour import Paint
 from reconciler.text.json_text import canonical
 from tests.golden import check
+from tests.outputs import check_output
 from tests.unit.test_engine import NEW, World, make_request, run, world_of
 
 FLEET = Address("Fleet", "rental")
@@ -66,7 +64,7 @@ def test_what_moved_alike_is_told_once_and_who_is_odd_apart() -> None:
 
 def test_a_document_tells_of_each_whose_member_it_is() -> None:
     document = json.loads(canonical(drift_document(report(drifted()))))
-    jsonschema.validate(document, read_schema("output/drift"))
+    check_output(document, "drift")
     assert len(document["resources"]) == 41
     for one in (*document["resources"], *document["findings"]):
         assert one["fleet"] == (None if one["address"].endswith("census") else "Fleet/rental")

@@ -5,7 +5,6 @@ import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import jsonschema
 import pytest
 
 from reconciler.cli.commands.history import HistoryPrinter, ReversedSpool
@@ -14,11 +13,11 @@ from reconciler.document.schema import compile_schema
 from reconciler.errors import ReconcilerError
 from reconciler.kinds.web_service import KIND
 from reconciler.model import ABSENT, Action, Address, Entry, StepResult
-from reconciler.package_data import read_schema
 from reconciler.plans.history import attribute, list_touches, parse_moment, recall, settle
 from reconciler.render.history import render_entry
 from reconciler.render.words.colour import Paint
 from tests.ledgers import MemoryLedger, make_entry, make_intent
+from tests.outputs import check_output
 
 CALLS = "/properties/realtimeConfiguration/maxConcurrentCalls"
 TITLE = "/properties/title"
@@ -347,7 +346,7 @@ def test_every_form_of_json_holds_to_its_schema(capsys: pytest.CaptureFixture[st
     for ask in asked:
         ask()
         reported.append(json.loads(capsys.readouterr().out))
-        jsonschema.validate(reported[-1], read_schema("output/history"))
+        check_output(reported[-1], "history")
     entries, last_applied_by_address, blame, nothing = reported
     assert [one["fate"] for one in entries["entries"]][:3] == ["open", "done", "not done"]
     assert entries["entries"][3]["changes"] == [

@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import jsonschema
 import pytest
 
 from reconciler.cli.commands.force_unlock import find_named
@@ -15,7 +14,6 @@ from reconciler.engine.planning.selection import PlanRequest
 from reconciler.engine.rebuild import rebuild_entries
 from reconciler.errors import LedgerConflict, ReconcilerError, Unavailable, Unplannable
 from reconciler.model import Action, Address, Finding, VerifyReport
-from reconciler.package_data import read_schema
 from reconciler.render.ledger import (
     is_whole,
     render_rebuilt_entries,
@@ -24,6 +22,7 @@ from reconciler.render.ledger import (
 )
 from reconciler.render.words.colour import Paint
 from tests.ledgers import MemoryLedger, make_entry, make_intent
+from tests.outputs import check_output
 from tests.unit.test_engine import LOCK_OWNER, NEW, OLD, World
 from tests.unit.test_rollback import CALLS, CENSUS, URI, apply, ordered, spec, world_after
 
@@ -111,7 +110,7 @@ def test_a_whole_chain_and_a_broken_one_are_told() -> None:
     assert not is_whole(broken)
     for verify_report, recovered in ((whole, None), (broken, 3)):
         document = verify_report_document(verify_report, recovered)
-        jsonschema.validate(json.loads(json.dumps(document)), read_schema("output/ledger"))
+        check_output(json.loads(json.dumps(document)), "ledger")
         assert document["whole"] == (verify_report is whole)
     assert verify_report_document(broken, 3)["recovered"] == 3
 
