@@ -57,8 +57,9 @@ def reads(name: str, times: int | None = None, at: str = "") -> Wrong:
     return Wrong(name, ("GET",), times, at)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def service() -> Iterator[InProcess]:
+    """A service for each test: the lists of a shared one would grow with every test before."""
     with run_in_process() as running:
         yield running
 
