@@ -112,8 +112,6 @@ class _ApplyRun:
         """Apply one environment; returns the exit code, and raises what `apply` raises."""
         kept: list[tuple[Plan, Outcome]] = []
         invocation = self._session.invocation
-        if len(self._targets) > 1:
-            click.echo(f"\n{environment}\n")
         try:
             with choosing(invocation, environment):
                 session, make = self._open(environment, known, lambda *one: kept.append(one))

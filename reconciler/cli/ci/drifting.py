@@ -87,7 +87,5 @@ class _DriftRun:
             report = report_drift(runtime, assembly.request(self._flags))
         invocation.clear_progress()
         assembly.warn_of(report.lost)
-        if len(self._targets) > 1:
-            click.echo(f"\n{environment}\n")
         click.echo(render_drift(report, paint=invocation.paint()), color=True)
         return report

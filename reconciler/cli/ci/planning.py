@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -10,7 +11,8 @@ from typing import Final
 import click
 import yaml
 
-from reconciler.cli.ci.session import CiFlags, CiSession, name_status
+from reconciler.cli.ci.artifacts import Artifacts, show_on_page
+from reconciler.cli.ci.session import CiFlags, CiSession, make_job, name_status
 from reconciler.cli.context import Invocation
 from reconciler.cli.exit_codes import ExitWord, classify_error, get_exit_code
 from reconciler.cli.loading import load_all, load_each
@@ -21,7 +23,9 @@ from reconciler.errors import ManifestInvalid, ReconcilerError
 from reconciler.files import find_checkout, resolve_path
 from reconciler.gitops.comments import Sticky
 from reconciler.gitops.forge import Request, StatusState
+from reconciler.gitops.jobs import Job
 from reconciler.gitops.merge_result import Checkout, MergeConflict, MergeResult
+from reconciler.gitops.workflows import sort_environments
 from reconciler.manifests import PROJECT_FILE
 from reconciler.manifests.environments import find_touched, list_environments
 from reconciler.manifests.folder import ALL_ENVIRONMENTS
@@ -29,7 +33,7 @@ from reconciler.model import Finding, Plan
 from reconciler.model.values import dataclass
 from reconciler.plans.changes_digest import digest_of_changes
 from reconciler.plans.reviewed import UNTOUCHED, describe_changes, write_reviewed
-from reconciler.render.comments import render_no_plan, render_plan_comment
+from reconciler.render.comments import Heading, render_no_plan, render_plan_comment
 from reconciler.render.junit import Suite, make_findings_suite, make_plan_suite
 from reconciler.text.commits import shorten_commit
 
@@ -56,12 +60,15 @@ class Planned:
 
 def run_ci_plan(invocation: Invocation, flags: PlanFlags, ci: CiFlags) -> int:
     """Plan a request; returns the exit code, as `plan` does."""
+    job = make_job(ci, os.environ)
+    if job.from_fork:  # its job may have no token at all
+        return _validate_fork(invocation, job, ci)
     session = CiSession(invocation, ci)
     session.artifacts.clear()
     with invocation.interruption.listening(), session.settling():
         request = session.find_request()
-        if session.job.from_fork or request.from_fork:
-            return _validate_fork(session)
+        if request.from_fork:
+            return _validate_fork(invocation, job, ci)
         if request.state != "open":
             raise ReconcilerError(
                 f"the request is {request.state}: nothing was planned",
@@ -73,23 +80,26 @@ def run_ci_plan(invocation: Invocation, flags: PlanFlags, ci: CiFlags) -> int:
     return session.conclude(get_exit_code(exit_word, detailed=invocation.detailed_exitcode))
 
 
-def _validate_fork(session: CiSession) -> int:
+def _validate_fork(invocation: Invocation, job: Job, ci: CiFlags) -> int:
     """Check the manifests of a fork's request; calls no service, and writes nothing to the forge.
 
     The token of such a job only reads.
     """
-    each = load_each(session.invocation, [])
-    errors = tuple(
-        dict.fromkeys(one for loaded in each for one in loaded.findings if one.severity == "error")
-    )
-    project = next((one.project.name for one in each if one.project), "")
-    suite = make_findings_suite("validate", errors, find_folder(session.folder))
-    session.artifacts.write_findings("plan", [suite])
+    artifacts = Artifacts(ci.artifacts)
+    artifacts.clear()
+    each = load_each(invocation, [])
+    found = (one for loaded in each for one in loaded.findings if one.severity == "error")
+    errors = tuple(dict.fromkeys(found))
+    project = next((one.project.name for one in each if one.project), _UNNAMED)
+    folder = find_folder(Path(invocation.project_file).parent)
+    artifacts.write_findings("plan", [make_findings_suite("validate", errors, folder)])
     said = "the manifests are not valid" if errors else "the manifests are valid"
-    heading = session.make_heading(project, "")
+    heading = Heading(project, "", job.run_url)
     comment = f"{render_no_plan(heading, said, errors)}\n{_FORK}\n"
-    session.artifacts.write_comment("", comment)
-    session.add_to_page(comment)
+    artifacts.write_comment("", comment)
+    line = show_on_page(job.summary_file, artifacts, [comment])
+    if line:
+        click.echo(line.encode())
     if errors:
         raise ManifestInvalid(errors)
     click.echo(f"Success! T{said[1:]}. {_FORK}")
@@ -176,14 +186,9 @@ class _PlanRun:
             invocation.print_findings(findings)
             word = classify_error(error)
             return Planned(environment, word, make_findings_suite(suite, findings, folder))
-        self._show(environment, plan)
+        show(plan, "text", invocation)
         self._report_plan(environment, plan, merged)
         return Planned(environment, plan.outcome, make_plan_suite(suite, plan, folder), plan)
-
-    def _show(self, environment: str, plan: Plan) -> None:
-        if len(self._targets) > 1:
-            click.echo(f"\n{environment}\n")
-        show(plan, "text", self._session.invocation)
 
     def _report_plan(self, environment: str, plan: Plan, merged: MergeResult) -> None:
         """Show a plan on the request, unless it was merged since: then nothing more is reviewed."""
@@ -239,10 +244,13 @@ class _PlanRun:
 
 
 def find_targets(invocation: Invocation, folder: Path) -> tuple[str, ...]:
-    """The environments that a command is for; one without a name for a project without any."""
+    """The environments that a command is for, in the order in which a change reaches them.
+
+    For a project without environments, one without a name.
+    """
     if invocation.environment not in {"", ALL_ENVIRONMENTS}:
         return (invocation.environment,)
-    return list_environments(folder) or ("",)
+    return tuple(sort_environments(list_environments(folder))) or ("",)
 
 
 def find_planned(targets: Sequence[str], folder: Path, changed: Collection[str]) -> tuple[str, ...]:
