@@ -422,12 +422,19 @@ def environments(tmp_path: Path, own_group: Emulator) -> Iterator[Team]:
 
 
 def _set_model(team: Team, environment: str, model: str) -> None:
+    """Set a value of an environment; `ENV_other` is another one, apart from it for git's merge."""
+    environment, _, other = environment.partition("_")
     file = team.clone / "environments" / f"{environment}.yaml"
     file.parent.mkdir(exist_ok=True)
-    file.write_text(
-        f"apiVersion: reconciler/v1\nkind: Environment\nmetadata: {{name: {environment}}}\n"
-        f"spec:\n  values: {{model: '{model}'}}\n"
-    )
+    if not file.exists():
+        file.write_text(
+            f"apiVersion: reconciler/v1\nkind: Environment\nmetadata: {{name: {environment}}}\n"
+            "spec:\n  values:\n    model: '2026-10-02'\n    #\n    #\n    other: '2026-10-02'\n"
+        )
+    text = file.read_text()
+    key = "other" if other else "model"
+    before = next(one for one in text.splitlines() if one.strip().startswith(f"{key}:"))
+    file.write_text(text.replace(before, f"    {key}: '{model}'"))
 
 
 def _request_models(team: Team, branch: str, **models: str) -> int:
@@ -516,6 +523,38 @@ def test_a_job_of_one_environment_leaves_the_others(
     said = {one["name"]: one for one in _list_statuses(team, commit)}
     assert said["reconciler/apply/census/prod"]["description"] == "not changed by the merge"
     assert "reconciler/apply/census/dev" not in said
+
+
+def test_an_apply_that_never_ran_is_due_with_the_next_one(
+    environments: Team, own_group: Emulator
+) -> None:
+    """The merges in between changed another environment, and say nothing about this one."""
+    team = environments
+    for name in ("other-dev", "other-prod"):
+        own_group.deploy(name, first_model(own_group))
+    file = team.project.manifest("other", own_group.model_uri("${values.other}"))
+    file.write_text(file.read_text().replace("name: other", "name: 'other-${env.name}'"))
+    git(team.clone, "checkout", "-q", "main")
+    team.before = team.commit()
+    git(team.clone, "push", "-q", "origin", "main")
+    lost = _request_models(team, "lost", prod="2026-11-20")
+    later = _request_models(team, "later", prod_other="2026-11-20")
+    unlike = _request_models(team, "unlike", dev="2026-11-20")
+    for number in (lost, later, unlike):
+        assert team.plan(number).code == 0
+    team.merge(lost)  # its job is cancelled
+    team.before = git(team.clone, "rev-parse", "HEAD")
+    team.merge(unlike)
+    assert team.apply("--detailed-exitcode").code == 0
+    assert own_group.model("census-prod") == first_model(own_group)
+    team.merge(later)
+    done = team.apply("--detailed-exitcode", "--env", "prod")
+    assert done.code == 0, done.said
+    assert own_group.model("census-prod") == second(own_group)
+    assert own_group.model("other-prod") == second(own_group)
+    assert "2 changed" in team.comments(lost)[0]
+    assert "2 changed" in team.comments(later)[0]
+    assert len(team.comments(unlike)) == 1
 
 
 def _list_statuses(team: Team, commit: str) -> list[dict[str, str]]:

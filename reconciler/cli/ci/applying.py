@@ -21,7 +21,7 @@ from reconciler.cli.apply_session import (
     read_flagged_approvals,
 )
 from reconciler.cli.ci.planning import check_commit, choosing, find_targets, name_project
-from reconciler.cli.ci.reviews import MergedRequest, Reviews
+from reconciler.cli.ci.reviews import UNCHANGED, MergedRequest, Reviews
 from reconciler.cli.ci.session import CiFlags, CiSession, name_status
 from reconciler.cli.context import Invocation
 from reconciler.cli.exit_codes import ExitWord, classify_error, classify_outcome
@@ -89,7 +89,7 @@ class _ApplyRun:
         for number, environment in enumerate(self._targets):
             merged = known[environment]
             if not self._reviews.is_changed(merged, environment, self._all):
-                self._set_status(environment, "success", "not changed by the merge")
+                self._set_status(environment, "success", UNCHANGED)
                 continue
             code = 1
             try:

@@ -38,6 +38,8 @@ _MOST_COMMITS: Final = 50
 _MOST_EARLIER: Final = 20
 _MOST_NAMED: Final = 50
 _SUBJECT: Final = "ci apply"
+# The description of the status of a commit that does not change an environment.
+UNCHANGED: Final = "not changed by the merge"
 _MERGE: Final = "Merge a request, and run it for the commit of the merge."
 _REVIEW: Final = (
     "Open a request that brings the change, and merge it after the review. Or review the plan here,"
@@ -71,6 +73,11 @@ class MergedRequest:
     def is_untouched(self) -> bool:
         """Whether the request does not change the environment."""
         return self.sticky is not None and self.sticky.body.startswith(UNTOUCHED)
+
+    def has_shown(self, steps: Collection[str]) -> bool:
+        """Whether its comment shows one of these steps, by their digests."""
+        found = self.read()
+        return found is not None and not (found.steps or frozenset()).isdisjoint(steps)
 
     def read(self) -> Reviewed | None:
         """What its reviewers saw; None without a plan that can be believed."""
@@ -180,13 +187,15 @@ class Reviews:
         """Raise StalePlan for a step that no reviewer saw, and PlanRefused for a requirement.
 
         Requests that were merged since the last apply, and whose own apply did not run, are added
-        to `known`: their changes are due too.
+        to `known` if the plan has changes of them: these are due too.
         """
         if not plan.steps or plan.refused:
             return  # nothing is written, or `apply` refuses it
         result = self._compare(plan, known)
         if not result.is_reviewed:
-            known += self._find_earlier(environment, {one.request.number for one in known})
+            planned = {digest_of_one(step) for step in plan.steps}
+            earlier = self._find_earlier(environment, {one.request.number for one in known})
+            known += [one for one in earlier if one.has_shown(planned)]
             result = self._compare(plan, known)
         if not result.is_reviewed:
             raise StalePlan((_describe_difference(plan, known, result),))
@@ -207,7 +216,8 @@ class Reviews:
         commits = []
         for commit in self._checkout.list_earlier(_MOST_EARLIER):
             status = self._find_status(commit, name)
-            if status is not None and status.state == "success":
+            applied = status is not None and status.state == "success"
+            if applied and status is not None and status.description != UNCHANGED:
                 break
             commits.append(commit)
         requests = [one for one in self._list_merged(commits) if one.number not in known]
