@@ -168,6 +168,34 @@ SABOTAGES = (
         "if False:",
         "tests/unit/test_approvals.py::test_a_principal_counts_once_with_all_keys",
     ),
+    Sabotage(
+        "a change that no reviewer saw is applied",
+        "reconciler/plans/reviewed.py",
+        "return not (self.unreviewed or self.unknown)",
+        "return True",
+        "tests/unit/test_reviewed.py::test_nothing_reviewed_refuses_every_step",
+    ),
+    Sabotage(
+        "a comment is believed although the status of its commit contradicts it",
+        "reconciler/cli/ci/reviews.py",
+        "if confirmed is False:",
+        "if False:",
+        "tests/e2e/test_ci_commands.py::test_an_edited_comment_gives_no_leave",
+    ),
+    Sabotage(
+        "a status stays pending after a run that was ended",
+        "reconciler/cli/ci/session.py",
+        "left = {} if self.flags.dry_run else dict(self._running)",
+        "left = {}",
+        "tests/e2e/test_ci_commands.py::test_a_killed_plan_leaves_no_status_pending",
+    ),
+    Sabotage(
+        "text of others is a command for the agent of a job",
+        "reconciler/cli/streams.py",
+        'write(_COMMAND.sub(r"\\1 \\2", text))',
+        "write(text)",
+        "tests/unit/test_request_comments.py::test_no_text_is_a_command_for_an_agent",
+    ),
 )
 
 
