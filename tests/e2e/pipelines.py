@@ -188,13 +188,15 @@ def run_gitlab_jobs(
 ) -> list[Done]:
     """Run jobs of GitLab by gitlab-ci-local, with the shell of this machine.
 
-    It sets GITLAB_CI to false, and knows no id tokens.
+    It sets GITLAB_CI to false, knows no id tokens, and compares other commits for `changes` than
+    GitLab does, so that these are left out.
     """
     need_rsync()
     script = keep_linters() / "node_modules" / ".bin" / "gitlab-ci-local"
     given = {**variables, "AZURE_ID_TOKEN": "an-id-token", "GITLAB_CI": "true"}
     ignored = ",".join(name for name in given if _PREDEFINED.match(name))
-    flags = ["--force-shell-executor", "--no-color", "--ignore-predefined-vars", ignored]
+    flags = ["--force-shell-executor", "--no-color", "--evaluate-rule-changes=false"]
+    flags += ["--ignore-predefined-vars", ignored]
     flags += [flag for name, value in given.items() for flag in ("--variable", f"{name}={value}")]
     command = [str(find_node()), str(script), *flags, *jobs]
     return [_call(command, folder, machine.make_environment({}))]

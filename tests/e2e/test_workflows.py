@@ -4,6 +4,7 @@ A stub forge and the emulator answer, and git is real. Each command is a process
 started, with the reconciler that pip has installed from the pinned wheel.
 """
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,15 +19,20 @@ from tests.e2e.world import Done, Emulator, run
 
 pytestmark = pytest.mark.e2e
 
-FORGES = ("github",)
+FORGES = ("github", "azure-devops", "gitlab")
 _FLAGS = {"azure-devops": "azure-pipelines"}
 _FILES = {
-    "github": ".github/workflows/reconciler.yml",
-    "azure-devops": ".azure-pipelines/reconciler.yml",
+    "github": ".github/workflows/{}.yml",
+    "azure-devops": ".azure-pipelines/{}.yml",
 }
 _EVENTS = {
-    "github": ("pull_request", "push"),
-    "azure-devops": ("PullRequest", "IndividualCI"),
+    "github": ("pull_request", "push", "schedule"),
+    "azure-devops": ("PullRequest", "IndividualCI", "Schedule"),
+}
+_NIGHT = {
+    "GITHUB_EVENT_NAME": "schedule",
+    "BUILD_REASON": "Schedule",
+    "CI_PIPELINE_SOURCE": "schedule",
 }
 # What runs on one forge in every run runs on all of them where all checks are demanded.
 _CASES = [
@@ -49,15 +55,29 @@ class Pipeline:
 
     def __init__(self, team: Team, machine: Machine) -> None:
         self.team, self.machine = team, machine
+        self.label = "reconciler"
         self.add_files()
 
-    def add_files(self) -> None:
+    def add_files(self, folder: str = ".") -> None:
         """Let a person add the pipeline, with what its page says to make."""
         team = self.team
-        done = run(team.clone, "init", "--ci", _FLAGS.get(team.forge, team.forge))
+        done = run(team.clone, "init", folder, "--ci", _FLAGS.get(team.forge, team.forge))
         assert done.code == 0, done.said
-        self.machine.pin(team.clone / "ci")
+        self.machine.pin(team.clone / folder / "ci")
         self.push("Add the pipeline")
+
+    def remove_files(self) -> None:
+        """Let a person remove the pipeline."""
+        for name in ("ci", ".github", ".azure-pipelines", ".gitlab"):
+            shutil.rmtree(self.team.clone / name, ignore_errors=True)
+        (self.team.clone / ".gitlab-ci.yml").unlink(missing_ok=True)
+
+    def open_request(self, branch: str) -> int:
+        """Commit and push what is in the work tree of a branch, and open a request for it."""
+        self.team.commit(branch)
+        git(self.team.clone, "push", "-q", "origin", branch)
+        request = {"branch": branch, "title": branch}
+        return int(self.team.control("POST", "requests", request)["number"])
 
     def push(self, message: str) -> None:
         """Push to the main branch, as a person who may pass its rules."""
@@ -69,14 +89,20 @@ class Pipeline:
         """The jobs that the forge starts for a request."""
         fork = bool(self.team.look(number)["fork"])
         variables = {**self.team.enter_request(number), **more}
-        return self._run(variables, 0, ("reconciler-plan",), fork=fork)
+        return self._run(variables, 0, ("plan",), fork=fork)
 
     def apply(self, *jobs: str, **more: str) -> list[Done]:
         """The jobs that the forge starts for a push to the main branch."""
         variables = {**self.team.enter_push(), **more}
-        dones = self._run(variables, 1, jobs or ("reconciler-apply",))
+        dones = self._run(variables, 1, jobs or ("apply",))
         self.team.before = git(self.team.job, "rev-parse", "HEAD")
         return dones
+
+    def drift(self) -> list[Done]:
+        """The jobs that the forge starts at night."""
+        variables = self.team.enter_push()
+        night = {name: value for name, value in _NIGHT.items() if name in variables}
+        return self._run({**variables, **night}, 2, ("drift",))
 
     def _run(
         self, variables: dict[str, str], which: int, jobs: tuple[str, ...], *, fork: bool = False
@@ -84,8 +110,9 @@ class Pipeline:
         team, machine = self.team, self.machine
         team.runs += 1
         if team.forge == "gitlab":
-            return run_gitlab_jobs(machine, team.job, variables, *jobs)
-        event, file = _EVENTS[team.forge][which], _FILES[team.forge]
+            names = [f"{self.label}-{job}" for job in jobs]
+            return run_gitlab_jobs(machine, team.job, variables, *names)
+        event, file = _EVENTS[team.forge][which], _FILES[team.forge].format(self.label)
         return run_steps(machine, team.forge, team.job, file, variables, event=event, fork=fork)
 
 
@@ -138,6 +165,7 @@ def test_a_pull_request_from_branch_to_apply(
 
 _EACH = pytest.mark.parametrize("pipeline", FORGES, indirect=True)
 _ONE = pytest.mark.parametrize("pipeline", ["github"], indirect=True)
+_GITLAB = pytest.mark.parametrize("pipeline", ["gitlab"], indirect=True)
 
 
 @_EACH
@@ -204,19 +232,32 @@ def test_what_is_not_pinned_is_not_installed(
     assert team.comments(number) == []
 
 
-def add_environments(team: Team, *names: str, model: str) -> None:
-    """Give a project environments, each with a resource group of its own and a model."""
-    emulator = team.project.emulator
-    (team.clone / "environments").mkdir(exist_ok=True)
-    for name in names:
-        (team.clone / "environments" / f"{name}.yaml").write_text(
-            "apiVersion: reconciler/v1\nkind: Environment\n"
-            f"metadata: {{name: {name}}}\nspec:\n"
-            f"  defaults: {{resourceGroup: {emulator.group}-{name}}}\n"
-            f"  values: {{model: '{model}'}}\n"
-        )
-        replace(emulator, group=f"{emulator.group}-{name}").deploy("census", model)
-    team.project.manifest("census", "${values.model}")
+@_GITLAB
+def test_gitlab_without_a_token_for_comments(pipeline: Pipeline, own_group: Emulator) -> None:
+    """The plan is in the files that GitLab shows; a person gives the digest to the apply."""
+    team = pipeline.team
+    given = {"RECONCILER_GITLAB_TOKEN": "", "CI_JOB_TOKEN": team.open.tokens[1]}
+    number = team.request("topic", own_group.model_uri("2026-12-01"))
+    dones = pipeline.plan(number, **given)
+    check(dones)
+    assert team.comments(number) == []
+    shown = team.job / ".reconciler-ci"
+    assert json.loads((shown / "tfplan.json").read_text()) == {
+        "create": 0,
+        "update": 1,
+        "delete": 0,
+    }
+    assert (shown / "plan.xml").exists()
+    digest = json.loads((shown / "plan.plan").read_text())["changes_digest"]
+    assert digest in (shown / "plan.md").read_text()
+
+    team.merge(number)
+    assert pipeline.apply(**given)[-1].code != 0
+    assert own_group.model("census") == first_model(own_group)
+    assert pipeline.apply(**given, RECONCILER_EXPECT="sha256:" + "0" * 64)[-1].code != 0
+    assert own_group.model("census") == first_model(own_group)
+    check(pipeline.apply(**given, RECONCILER_EXPECT=digest))
+    assert own_group.model("census") == own_group.model_uri("2026-12-01")
 
 
 @pytest.mark.parametrize(
@@ -224,27 +265,50 @@ def add_environments(team: Team, *names: str, model: str) -> None:
     [pytest.param(one, marks=[pytest.mark.slow] * (one != "github")) for one in FORGES],
     indirect=True,
 )
+def test_drift_fails_the_job_of_the_night(pipeline: Pipeline, own_group: Emulator) -> None:
+    """A forge sends a message about a job that fails, and about no other one."""
+    team = pipeline.team
+    team.enter_push()
+    assert run(team.job, "apply", "--auto-approve").code == 0
+    check(pipeline.drift())
+    own_group.deploy("census", own_group.model_uri("2026-12-01"))
+    dones = pipeline.drift()
+    assert dones[-1].code != 0
+    assert "WebService/census" in dones[-1].said
+    assert (team.job / ".reconciler-ci" / "drift.xml").exists()
+
+
+def write_environments(team: Team, *names: str, model: str) -> None:
+    """Give environments a resource group of their own and a model."""
+    (team.clone / "environments").mkdir(exist_ok=True)
+    for name in names:
+        (team.clone / "environments" / f"{name}.yaml").write_text(
+            "apiVersion: reconciler/v1\nkind: Environment\n"
+            f"metadata: {{name: {name}}}\nspec:\n"
+            f"  defaults: {{resourceGroup: {team.project.emulator.group}-{name}}}\n"
+            f"  values: {{model: '{model}'}}\n"
+        )
+
+
+@_EACH
+@pytest.mark.slow
 def test_each_environment_is_applied_after_the_one_before_it(
     pipeline: Pipeline, own_group: Emulator
 ) -> None:
     team = pipeline.team
     first, second = first_model(own_group), own_group.model_uri("2026-12-01")
     dev, prod = (replace(own_group, group=f"{own_group.group}-{name}") for name in ("dev", "prod"))
-    for file in (team.clone / "ci").iterdir():
-        file.unlink()
-    for name in (".github", ".azure-pipelines", ".gitlab"):
-        shutil.rmtree(team.clone / name, ignore_errors=True)
-    add_environments(team, "prod", "dev", model=first)
+    pipeline.remove_files()
+    write_environments(team, "prod", "dev", model=first)
+    team.project.manifest("census", "${values.model}")
     pipeline.add_files()
-    jobs = ("reconciler-apply-dev", "reconciler-apply-prod")
-
-    git(team.clone, "checkout", "-q", "-b", "topic")
-    add_environments(team, "prod", "dev", model=second)
+    jobs = ("apply-dev", "apply-prod")
     for emulator in (dev, prod):
         emulator.deploy("census", first)
-    team.commit("Serve the new model")
-    git(team.clone, "push", "-q", "origin", "topic")
-    number = int(team.control("POST", "requests", {"branch": "topic", "title": "x"})["number"])
+
+    git(team.clone, "checkout", "-q", "-b", "topic")
+    write_environments(team, "prod", "dev", model=second)
+    number = pipeline.open_request("topic")
     check(pipeline.plan(number))
     assert len(team.comments(number)) == 2
 
@@ -252,8 +316,43 @@ def test_each_environment_is_applied_after_the_one_before_it(
     # Somebody changes dev: its apply is refused, and that of prod does not start.
     dev.deploy("census", own_group.model_uri("2026-11-20"))
     assert pipeline.apply(*jobs)[-1].code != 0
+    assert [body for body in team.comments(number) if "not applied (stale)" in body]
     assert prod.model("census") == first
     dev.deploy("census", first)
     check(pipeline.apply(*jobs))
     assert (dev.model("census"), prod.model("census")) == (second, second)
     assert run(team.job, "plan", "--env", "all", "--detailed-exitcode").code == 0
+
+    # A change of prod alone: the job of dev starts too, changes nothing, and is not red.
+    git(team.clone, "checkout", "-q", "-b", "prod-only", "main")
+    write_environments(team, "prod", model=first)
+    number = pipeline.open_request("prod-only")
+    check(pipeline.plan(number))
+    assert len(team.comments(number)) == 1
+    team.merge(number)
+    check(pipeline.apply(*jobs))
+    assert (dev.model("census"), prod.model("census")) == (second, first)
+
+
+@_EACH
+@pytest.mark.slow
+def test_a_project_below_the_top_of_its_repository(pipeline: Pipeline, own_group: Emulator) -> None:
+    """Other tests hold the same names in the files."""
+    team, place = pipeline.team, "services/ml"
+    pipeline.remove_files()
+    (team.clone / place).mkdir(parents=True)
+    git(team.clone, "mv", "manifests", "reconciler.yaml", place)
+    pipeline.label = "reconciler-services-ml"
+    pipeline.add_files(place)
+
+    git(team.clone, "checkout", "-q", "-b", "topic")
+    manifest = team.clone / place / "manifests" / "census.yaml"
+    first, second = first_model(own_group), own_group.model_uri("2026-12-01")
+    manifest.write_text(manifest.read_text().replace(first, second))
+    number = pipeline.open_request("topic")
+    check(pipeline.plan(number))
+    assert "2026-12-01.ilearner" in find_comment(team, number)["body"]
+    assert (team.job / place / ".reconciler-ci" / "plan.html").exists()
+    team.merge(number)
+    check(pipeline.apply())
+    assert own_group.model("census") == second
