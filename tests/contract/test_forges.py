@@ -496,6 +496,19 @@ def test_github_names_open_requests_of_a_commit_before_its_merge(github: World) 
     assert github.call("GET", f"/commits/{'1' * 40}/pulls").status_code == 422
 
 
+@pytest.mark.parametrize("forge", ["github", "gitlab"])
+def test_a_merged_request_comes_before_an_open_one_with_the_same_commit(
+    forge: ForgeName, tmp_path: Path
+) -> None:
+    with make_world(forge, tmp_path) as world:
+        head = world.open_request()["head"]
+        world.push("stacked", "more.yaml", base="change")
+        world.control("POST", "requests", {"branch": "stacked"})
+        assert find_numbers(world, head) == [1, 2]
+        world.control("POST", "requests/1/merge", {"method": "squash"})
+        assert find_numbers(world, head) == [1]
+
+
 def test_github_loses_a_merge_commit(github: World) -> None:
     github.open_request()
     github.control("POST", "requests/1/merge", {"method": "merge"})
@@ -531,12 +544,14 @@ def test_azure_needs_the_version_in_each_call(azure: World) -> None:
     azure.open_request()
     path = "/pullRequests/1/threads"
     url = f"{azure.open.url}/acme/models/_apis/git/repositories/models{path}"
-    for query in ({}, {"api-version": "3.0"}):
+    texts = {"": "No api-version was supplied", "3.0": 'version "3.0" is not supported'}
+    for version, text in texts.items():
+        query = {"api-version": version} if version else {}
         answer = requests.get(url, params=query, headers=azure.headers(), timeout=120)
         assert answer.status_code == 400
-        assert {"$id", "message", "typeName", "typeKey", "errorCode", "eventId"} <= set(
-            answer.json()
-        )
+        assert text in answer.json()["message"]
+        members = {"$id", "message", "typeName", "typeKey", "errorCode", "eventId"}
+        assert members <= set(answer.json())
     assert azure.call("GET", path).json() == {"value": [], "count": 0}
     assert azure.call("GET", "/PULLREQUESTS/1/Threads").status_code == 200
 
