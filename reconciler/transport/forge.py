@@ -168,7 +168,7 @@ class Speaker:
         """Read one object; raises Unavailable for an answer that is not an object."""
         document = self.send("GET", target, right=right).document
         if not isinstance(document, dict):
-            raise self._malformed("an object")
+            raise self._malformed(target, "an object")
         return document
 
     def read_pages(self, target: str, right: str = "") -> Iterator[dict[str, Json]]:
@@ -181,14 +181,14 @@ class Speaker:
             url = self._resolve(target)
             if url in seen or len(seen) == _MOST_PAGES:
                 raise self._malformed(
-                    f"a list that ends within {_MOST_PAGES} pages and repeats no page"
+                    url, f"a list that ends within {_MOST_PAGES} pages and repeats no page"
                 )
             seen.add(url)
             reply = self.send("GET", url, right=right)
             items = reply.document
             items = items.get("value") if isinstance(items, dict) else items
             if not isinstance(items, list) or not all(isinstance(one, dict) for one in items):
-                raise self._malformed("a list of objects")
+                raise self._malformed(url, "a list of objects")
             yield from items
             target = find_next(reply.headers) or _count_page(url, reply.headers)
 
@@ -211,6 +211,13 @@ class Speaker:
             )
         return url
 
+    def _redact_url(self, url: str) -> str:
+        return clean(self._redaction.redact(url))
+
+    def _name_call(self, method: str, url: str) -> str:
+        """A call for people, without its query."""
+        return f"{method} {self._redact_url(url.partition('?')[0])}"
+
     def _shorten(self, url: str) -> str:
         host = origin_of(url)[1] if is_address(url) else "which is not valid"
         return clean(self._redaction.redact(host))
@@ -220,11 +227,13 @@ class Speaker:
         held = self._not_before - self._clock()
         if held > 0:
             self.sleep(held)
-        log = RequestLog(method, url, lambda text: clean(self._redaction.redact(text)))
+        log = RequestLog(method, url, self._redact_url)
         try:
             reply = self._call(method, url, body)
         except BaseException as error:
             log.failed(error)
+            if isinstance(error, ServiceError):
+                error.subject = error.subject or self._name_call(method, url)
             raise
         log.answered(reply.status, lambda: read_forge_id(reply.headers))
         if reply.status < 300:
@@ -233,6 +242,7 @@ class Speaker:
             self._not_before = self._clock() + min(asked, longest) if asked else 0.0
             return reply
         refusal = make_forge_error(reply, self.name, self.token.variable, right)
+        refusal.subject = self._name_call(method, url)
         if is_limited(reply):
             raise _Limited(refusal, reply)
         raise refusal
@@ -252,7 +262,7 @@ class Speaker:
             finally:
                 answer.close()
         except TransportError as failed:
-            raise self._lost(url, failed) from None
+            raise self._lost(failed) from None
 
     def _receive(self, answer: Answer) -> Reply:
         if is_sign_in(answer.status, answer.headers, self.base_url):
@@ -282,17 +292,17 @@ class Speaker:
             " repository may have been renamed or moved: check its name and the address.",
         )
 
-    def _lost(self, url: str, failed: TransportError) -> Unavailable:
-        scheme, host, port = origin_of(url)
+    @staticmethod
+    def _lost(failed: TransportError) -> Unavailable:
         kind = _Lasting if failed.lasting else Unavailable if failed.sent else _NotSent
-        return kind(
-            f"{scheme}://{host}:{port}: {failed.said}",
-            next_step=failed.next_step or _CHECK,
-            code=failed.name,
-        )
+        return kind(failed.said, next_step=failed.next_step or _CHECK, code=failed.name)
 
-    def _malformed(self, wanted: str) -> Unavailable:
-        return Unavailable(f"{self.name} does not answer with {wanted}", next_step=_CHECK)
+    def _malformed(self, target: str, wanted: str) -> Unavailable:
+        return Unavailable(
+            f"{self.name} does not answer with {wanted}",
+            subject=self._name_call("GET", self._resolve(target)),
+            next_step=_CHECK,
+        )
 
 
 class _Limited(Exception):
@@ -318,6 +328,7 @@ def _perhaps(error: Unavailable) -> ReplyLost:
         status=error.status,
         code=error.code,
         request_id=error.request_id,
+        subject=error.subject,
         next_step=error.next_step,
     )
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from reconciler.errors import Unauthorized
+from reconciler.errors import Unauthorized, Unavailable
 from reconciler.gitops.forge import Forge, Request, Status
 from reconciler.gitops.forges import open_forge
 from reconciler.gitops.jobs import ForgeName, Job
@@ -191,6 +191,18 @@ def test_a_marker_that_azure_removes_from_the_text_is_found_in_its_thread() -> N
         ("9/1", f"{MARKER}\ntext"),
     ]
     assert all("api-version=7.1" in one.target for one in server.calls)
+
+
+@pytest.mark.parametrize(
+    ("name", "bodies"),
+    [
+        ("azure-devops", {"/connectionData": {}, "/threads": {"value": [thread(1, "x", "")]}}),
+        ("gitlab", {"/user": {}, "/notes": [{"id": 1, "body": "x", "author": {}}]}),
+    ],
+)
+def test_without_an_account_no_comment_is_our_own(name: str, bodies: Bodies) -> None:
+    with ask(name, bodies) as (forge, _), pytest.raises(Unavailable, match="whose token"):
+        forge.list_comments(REQUEST)
 
 
 @pytest.mark.parametrize("unresolved", [False, True])

@@ -3,6 +3,7 @@
 import base64
 import json
 import logging
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -199,6 +200,7 @@ def test_a_missing_right_is_not_a_limit_and_is_named(headers: Mapping[str, str])
         RIGHT,
         1,
     )
+    assert re.fullmatch(r"POST http://127\.0\.0\.1:\d+/api/x", error.subject)
 
 
 def test_a_wait_that_comes_with_an_answer_is_kept_before_the_next_call() -> None:
@@ -229,6 +231,28 @@ def test_a_page_to_sign_in_is_a_token_that_is_not_accepted(answer: Answer, metho
     assert calls == 1
     assert "GITHUB_TOKEN" in error.message
     assert "visualstudio" not in error.message
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(404, {"message": "Not Found"}),
+        Answer(401, {"message": "Bad credentials"}),
+        Answer(500),
+        Answer(200, b"<"),
+        Answer(drop=True),
+        Answer(301, None, {"Location": "/elsewhere"}),
+        Answer(203, b"<html>", HTML),
+        Answer(200, [1]),
+    ],
+)
+def test_each_error_names_the_call_without_its_query(answer: Answer) -> None:
+    with run_scripted(answers(answer)) as server:
+        speaker = Heard(server).speaker
+        with pytest.raises(ServiceError) as raised:
+            list(speaker.read_pages(f"/x?cursor={SECRET}"))
+    assert raised.value.subject == f"GET {server.url}/api/x"
+    assert raised.value.next_step or answer.status == 500
 
 
 def test_a_wrong_token_is_named_by_its_variable() -> None:

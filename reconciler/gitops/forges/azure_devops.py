@@ -15,6 +15,7 @@ from reconciler.gitops.forge import Comment, Request, Requirements, Status, Stat
 from reconciler.gitops.forges.base import (
     MERGE_TRIES,
     OWN_STATUSES,
+    check_account,
     cut_description,
     escape_part,
     get,
@@ -38,15 +39,11 @@ _PAGE: Final = 100
 _MOST_MERGED: Final = 1_000
 _MARKER: Final = "reconciler.marker"
 _LONGEST_DESCRIPTION: Final = 255
-_WHO: Final = (
-    'to "{Project} Build Service (ORGANIZATION)", or to "Project Collection Build Service'
-    ' (ORGANIZATION)" if jobs are not limited to the current project'
+_RIGHT: Final = (
+    "In the security of the repository, allow {} to"
+    ' "PROJECT Build Service ({})", or to "Project Collection Build Service ({})" if jobs are not'
+    " limited to the current project."
 )
-_COMMENT: Final = f"In the security of the repository, allow Contribute to pull requests {_WHO}."
-_STATUS: Final = (
-    f"In the security of the repository, allow Contribute and Contribute to pull requests {_WHO}."
-)
-_READ: Final = f"In the security of the repository, allow Read {_WHO}."
 _STATES: Final[Mapping[str, Literal["open", "closed", "merged"]]] = {
     "active": "open",
     "completed": "merged",
@@ -96,16 +93,22 @@ class AzureRepos:
         self._project = f"/{escape_part(job.project)}"
         self._path = f"{self._project}/_apis/git/repositories/{escape_part(job.repository)}"
         self._account = ""
+        organization = job.api.rstrip("/").rpartition("/")[2]
+        write = "Contribute to pull requests"
+        self._may_read, self._may_comment, self._may_set = (
+            _RIGHT.format(right, organization, organization)
+            for right in ("Read", write, f"Contribute and {write}")
+        )
 
     def find_request(self) -> Request | None:
         """The pull request that this job runs for, or None."""
         number = self._job.number
-        return _read_request(self._read_raw(number)) if number else None
+        return self._read_request(self._read_raw(number)) if number else None
 
     def find_merged(self, commit: str) -> tuple[Request, ...]:
         """The completed pull requests whose merge made a commit."""
         for document in self._list_completed():
-            request = _read_request(document)
+            request = self._read_request(document)
             if request.merge_commit == commit:
                 return (request,)
         return ()
@@ -119,7 +122,7 @@ class AzureRepos:
         for skip in range(0, _MOST_MERGED, _PAGE):
             query = f"{criteria}&$top={_PAGE}&$skip={skip}"
             target = f"{self._path}/pullRequests?{query}&{_VERSION}"
-            page = list(self._speaker.read_pages(target, _READ))
+            page = list(self._speaker.read_pages(target, self._may_read))
             yield from page
             if len(page) < _PAGE:
                 return
@@ -128,7 +131,7 @@ class AzureRepos:
         """The first comments of threads that our own account has begun, oldest first."""
         account = self._ask_account()
         found = []
-        for thread in self._speaker.read_pages(self._name_threads(request), _READ):
+        for thread in self._speaker.read_pages(self._name_threads(request), self._may_read):
             comments = get(thread, "comments")
             first = comments[0] if isinstance(comments, list) and comments else None
             own = get_text(first, "author", "id") == account
@@ -144,7 +147,7 @@ class AzureRepos:
             **_describe_thread(body, unresolved=unresolved),
         }
         target = self._name_threads(request)
-        document = self._speaker.send("POST", target, thread, right=_COMMENT).document
+        document = self._speaker.send("POST", target, thread, right=self._may_comment).document
         comments = get(document, "comments")
         first = comments[0] if isinstance(comments, list) and comments else None
         return _read_comment(document, first, request) if document else Comment("", body)
@@ -153,22 +156,24 @@ class AzureRepos:
         self, request: Request, comment: Comment, body: str, *, unresolved: bool = False
     ) -> Comment:
         """Replace the text of a comment, and open or close its thread."""
-        thread = self._name_thread(request, comment)
+        thread = f"{self._name_thread(request, comment)}?{_VERSION}"
         reply = self._speaker.send(
             "PATCH",
             self._name_comment(request, comment),
             {"content": body},
-            right=_COMMENT,
+            right=self._may_comment,
             again=True,
         )
         described = _describe_thread(body, unresolved=unresolved)
-        self._speaker.send("PATCH", thread, described, right=_COMMENT, again=True)
+        self._speaker.send("PATCH", thread, described, right=self._may_comment, again=True)
         return Comment(comment.id if reply.document else "", body, comment.url)
 
     def delete_comment(self, request: Request, comment: Comment) -> None:
         """Delete the comment of a thread, and with it the thread."""
         target = self._name_comment(request, comment)
-        ignore_missing(lambda: self._speaker.send("DELETE", target, right=_COMMENT, again=True))
+        ignore_missing(
+            lambda: self._speaker.send("DELETE", target, right=self._may_comment, again=True)
+        )
 
     def set_status(self, commit: str, status: Status, request: Request | None = None) -> None:
         """Show a status beside a commit, or beside the push of a pull request that brought it."""
@@ -183,11 +188,11 @@ class AzureRepos:
             iteration = self._find_iteration(request, commit)
             body |= {"iterationId": iteration} if iteration else {}
         target = self._name_statuses(commit, request)
-        self._speaker.send("POST", target, body, right=_STATUS, again=True)
+        self._speaker.send("POST", target, body, right=self._may_set, again=True)
 
     def list_statuses(self, commit: str, request: Request | None = None) -> tuple[Status, ...]:
         """The newest status of each name beside a commit, or beside the push that brought it."""
-        found = list(self._speaker.read_pages(self._name_statuses(commit, request), _READ))
+        found = list(self._speaker.read_pages(self._name_statuses(commit, request), self._may_read))
         iteration = self._find_iteration(request, commit) if request is not None else 0
         newest: dict[str, Status] = {}
         for one in sorted(found, key=lambda one: get_number(one, "id")):
@@ -200,7 +205,7 @@ class AzureRepos:
     def read_requirements(self, request: Request) -> Requirements:
         """Read the votes, the policies and the state of a pull request now."""
         document = self._await_merge_status(request.number)
-        now = _read_request(document)
+        now = self._read_request(document)
         approvers, against = _read_votes(document, now.author)
         approved = bool(approvers) and not against
         if not approvers and not against:
@@ -210,17 +215,42 @@ class AzureRepos:
         reasons = [*against, *(one for one in (why, missing) if one)]
         return Requirements(approved, mergeable, undiverged, tuple(approvers), tuple(reasons))
 
+    def _read_request(self, document: Mapping[str, Json]) -> Request:
+        state = _STATES.get(get_text(document, "status"), "closed")
+        number = get_number(document, "pullRequestId")
+        return Request(
+            number=number,
+            head=get_text(document, "lastMergeSourceCommit", "commitId"),
+            base=get_text(document, "targetRefName").removeprefix("refs/heads/"),
+            state=state,
+            base_commit=get_text(document, "lastMergeTargetCommit", "commitId"),
+            branch=get_text(document, "sourceRefName").removeprefix("refs/heads/"),
+            merge_commit=get_text(document, "lastMergeCommit", "commitId")
+            if state == "merged"
+            else "",
+            author=get_text(document, "createdBy", "uniqueName"),
+            url=self._name_page(document, number),
+            draft=document.get("isDraft") is True,
+            from_fork=bool(document.get("forkSource")),
+        )
+
+    def _name_page(self, document: Mapping[str, Json], number: int) -> str:
+        """The address of a pull request for people: an answer holds only that of the API."""
+        project = get_text(document, "repository", "project", "name") or self._job.project
+        repository = get_text(document, "repository", "name") or self._job.repository
+        place = f"{self._job.api.rstrip('/')}/{escape_part(project)}"
+        return f"{place}/_git/{escape_part(repository)}/pullrequest/{number}"
+
     def _name_threads(self, request: Request) -> str:
         return f"{self._path}/pullRequests/{request.number}/threads?{_VERSION}"
 
     def _name_thread(self, request: Request, comment: Comment) -> str:
         thread = escape_part(comment.id.partition("/")[0])
-        return f"{self._path}/pullRequests/{request.number}/threads/{thread}?{_VERSION}"
+        return f"{self._path}/pullRequests/{request.number}/threads/{thread}"
 
     def _name_comment(self, request: Request, comment: Comment) -> str:
-        thread, _, number = (escape_part(one) for one in comment.id.partition("/"))
-        place = f"{self._path}/pullRequests/{request.number}/threads/{thread}"
-        return f"{place}/comments/{number}?{_VERSION}"
+        number = escape_part(comment.id.partition("/")[2])
+        return f"{self._name_thread(request, comment)}/comments/{number}?{_VERSION}"
 
     def _name_statuses(self, commit: str, request: Request | None) -> str:
         if request is not None:
@@ -228,13 +258,13 @@ class AzureRepos:
         return f"{self._path}/commits/{escape_part(commit)}/statuses?{_VERSION}"
 
     def _read_raw(self, number: int) -> dict[str, Json]:
-        return self._speaker.read(f"{self._path}/pullRequests/{number}?{_VERSION}", _READ)
+        return self._speaker.read(f"{self._path}/pullRequests/{number}?{_VERSION}", self._may_read)
 
     def _ask_account(self) -> str:
         """The id of the account of the token."""
         if not self._account:
             document = self._speaker.read(f"/_apis/connectionData?{_PREVIEW}")
-            self._account = get_text(document, "authenticatedUser", "id")
+            self._account = check_account(get_text(document, "authenticatedUser", "id"), _NAME)
         return self._account
 
     def _find_iteration(self, request: Request, commit: str) -> int:
@@ -242,7 +272,7 @@ class AzureRepos:
         target = f"{self._path}/pullRequests/{request.number}/iterations?{_VERSION}"
         found = [
             get_number(one, "id")
-            for one in self._speaker.read_pages(target, _READ)
+            for one in self._speaker.read_pages(target, self._may_read)
             if get_text(one, "sourceRefCommit", "commitId") == commit
         ]
         return max(found, default=0)
@@ -276,7 +306,7 @@ class AzureRepos:
         artifact = escape_part(f"vstfs:///CodeReview/CodeReviewId/{project}/{request.number}")
         target = f"{self._project}/_apis/policy/evaluations?artifactId={artifact}&{_PREVIEW}"
         try:
-            found = list(self._speaker.read_pages(target, _READ))
+            found = list(self._speaker.read_pages(target, self._may_read))
         except (Unauthorized, Rejected) as error:
             return None, f"the policies cannot be read: {error.message}"
         missing = [_name_policy(one) for one in found if self._is_missing(one)]
@@ -304,7 +334,9 @@ class AzureRepos:
             f"&targetVersion={target}&targetVersionType=commit"
         )
         try:
-            compared = self._speaker.read(f"{self._path}/diffs/commits?{query}&{_VERSION}", _READ)
+            compared = self._speaker.read(
+                f"{self._path}/diffs/commits?{query}&{_VERSION}", self._may_read
+            )
         except ServiceError as error:
             return None, f"the branches cannot be compared: {error.message}"
         behind = get(compared, "behindCount")
@@ -341,25 +373,6 @@ def _read_votes(document: Mapping[str, Json], author: str) -> tuple[list[str], l
         elif get(one, "isRequired") is True:
             against.append(f"{name} is required and has not approved it")
     return approvers, against
-
-
-def _read_request(document: Mapping[str, Json]) -> Request:
-    state = _STATES.get(get_text(document, "status"), "closed")
-    number = get_number(document, "pullRequestId")
-    page = get_text(document, "repository", "webUrl")
-    return Request(
-        number=number,
-        head=get_text(document, "lastMergeSourceCommit", "commitId"),
-        base=get_text(document, "targetRefName").removeprefix("refs/heads/"),
-        state=state,
-        base_commit=get_text(document, "lastMergeTargetCommit", "commitId"),
-        branch=get_text(document, "sourceRefName").removeprefix("refs/heads/"),
-        merge_commit=get_text(document, "lastMergeCommit", "commitId") if state == "merged" else "",
-        author=get_text(document, "createdBy", "uniqueName"),
-        url=f"{page}/pullrequest/{number}" if page else get_text(document, "url"),
-        draft=document.get("isDraft") is True,
-        from_fork=bool(document.get("forkSource")),
-    )
 
 
 def _read_comment(thread: Json, comment: Json, request: Request) -> Comment:

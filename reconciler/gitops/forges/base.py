@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import quote
 
-from reconciler.errors import Rejected
+from reconciler.errors import Rejected, Unavailable
 from reconciler.model import Json
 from reconciler.text.counting import count
 
@@ -15,6 +15,7 @@ from reconciler.text.counting import count
 OWN_STATUSES: Final = "reconciler/"
 # How often a forge is asked until it has computed whether a request can be merged.
 MERGE_TRIES: Final = 6
+AnyAccount = TypeVar("AnyAccount", int, str)
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9_.-]+")
 
 
@@ -40,6 +41,16 @@ def get_number(document: Json, *names: str) -> int:
 def escape_part(text: str) -> str:
     """A text as one part of an address, or as one value of its query."""
     return quote(text.encode("utf-8", "surrogatepass"), safe="")
+
+
+def check_account(found: AnyAccount, forge: str) -> AnyAccount:
+    """The account of the token; raises Unavailable if the forge does not say whose token it is."""
+    if not found:
+        raise Unavailable(
+            f"{forge} does not say whose token this is, so no comment can be known as our own",
+            next_step="Check the address of the API. Something else may be answering there.",
+        )
+    return found
 
 
 def is_segment(text: str) -> bool:

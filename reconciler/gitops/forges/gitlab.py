@@ -21,6 +21,7 @@ from reconciler.errors import (
 from reconciler.gitops.forge import Comment, Request, Requirements, Status, StatusState
 from reconciler.gitops.forges.base import (
     MERGE_TRIES,
+    check_account,
     cut_description,
     escape_part,
     get_number,
@@ -262,7 +263,8 @@ class GitLab:
 
     def _ask_account(self) -> int:
         if not self._account:
-            self._account = get_number(self._speaker.read("/user", _READ), "id")
+            document = self._speaker.read("/user", _READ)
+            self._account = check_account(get_number(document, "id"), _NAME)
         return self._account
 
     def _await_merge_status(self, number: int) -> dict[str, Json]:
