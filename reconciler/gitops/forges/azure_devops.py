@@ -1,8 +1,7 @@
 """Azure Repos, by the REST API 7.1 of Azure DevOps.
 
-A comment is the first of a thread. What Azure does with an invisible line of Markdown is not
-documented, so the marker is in the properties of the thread too. A thread that is left active may
-block the merge, so it is closed unless somebody must act.
+A comment begins a thread. It is not documented whether an invisible line of Markdown stays in it,
+so the marker is in the thread's properties too. An active thread may block the merge.
 """
 
 from __future__ import annotations
@@ -359,7 +358,7 @@ def _name_policy(evaluation: Mapping[str, Json]) -> str:
 
 
 def _read_votes(document: Mapping[str, Json], author: str) -> tuple[list[str], list[str]]:
-    """Who has approved, and who is against it or has not voted though they must, in words."""
+    """Who has approved, and who is against it or must still vote, in words."""
     found = document.get("reviewers")
     approvers, against = [], []
     for one in found if isinstance(found, list) else []:
