@@ -357,3 +357,81 @@ def test_cases_run_with_the_policies_of_the_project(project: Project) -> None:
     assert gone.code == 1
     (problem,) = json.loads(gone.out)["diagnostics"]
     assert problem["summary"] == "the plan file does not exist"
+
+
+def test_a_rule_of_one_environment_judges_only_that_one(project: Project) -> None:
+    change_model(project)
+    folder = project.folder / "environments"
+    folder.mkdir()
+    for name in ("dev", "prod"):
+        head = f"apiVersion: reconciler/v1\nkind: Environment\nmetadata: {{name: {name}}}\n"
+        (folder / f"{name}.yaml").write_text(f"{head}spec: {{}}\n")
+    write_policy(project, STORAGE.replace("  rules:", "  match: {environment: prod}\n  rules:"))
+    assert project.run("validate").out.count("1 policy") == 2
+    assert project.run("plan", "--env", "dev", "--detailed-exitcode").code == 2
+    assert project.run("plan", "--env", "prod", "--detailed-exitcode").code == 3
+    every = project.run("plan", "--env", "all", "--detailed-exitcode")
+    assert (every.code, every.out.count('policy "production"')) == (3, 1)
+    write_policy(project, STORAGE.replace("  rules:", "  match: {environment: prdo}\n  rules:"))
+    never = project.run("plan", "--env", "prod", "--detailed-exitcode")
+    assert never.code == 2
+    assert 'a rule never matches: the project has no environment "prdo"' in never.out
+    assert 'Did you mean "prod"?' in never.out
+
+
+def test_a_project_without_the_folder_manifests_has_policies_too(project: Project) -> None:
+    change_model(project)
+    file = project.folder / "manifests" / "census.yaml"
+    file.rename(project.folder / "census.yaml")
+    file.parent.rmdir()
+    write_policy(project, STORAGE)
+    write_policy(project, CASES, "tests")
+    assert project.run("validate").code == 0
+    assert project.run("drift").code == 0
+    assert project.run("plan", "--detailed-exitcode").code == 3
+
+
+def test_a_saved_plan_is_judged_by_the_folder_that_apply_names(
+    project: Project, tmp_path: Path
+) -> None:
+    change_model(project)
+    project.run("plan", "--out", "release.plan")
+    central = tmp_path / "central"
+    central.mkdir()
+    (central / "p.yaml").write_text(STORAGE)
+    (tmp_path / "link").symlink_to(central)
+    for folder in (central, tmp_path / "link"):
+        refused = project.run(
+            "apply", "release.plan", "--policies", str(folder), "--detailed-exitcode"
+        )
+        assert refused.code == 3
+        assert f"on {folder}/p.yaml line 6" in refused.err
+    assert project.emulator.model("census") == project.emulator.model_uri("old")
+
+
+def test_a_policy_folder_that_leads_out_of_the_project_is_refused(
+    project: Project, tmp_path: Path
+) -> None:
+    change_model(project)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "p.yaml").write_text(STORAGE)
+    for target in ("elsewhere", "nowhere"):
+        (project.folder / "policies").symlink_to(tmp_path / target)
+        refused = project.run("plan")
+        assert refused.code == 1
+        assert "policies: is outside the project's folder" in refused.err
+        (project.folder / "policies").unlink()
+
+
+def test_text_of_a_policy_stays_text(project: Project) -> None:
+    change_model(project)
+    hostile = "@team <img onerror=x> `a` | [b](http://c) \\e[31m"
+    rule = f'  rules:\n  - {{name: a, require: {{maxProperties: 0}}, message: "{hostile}"}}\n'
+    write_policy(project, f"{HEAD}spec:\n{rule}")
+    assert "\x1b" not in project.run("plan", "--no-color").out
+    markdown = project.run("plan", "--format", "markdown").out
+    (line,) = (one for one in markdown.splitlines() if "@team" in one)
+    assert '``policy "production", rule "a": @team <img onerror=x> `a` \\| ' in line
+    page = project.run("plan", "--format", "html").out
+    assert "&lt;img onerror=x&gt;" in page
+    assert "<img onerror" not in page
