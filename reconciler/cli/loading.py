@@ -126,10 +126,13 @@ def _add_policies(
         for name, value in manifest.labels.items():
             labels.setdefault(name, set()).add(value)
     never = check_matches(policies, project, kinds, labels if whole else None)
+    # The cases of `policy test` are in the folder too, and no plan depends on them.
+    used = {one.file for one in policies}
+    own = {name: digest for name, digest in folder.files.items() if name in used}
     return replace(
         loaded,
         policies=policies,
         policy_errors=errors,
         findings=(*loaded.findings, *found, *never),
-        files=loaded.files if named else {**loaded.files, **folder.files},
+        files=loaded.files if named else {**loaded.files, **own},
     )

@@ -44,9 +44,21 @@ def test_the_example_is_valid() -> None:
     done = run(EXAMPLE, "validate")
     assert (done.code, done.err) == (0, "")
     assert done.out == (
-        "Success! dev: the configuration is valid: 1 resource in 4 files.\n"
-        "Success! prod: the configuration is valid: 1 resource in 4 files.\n"
+        "Success! dev: the configuration is valid: 1 resource and 1 policy in 5 files.\n"
+        "Success! prod: the configuration is valid: 1 resource and 1 policy in 5 files.\n"
     )
+
+
+def test_the_rules_of_prod_refuse_what_their_cases_show(example: Path) -> None:
+    done = run(EXAMPLE, "policy", "test", "policies/tests.yaml")
+    assert (done.code, done.out.splitlines()[-1]) == (0, "Success! 5 cases passed.")
+    for name in ("dev", "prod"):
+        apply(example, name)
+    for name, code in (("dev", 2), ("prod", 3)):
+        flags = ("--destroy", "--env", name, "--detailed-exitcode", "--allow", "deletes")
+        destroyed = run(example, "plan", *(flags if name == "dev" else flags[:-2]))
+        assert destroyed.code == code, destroyed.said
+        assert ('policy "production", rule "keep"' in destroyed.out) == (name == "prod")
 
 
 def test_the_digests_are_those_of_the_models() -> None:

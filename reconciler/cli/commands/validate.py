@@ -63,10 +63,11 @@ def _count(loaded: Loaded) -> str:
     members += sum(one.fleet is not None for one in loaded.retrainings)
     fleets = f"{count(members, 'member')} of {count(len(loaded.rollouts), 'fleet')}"
     among = f", with {fleets} among them," if loaded.rollouts else ""
-    resources = count(len(loaded.manifests), "resource")
+    counted = [count(len(loaded.manifests), "resource")]
     if loaded.retrainings:
-        resources += f" and {count(len(loaded.retrainings), 'retraining')}"
+        counted.append(count(len(loaded.retrainings), "retraining"))
     if loaded.policies:
-        resources += f", {count(len(loaded.policies), 'policy', 'policies')},"
+        counted.append(count(len(loaded.policies), "policy", "policies"))
+    resources = ", ".join(counted[:-1]) + (" and " if counted[1:] else "") + counted[-1]
     left = f", {count(len(loaded.foreign), 'other document')} ignored" if loaded.foreign else ""
     return f"{resources}{among} in {count(len(loaded.files), 'file')}{left}"
