@@ -48,10 +48,14 @@ _POLICIES: Final = "policies"
 
 @dataclass
 class EnvironmentFile:
-    """What one file of `environments/` holds, as far as it could be read, with its findings."""
+    """What one file of `environments/` holds, as far as it could be read, with its findings.
+
+    `has_values` is False if its values could not be read: any token would then seem unknown.
+    """
 
     environment: Environment
     places: SourceMap | None = None
+    has_values: bool = False
     findings: list[Finding] = field(default_factory=list)
 
     def place(self, pointer: str) -> SourceLocation:
@@ -140,15 +144,20 @@ def _list_files(folder: Folder) -> list[Path]:
 
     A project may have such a folder for other files; these are not its environments.
     """
+    return [path for path in _list_named(folder) if _holds_environment(folder, path)]
+
+
+def _list_named(folder: Folder) -> list[Path]:
     try:
         found = sorted((folder.root / ENVIRONMENTS).iterdir())
     except OSError:
         return []
-    named = [path for path in found if is_manifest_name(path.name) and path.is_file()]
-    return [path for path in named if _holds_environment(folder, path)]
+    return [path for path in found if is_manifest_name(path.name)]
 
 
 def _holds_environment(folder: Folder, file: Path) -> bool:
+    if not file.is_file():
+        return False
     text = Folder(folder.root).read(file) or ""
     parsed = Text(folder.name(file), text)
     return any(map(_is_environment, parsed.compose())) or bool(
@@ -200,8 +209,9 @@ def _read_document(read: EnvironmentFile, parsed: Text, node: yaml.Node, extensi
     document = parsed.build(node)
     name = read.environment.name
     found = list(_check_head(node)) or check_written(_SCHEMA, document, places, extension)
-    spec = document.get("spec") if isinstance(document, dict) else None
-    spec = spec if isinstance(spec, dict) else {}
+    given = (document.get("spec") or {}) if isinstance(document, dict) else None
+    spec = given if isinstance(given, dict) else {}
+    read.has_values = given is spec and isinstance(spec.get("values") or {}, dict)
     found = [*found, *_check_name(document, name), *_check_values(spec)]
     if not found:
         found = list(check_addresses(document))
@@ -297,7 +307,7 @@ class Environments:
             return Finding(f'{origin} "{name}" is not an environment', next_step=step)
         same = [file for file in self._files if file.stem == name]
         read = read_environment(self._folder, same[0], self._extension)
-        read.findings += self._check_folders(read)
+        read.findings += [*self._check_folders(read), *self._list_others()]
         for other in self._files:
             if other != same[0] and other.stem.casefold() == name.casefold():
                 read.findings.append(_refuse_second(read, self._folder.name(other)))
@@ -323,6 +333,18 @@ class Environments:
             if not any(map(PurePosixPath(one.file).is_relative_to, others)):
                 is_outside = one.why == OUTSIDE and environment.manifests
                 yield replace(one, why="no environment reads its folder") if is_outside else one
+
+    def _list_others(self) -> Iterator[Finding]:
+        """Yields a warning for each file in `environments/` that holds no environment."""
+        for path in _list_named(self._folder):
+            if path not in self._files:
+                yield Finding(
+                    "is not read: it is not an Environment",
+                    subject=self._folder.name(path),
+                    next_step=f"Begin it with apiVersion: {API_VERSION} and kind: {_KIND}, or move"
+                    " it out of the folder.",
+                    severity="warning",
+                )
 
     def _check_folders(self, read: EnvironmentFile) -> Iterator[Finding]:
         for number, name in enumerate(read.environment.manifests):

@@ -243,7 +243,7 @@ class _Loading:
             self.folder.reserved = frozenset([beside])
             self.tokens = list_tokens(chosen.environment, {})
         # Without its values, everything that refers to them would seem wrong.
-        return chosen is None or (isinstance(chosen, EnvironmentFile) and chosen.places is not None)
+        return chosen is None or (isinstance(chosen, EnvironmentFile) and chosen.has_values)
 
     @functools.cached_property
     def _extension(self) -> str:

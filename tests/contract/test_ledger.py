@@ -436,3 +436,48 @@ def test_a_fact_of_a_lock_that_was_lost_is_refused(home: Home) -> None:
     with pytest.raises(LedgerConflict):
         ledger.record(make_fact(fence=1))
     assert ledger.load().facts == {}
+
+
+def test_every_line_names_the_environment_of_its_ledger(home: Home) -> None:
+    ledger = home.open(environment="dev")
+    number = ledger.intend(make_intent())
+    ledger.record(outcome(number))
+    ledger.record(make_fact())
+    ledger.record(entry("other"))
+    assert [b'"environment":"dev"' in line for line in home.read_lines()] == [True] * 4
+    assert {one.environment for one in ledger.entries()} == {"dev"}
+    assert {one.environment for one in ledger.load().facts.values()} == {"dev"}
+    ledger.compact()
+    again = home.open(environment="dev")
+    states = again.load().last_applied_by_address.values()
+    assert {one.environment for one in states} == {"dev"}
+    assert again.verify().findings == ()
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+@pytest.mark.parametrize("other", ["prod", ""])
+def test_a_ledger_of_another_environment_is_refused(
+    home: Home, other: str, *, compacted: bool
+) -> None:
+    home.open(environment="dev").record(entry())
+    if compacted:
+        home.open(environment="dev").compact()
+    ledger = home.open(environment=other)
+    for read in (ledger.load, lambda: list(ledger.entries()), ledger.compact):
+        with pytest.raises(LedgerInvalid) as refused:
+            read()
+        here = f'this is "{other}"' if other else "this has none"
+        assert f'belongs to the environment "dev", and {here}' in str(refused.value)
+        assert "Restore" not in refused.value.next_step
+    assert {one.severity for one in ledger.verify().findings} == {"error"}
+
+
+def test_a_ledger_without_an_environment_can_be_taken_over(home: Home) -> None:
+    home.open().record(entry())
+    before = home.read_lines()
+    assert b"environment" not in before[0]
+    ledger = home.open(environment="prod")
+    ledger.record(entry("other"))
+    assert home.read_lines()[:1] == before
+    assert {one.environment for one in ledger.entries()} == {"", "prod"}
+    assert ledger.verify().findings == ()

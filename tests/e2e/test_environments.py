@@ -1,11 +1,14 @@
 """Environments of one project: what is planned, applied and recorded in each, and what is refused."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.world import MODEL, Project, definition
+from reconciler.ledgers.file import FileLedger
+from reconciler.ledgers.recovery import write_entries
+from tests.e2e.world import MODEL, Project, definition, spawn
 from tests.outputs import check_output
 
 HEAD = "apiVersion: reconciler/v1\nkind: Environment\nmetadata: {name: %s}\nspec:\n"
@@ -328,3 +331,54 @@ def test_the_names_of_environments_complete(environments: Project) -> None:
     assert complete("reconciler apply --env p") == ["prod"]
     assert complete("reconciler plan --env dev --target Web") == ["WebService/census-dev"]
     assert complete("reconciler promote --from dev --to prod Web") == ["WebService/census-dev"]
+
+
+def test_entries_are_recovered_in_their_own_environment_alone(environments: Project) -> None:
+    assert environments.run("apply", "--env", "dev", "--auto-approve").code == 0
+    kept = FileLedger(environments.folder / ".reconciler" / "dev", environment="dev")
+    file = environments.folder / "errored.ledger.json"
+    file.write_text(write_entries(kept.entries()))
+    arguments = ("ledger", "verify", "--recover", "errored.ledger.json")
+    refused = environments.run(*arguments, "--env", "prod")
+    assert refused.code == 1
+    assert 'holds entries of the environment "dev"' in refused.err
+    assert "ledger verify --env dev --recover errored.ledger.json" in refused.err
+    assert file.exists()
+    done = environments.run(*arguments, "--env", "dev")
+    assert done.code == 0, done.said
+    assert "Recovered: 0 of 1 entry recorded" in done.said
+
+
+def test_two_environments_are_applied_at_the_same_time(environments: Project) -> None:
+    """Each has a lock of its own."""
+    with ThreadPoolExecutor(2) as pool:
+        names = ("dev", "prod")
+        done = pool.map(
+            lambda name: spawn(environments.folder, "apply", "--env", name, "--auto-approve"), names
+        )
+        assert [one.code for one in done] == [0, 0]
+    for name in names:
+        assert {line.get("environment") for line in lines(environments, name) if "id" in line} == {
+            name
+        }
+
+
+def test_an_apply_that_is_killed_goes_on_in_its_environment(environments: Project) -> None:
+    """What is open in dev is of no concern in prod."""
+    assert environments.run("apply", "--env", "dev", "--auto-approve").code == 0
+    ledger = environments.folder / ".reconciler" / "dev" / "ledger.jsonl"
+    whole = ledger.read_bytes().splitlines(keepends=True)
+    intents = [n for n, line in enumerate(whole) if json.loads(line).get("kind") == "intent"]
+    ledger.write_bytes(b"".join(whole[: intents[-1] + 1]))
+    (ledger.parent / "lock.json").unlink(missing_ok=True)
+    code, said = promote_census(environments)
+    assert (code, "an apply of it in dev has no known result" in said) == (1, True), said
+    assert environments.run("apply", "--env", "prod", "--auto-approve").code == 0
+    done = environments.run("apply", "--env", "dev", "--auto-approve")
+    assert (done.code, "done" in done.said) == (0, True), done.said
+    assert "was never applied" not in promote_census(environments)[1]
+
+
+def promote_census(project: Project) -> tuple[int, str]:
+    done = project.run("promote", "WebService/census-dev", "--from", "dev", "--to", "prod")
+    return done.code, done.said

@@ -470,3 +470,22 @@ def test_a_retraining_keeps_its_own_variable(project: Path) -> None:
     assert said(loaded) == []
     (retraining,) = loaded.retrainings
     assert retraining.model.uri == "https://a/b/dev/${run}.ilearner"
+
+
+def test_a_file_beside_the_environments_is_not_passed_over_in_silence(project: Path) -> None:
+    (project / "environments" / "odd.yaml").write_text("values: {a: b}\n")
+    (project / "environments" / "folder.yaml").mkdir()
+    found = [(one.severity, one.subject, one.message) for one in read(project).findings]
+    assert found == [
+        ("warning", f"environments/{name}.yaml", "is not read: it is not an Environment")
+        for name in ("folder", "odd")
+    ]
+
+
+@pytest.mark.parametrize("spec", ["[1]", "{values: [1]}", "{values: x}"])
+def test_without_its_values_no_token_is_called_unknown(project: Path, spec: str) -> None:
+    text = f"{HEAD}Environment\nmetadata: {{name: dev}}\nspec: {spec}\n"
+    (project / "environments" / "dev.yaml").write_text(text)
+    (fault,) = said(read(project))
+    assert fault.startswith("environments/dev.yaml:4:")
+    assert "must be a mapping" in fault
