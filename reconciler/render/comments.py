@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from reconciler.model import Finding, Plan
+from reconciler.model import Finding, Plan, Step
 from reconciler.model.values import dataclass
 from reconciler.render.findings import gather_findings
-from reconciler.render.plan.markdown import code, keep_within, render_plan_markdown
+from reconciler.render.plan.groups import group_steps
+from reconciler.render.plan.markdown import code, fold_changes, keep_within, render_plan_markdown
 from reconciler.text.commits import shorten_commit
 from reconciler.text.counting import count
 
@@ -63,11 +64,20 @@ def render_no_plan(heading: Heading, why: str, findings: Sequence[Finding]) -> s
 
 
 def render_result(
-    heading: Heading, why: str, findings: Sequence[Finding], lines: Sequence[str]
+    heading: Heading,
+    why: str,
+    findings: Sequence[Finding],
+    lines: Sequence[str],
+    steps: Sequence[Step] = (),
 ) -> str:
-    """Returns the result of an apply; `lines` are facts in plain text, such as what to do next."""
+    """Returns the result of an apply; `lines` are facts in plain text, such as what to do next.
+
+    `steps` are changes that were planned and not made, because no reviewer saw them.
+    """
     said = " · ".join(filter(None, [*(code(line, 1_000) for line in lines), heading.run]))
-    return "\n".join([f"### {heading.title}: {why}", *_list_findings(findings), "", said]) + "\n"
+    folded = fold_changes(group_steps(steps), _MOST, "What no reviewer saw") if steps else []
+    parts = [f"### {heading.title}: {why}", *_list_findings(findings), *folded, "", said]
+    return "\n".join(parts) + "\n"
 
 
 def join_result(body: str, result: str) -> str:
@@ -98,7 +108,8 @@ def _render(finding: Finding, names: str) -> str:
     left = len(finding.detail) - _MOST_LINES
     parts += [f"> … and {count(left, 'more line')}"] if left > 0 else []
     parts += [f"> {code(finding.next_step, 600)}"] if finding.next_step else []
-    return "  \n".join(parts)
+    # Paragraphs, because a forge may remove the blanks that end a line in Markdown.
+    return "\n>\n".join(parts)
 
 
 def describe_merge(head: str, base: str, branch: str) -> str:

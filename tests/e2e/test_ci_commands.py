@@ -16,7 +16,28 @@ from tests.e2e.ci_world import MODEL, NAME, Team, first_model, git, make_team
 from tests.e2e.world import Emulator, clean_environment, run, run_emulator
 from tests.ssh import write_key
 
-FORGES = ("github", "azure-devops", "gitlab")
+# What a forge does by itself is held by tests of its adapter; here one forge is enough in most runs.
+FORGES = (
+    "github",
+    pytest.param("azure-devops", marks=pytest.mark.slow),
+    pytest.param("gitlab", marks=pytest.mark.slow),
+)
+WAYS = (
+    ("github", "merge"),
+    ("azure-devops", "squash"),
+    ("gitlab", "rebase"),
+    *(
+        pytest.param(forge, method, marks=pytest.mark.slow)
+        for forge, method in (
+            ("github", "squash"),
+            ("github", "rebase"),
+            ("azure-devops", "merge"),
+            ("azure-devops", "rebase"),
+            ("gitlab", "merge"),
+            ("gitlab", "squash"),
+        )
+    ),
+)
 SECRET = "marker-of-a-secret-7fb1d0c9e2"
 
 
@@ -42,8 +63,15 @@ def third(emulator: Emulator) -> str:
     return emulator.model_uri("2026-12-01")
 
 
-@pytest.mark.parametrize("method", ["merge", "squash", "rebase"])
-def test_what_was_reviewed_is_applied(team: Team, own_group: Emulator, method: str) -> None:
+@pytest.mark.parametrize(("forge", "method"), WAYS)
+def test_what_was_reviewed_is_applied(
+    tmp_path: Path, own_group: Emulator, forge: str, method: str
+) -> None:
+    with make_team(forge, tmp_path / "team", own_group) as team:
+        _review_and_apply(team, own_group, method)
+
+
+def _review_and_apply(team: Team, own_group: Emulator, method: str) -> None:
     number = team.request("topic", third(own_group))
     done = team.plan(number)
     assert done.code == 0, done.said
@@ -93,6 +121,8 @@ def test_a_change_that_no_reviewer_saw_is_not_applied(team: Team, own_group: Emu
     (comment,) = team.comments(number)
     assert "not applied (stale)" in comment
     assert "WebService/census: update" in comment
+    assert "What no reviewer saw" in comment
+    assert '2026-12-01.ilearner" -> "' in comment.partition("The plan that was reviewed")[0]
     assert "reconciler apply --expect sha256:" in comment
     # The plan that was reviewed is still there: the services are as they were, and it is applied.
     own_group.deploy("census", first_model(own_group))
@@ -874,7 +904,15 @@ def _edit(folder: Path, name: str, model: str) -> None:
     file.write_text(file.read_text().replace("2026-10-02", model))
 
 
-FAULTS = ("sign-in-page", "sign-in-redirect", "not-json", "wrong-shape", "foreign-redirect", "huge")
+FAULTS = (
+    "sign-in-page",
+    "wrong-shape",
+    "huge",
+    *(
+        pytest.param(one, marks=pytest.mark.slow)
+        for one in ("sign-in-redirect", "not-json", "foreign-redirect")
+    ),
+)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -889,6 +927,7 @@ def test_a_forge_that_lies_ends_in_an_error(github: Team, own_group: Emulator, f
     assert github.open.token not in done.said
 
 
+@pytest.mark.slow
 def test_an_interrupted_apply_is_shown_and_goes_on(tmp_path: Path) -> None:
     with run_emulator("--operation-seconds", "3") as running:
         emulator = Emulator(running.url, running.blob, running.token, "interrupted")

@@ -21,7 +21,7 @@ from reconciler.cli.apply_session import (
     read_flagged_approvals,
 )
 from reconciler.cli.ci.planning import check_commit, choosing, find_targets, name_project
-from reconciler.cli.ci.reviews import UNCHANGED, MergedRequest, Reviews
+from reconciler.cli.ci.reviews import UNCHANGED, MergedRequest, Reviews, Unreviewed
 from reconciler.cli.ci.session import CiFlags, CiSession, name_status
 from reconciler.cli.context import Invocation
 from reconciler.cli.exit_codes import ExitWord, classify_error, classify_outcome
@@ -32,7 +32,7 @@ from reconciler.gitops.comments import Sticky
 from reconciler.gitops.forge import StatusState
 from reconciler.gitops.merge_result import Checkout
 from reconciler.manifests.environments import list_environments
-from reconciler.model import Finding, Outcome, Plan
+from reconciler.model import Finding, Outcome, Plan, Step
 from reconciler.plans.plan_file import digest_of_plan
 from reconciler.render.comments import join_result, render_result
 from reconciler.render.events.outcome import sum_up_outcome
@@ -120,6 +120,9 @@ class _ApplyRun:
                     click.echo("\nThis is a dry run: nothing was applied.")
                     return 0
                 code = session.run(make)
+        except Unreviewed as error:
+            self._finish(environment, known, "stale", error.findings(), steps=error.steps)
+            raise
         except ReconcilerError as error:
             self._finish(environment, known, classify_error(error), error.findings())
             raise
@@ -173,12 +176,14 @@ class _ApplyRun:
         exit_word: ExitWord,
         findings: Sequence[Finding],
         said: str = "",
+        steps: Sequence[Step] = (),
     ) -> None:
         """Show a result in each comment, in the status and on the page of the job."""
         lines = [f"Commit {shorten_commit(self._commit, 12)}"]
         lines += [_AGAIN] if exit_word in {"incomplete", "interrupted"} else []
         heading = self._session.make_heading(self._project, environment)
-        result = render_result(heading, said or f"not applied ({exit_word})", findings, lines)
+        title = said or f"not applied ({exit_word})"
+        result = render_result(heading, title, findings, lines, steps)
         shown = [one for one in known if not one.is_untouched]
         for one in shown:
             self._comment(environment, one, result, failed=exit_word not in _GOOD)

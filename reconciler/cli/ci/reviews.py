@@ -18,7 +18,7 @@ from reconciler.gitops.comments import Sticky
 from reconciler.gitops.forge import Request, Requirements, Status
 from reconciler.gitops.merge_result import Checkout
 from reconciler.manifests.environments import find_touched
-from reconciler.model import Finding, Plan
+from reconciler.model import Finding, Plan, Step
 from reconciler.model.values import dataclass
 from reconciler.plans.changes_digest import digest_of_changes, digest_of_one
 from reconciler.plans.plan_file import digest_of_plan
@@ -184,7 +184,7 @@ class Reviews:
         environment: str,
         requirements: Collection[str],
     ) -> None:
-        """Raise StalePlan for a step that no reviewer saw, and PlanRefused for a requirement.
+        """Raise Unreviewed for a step that no reviewer saw, and PlanRefused for a requirement.
 
         Requests that were merged since the last apply, and whose own apply did not run, are added
         to `known` if the plan has changes of them: these are due too.
@@ -198,7 +198,8 @@ class Reviews:
             known += [one for one in earlier if one.has_shown(planned)]
             result = self._compare(plan, known)
         if not result.is_reviewed:
-            raise StalePlan((_describe_difference(plan, known, result),))
+            steps = plan.steps if result.unknown else result.unreviewed
+            raise Unreviewed(_describe_difference(plan, known, result), steps)
         wanted = sorted(requirements)
         unmet = tuple(one for each in known for one in self._check_requirements(each, wanted))
         if unmet:
@@ -237,6 +238,14 @@ class Reviews:
             met = _is_met(found, name)
             if not met:
                 yield _describe_unmet(one.name, name, met, found)
+
+
+class Unreviewed(StalePlan):
+    """The plan has changes that no reviewer saw: `steps`. Nothing was written."""
+
+    def __init__(self, finding: Finding, steps: tuple[Step, ...]) -> None:
+        super().__init__((finding,))
+        self.steps = steps
 
 
 def _refuse(why: str, step: str) -> PlanRefused:

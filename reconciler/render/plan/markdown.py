@@ -70,7 +70,7 @@ def render_plan_markdown(plan: Plan, *, full: bool = False, share: int = 0) -> s
     left = _DETAILS // max(share, 1) - len("\n".join([*head, *tail]))
     rows = keep_within(map(_row, list_lines(groups)), max(2_000 // max(share, 1), left // 2))
     left -= len("\n".join(rows))
-    details = _collapse(groups, left, full=full) if plan.steps else []
+    details = fold_changes(groups, left, full=full) if plan.steps else []
     return "\n".join([*head, *rows, *details, *tail]) + "\n"
 
 
@@ -150,7 +150,10 @@ def keep_within(lines: Iterable[str], most: int) -> list[str]:
     return [*kept, f"\n… and {left} more"] if left else kept
 
 
-def _collapse(groups: Sequence[StepGroup], most: int, *, full: bool) -> list[str]:
+def fold_changes(
+    groups: Sequence[StepGroup], most: int, title: str = "What changes", *, full: bool = False
+) -> list[str]:
+    """Returns the changes in at most `most` characters, folded below a title."""
     shown, size = [], 400
     for number, group in enumerate(groups):
         text = render_group(group, _PLAIN, full=full)
@@ -167,7 +170,7 @@ def _collapse(groups: Sequence[StepGroup], most: int, *, full: bool) -> list[str
     fence = _fence(body, 3)
     return [
         "",
-        "<details><summary>What changes</summary>",
+        f"<details><summary>{title}</summary>",
         "",
         fence,
         body,
