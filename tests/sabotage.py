@@ -196,6 +196,20 @@ SABOTAGES = (
         "write(text)",
         "tests/unit/test_request_comments.py::test_no_text_is_a_command_for_an_agent",
     ),
+    Sabotage(
+        "a name that is code gets into a workflow",
+        "reconciler/gitops/workflows.py",
+        "if name and not is_plain(name)",
+        "if False",
+        "tests/unit/test_workflows.py::test_a_name_that_could_be_code_is_refused",
+    ),
+    Sabotage(
+        "init --ci does not report a file that has other content",
+        "reconciler/cli/pipeline.py",
+        "if conflicts:",
+        "if False:",
+        "tests/e2e/test_workflow_files.py::test_a_file_of_an_earlier_init_is_not_overwritten",
+    ),
 )
 
 

@@ -65,6 +65,7 @@ def test_the_wheel_runs_away_from_the_checkout(wheel: Path, tmp_path: Path) -> N
     assert json.loads(run("-m", "reconciler", "schema", "WebService"))["title"]
     run("-m", "reconciler", "init")
     assert run("-m", "reconciler", "validate").startswith("Success!")
+    assert ".gitlab/reconciler.yml" in run("-m", "reconciler", "init", "--ci", "gitlab")
     page = run("-m", "reconciler", "show", str(saved), "--format", "html")
     assert page.startswith("<!doctype html>")
     assert page.endswith("</html>\n")

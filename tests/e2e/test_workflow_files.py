@@ -217,6 +217,14 @@ def test_gitlab_starts_these_jobs(source: str, token: str, jobs: list[str], tmp_
     assert [f"{row[0]} {row[2]}" for row in columns] == jobs
 
 
+def test_a_machine_without_rsync_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a skip here, and a failure where all checks are demanded."""
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    left_out = (pytest.skip.Exception, pytest.fail.Exception)
+    with pytest.raises(left_out, match="NOT CHECKED: jobs of GitLab"):
+        need_rsync()
+
+
 # What init does with a project that exists.
 
 
