@@ -231,7 +231,10 @@ def _describe_difference(name: str, written: str, text: str) -> tuple[str, ...]:
 
 def _advise(name: str, *, ours: bool) -> str:
     if name == GITLAB_START:
-        return f"Add the lines of include to {name}, and run the command again."
+        return (
+            f"Add the lines of include to {name}, and the stages test and deploy if it has others."
+            " Then run the command again."
+        )
     if ours:
         return "Merge these lines by hand, or move the file away and run the command again."
     return "Rename it, run the command again, and merge both files."
