@@ -90,8 +90,9 @@ def compare_reviewed(plan: Plan, reviewed: Sequence[Reviewed]) -> ReviewResult:
 
 def write_reviewed(plan: Plan, tree: str) -> str:
     """Return the hidden line of a comment: the planned files and the digest of each step."""
-    digests = [digest_of_one(step) for step in plan.steps]
-    steps = "many" if len(digests) > MOST_STEPS else ",".join(digests) or "-"
+    steps = "many"
+    if len(plan.steps) <= MOST_STEPS:
+        steps = ",".join(map(digest_of_one, plan.steps)) or "-"
     return f"<!-- reconciler reviewed tree={tree or '-'} steps={steps} -->"
 
 

@@ -14,6 +14,8 @@ from urllib.parse import quote
 import junitparser
 import pytest
 
+from reconciler.ledgers.file import FileLedger
+from tests.contract.homes import lock_owner
 from tests.e2e.ci_world import MODEL, NAME, Team, first_model, git, make_team
 from tests.e2e.world import Emulator, clean_environment, run, run_emulator
 from tests.ssh import write_key
@@ -1062,3 +1064,30 @@ def test_policies_from_outside_judge_a_merge_that_is_made(
         command = f"{sys.executable} -c 'print(\"[]\")'"
         done = team.plan(number, "--policy-command", command, "--detailed-exitcode")
         assert done.code == 2, done.said
+
+
+def test_two_comments_of_ours_become_one(github: Team, own_group: Emulator) -> None:
+    number = github.request("topic", third(own_group))
+    assert github.plan(number).code == 0
+    (found,) = _list_comments(github, number)
+    twin = {"author": found["author"], "body": found["body"]}
+    github.control("POST", f"requests/{number}/comments", twin)
+    github.push("topic", second(own_group))
+    assert github.plan(number).code == 0
+    (left,) = _list_comments(github, number)
+    assert left["id"] == found["id"]
+    assert "2026-11-20" in left["body"]
+
+
+def test_a_held_lock_is_shown(github: Team, own_group: Emulator) -> None:
+    number = github.request("topic", second(own_group))
+    assert github.plan(number).code == 0
+    github.merge(number)
+    variables = github.enter_push()
+    with FileLedger(github.job / ".reconciler").lock(lock_owner(), 0.0, lambda _: None):
+        done = github.run_job(variables, "ci", "apply", "--detailed-exitcode")
+    assert done.code == 5, done.said
+    assert own_group.model("census") == first_model(own_group)
+    assert "not applied (locked)" in github.comments(number)[0]
+    done = github.apply("--detailed-exitcode")
+    assert done.code == 0, done.said
