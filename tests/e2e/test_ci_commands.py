@@ -716,7 +716,7 @@ def test_a_late_plan_changes_no_reviewed_comment(github: Team, own_group: Emulat
     github.merge(number)
     done = github.run_job(variables, "ci", "plan")
     assert done.code == 1, done.said
-    assert "the request is merged: nothing was planned" in done.err
+    assert "the request is merged: no plan is shown in it any more" in done.err
 
 
 BAD: dict[str, tuple[dict[str, str], tuple[str, ...], str, str]] = {
@@ -802,6 +802,12 @@ def test_a_saved_plan_is_shown_by_another_job(team: Team, own_group: Emulator) -
     assert team.run_job(variables, "ci", "comment", "note.md").code == 0
     assert len(team.comments(number)) == 2
     team.merge(number)
+    before = team.comments(number)
+    for command in ("comment", "status"):
+        done = team.run_job(variables, "ci", command, "release.plan")
+        assert done.code == 1, done.said
+        assert "the request is merged" in done.err
+    assert team.comments(number) == before
     done = team.apply("--detailed-exitcode")
     assert done.code == 0, done.said
 

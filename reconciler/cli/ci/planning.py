@@ -12,7 +12,7 @@ import click
 import yaml
 
 from reconciler.cli.ci.artifacts import Artifacts, show_on_page
-from reconciler.cli.ci.session import CiFlags, CiSession, make_job, name_status
+from reconciler.cli.ci.session import CiFlags, CiSession, check_open, make_job, name_status
 from reconciler.cli.context import Invocation
 from reconciler.cli.exit_codes import ExitWord, classify_error, get_exit_code
 from reconciler.cli.loading import load_all, load_each
@@ -69,12 +69,7 @@ def run_ci_plan(invocation: Invocation, flags: PlanFlags, ci: CiFlags) -> int:
         request = session.find_request()
         if request.from_fork:
             return _validate_fork(invocation, job, ci)
-        if request.state != "open":
-            raise ReconcilerError(
-                f"the request is {request.state}: nothing was planned",
-                subject=f"{session.forge.name} {request.number}",
-                next_step="Open a request for the change.",
-            )
+        check_open(session, request)
         words = _PlanRun(session, request, flags).run()
     exit_word: ExitWord = next((one for one in _GRAVITY if one in words), "no-changes")
     return session.conclude(get_exit_code(exit_word, detailed=invocation.detailed_exitcode))

@@ -234,6 +234,16 @@ class CiSession:
         click.echo(f"{text}\n")
 
 
+def check_open(session: CiSession, request: Request) -> None:
+    """Raise ReconcilerError for a request that is not open: what reviewers saw must stay."""
+    if request.state != "open":
+        raise ReconcilerError(
+            f"the request is {request.state}: no plan is shown in it any more",
+            subject=f"{session.forge.name} #{request.number}",
+            next_step="Open a request for the change.",
+        )
+
+
 def name_status(what: str, project: str, environment: str) -> str:
     """The name of a status, such as `reconciler/plan/census/prod`."""
     return "/".join(filter(None, ["reconciler", what, project, environment]))

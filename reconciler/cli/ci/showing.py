@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from reconciler.cli.ci.session import CiFlags, CiSession, name_status
+from reconciler.cli.ci.session import CiFlags, CiSession, check_open, name_status
 from reconciler.cli.context import Invocation
 from reconciler.cli.plan_files import is_plan, read_saved
 from reconciler.errors import PlanInvalid, ReconcilerError
@@ -30,6 +30,7 @@ def run_ci_comment(invocation: Invocation, file: str, flags: CiFlags) -> int:
     request = session.find_request()
     with session.settling():
         if plan is not None:
+            check_open(session, request)
             sticky = _describe(session, plan)
         else:
             run = session.job.run or session.at
@@ -81,7 +82,8 @@ def run_ci_status(invocation: Invocation, file: str, flags: CiFlags) -> int:
     plan, _ = read_saved(file)
     session = CiSession(invocation, flags)
     request = session.find_request()
-    head = session.job.head or request.head
+    check_open(session, request)
+    head = flags.commit or session.job.head or request.head
     name = name_status("plan", plan.inputs.project, plan.inputs.environment)
     said = describe_changes(plan)
     with session.settling():

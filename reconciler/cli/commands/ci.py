@@ -185,10 +185,10 @@ def apply(invocation: Invocation, /, **given: Any) -> int:
 @ENV
 @click.pass_obj
 def drift(invocation: Invocation, /, **given: Any) -> int:
-    """Report the drift of each environment, in files and on the page of the job.
+    """Report the drift of each environment, for a nightly job.
 
-    drift.xml has one test for each resource. It asks no forge, and the exit codes are those of
-    drift.
+    The report is in files and on the page of the job; drift.xml has one test for each resource. It
+    asks no forge, and the exit codes are those of drift.
     """
     from reconciler.cli.ci.drifting import run_ci_drift
     from reconciler.cli.wiring import PlanFlags
