@@ -61,10 +61,12 @@ class Evidence:
     def find(self) -> list[str]:
         """Each marker that was found: which one, in which encoding, and where."""
         needles = [(one.place, how, needle) for one in self.markers for how, needle in spell(one)]
+        # Many files hold the same bytes: these are searched once, under the last name.
+        views = {data: where for where, data in self._all()}
         return sorted(
             {
                 f"{place} ({how}) in {where}"
-                for where, data in self._all()
+                for data, where in views.items()
                 for place, how, needle in needles
                 if needle in data
             }
@@ -83,7 +85,8 @@ class Evidence:
 
 
 def _views(what: str, data: bytes) -> Iterator[tuple[str, bytes]]:
-    yield what, data.lower() + b"\n" + data.replace(b"\0", b"").lower() + b"\n" + data
+    narrow = data.replace(b"\0", b"").lower() if b"\0" in data else b""
+    yield what, data.lower() + b"\n" + narrow + b"\n" + data
 
 
 def spell(marker: Marker) -> Iterator[tuple[str, bytes]]:
