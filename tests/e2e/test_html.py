@@ -224,18 +224,23 @@ def test_without_scripts_everything_can_be_read(open_page: Open) -> None:
     expect(page.get_by_text("team=growth")).to_be_visible()
 
 
-def test_five_thousand_changes_open_and_are_filtered(open_page: Open) -> None:
-    text = render_plan_html(updates(5_000))
-    assert len(text.encode()) < 15_000_000
+# In Chromium five thousand take 10 s of a processor; a thousand are the same page.
+MANY = [1_000, pytest.param(5_000, marks=pytest.mark.slow(reason="[1000] holds the same"))]
+
+
+@pytest.mark.parametrize("number", MANY)
+def test_many_changes_open_and_are_filtered(open_page: Open, number: int) -> None:
+    text = render_plan_html(updates(number))
+    assert len(text.encode()) < 3_000 * number
     page = open_page(text)
-    expect(page.get_by_role("status")).to_have_text("5000 of 5000 shown")
-    page.get_by_label("Filter").fill("service-0421")
-    expect(page.get_by_role("status")).to_have_text("10 of 5000 shown")
-    assert ["WebService/service-04210" in one for one in shown(page)] == [True] + 9 * [False]
+    expect(page.get_by_role("status")).to_have_text(f"{number} of {number} shown")
+    page.get_by_label("Filter").fill("service-0042")
+    expect(page.get_by_role("status")).to_have_text(f"10 of {number} shown")
+    assert ["WebService/service-00420" in one for one in shown(page)] == [True] + 9 * [False]
     page.get_by_role("button", name="Open all").click()
     expect(page.locator("#list table:visible")).to_have_count(10)
     page.get_by_label("Filter").fill("")
-    expect(page.get_by_role("status")).to_have_text("5000 of 5000 shown")
+    expect(page.get_by_role("status")).to_have_text(f"{number} of {number} shown")
 
 
 def test_five_thousand_names_of_one_change(open_page: Open) -> None:
