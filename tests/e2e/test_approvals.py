@@ -17,7 +17,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.e2e.terminal import run_on_terminal
-from tests.e2e.world import Done, Project, clean_environment, clock_ahead
+from tests.e2e.world import Done, Project, clean_environment, clock_ahead, run_emulator
 from tests.outputs import check_output
 from tests.ssh import make_key, need_ssh_keygen, verify_by_ssh_keygen, write_key
 
@@ -474,3 +474,27 @@ def test_an_approval_of_one_environment_is_not_one_of_another(project: Project) 
     assert refused.code == 3
     assert 'is for the environment "dev", and this is the environment "prod"' in refused.err
     assert project.run("apply", "--env", "dev", *flags).code == 0
+
+
+def test_a_saved_plan_that_is_half_done_goes_on_with_the_same_approval(tmp_path: Path) -> None:
+    faults = tmp_path / "faults.yaml"
+    faults.write_text(
+        "- {match: {method: PATCH, path: webServices/one}, do: fail-operation, times: 1}\n"
+    )
+    with run_emulator("--faults", str(faults)) as running:
+        project = Project(tmp_path / "project", running, guards=", maxUpdates: 100%")
+        for name in ("one", "two"):
+            running.deploy(name, running.model_uri("old"))
+            project.manifest(name, running.model_uri("new"))
+        outside = prepare(project)
+        approve(project, outside)
+        first = apply_saved(project, outside)
+        assert first.code == 6, first.said
+        flags = with_approvals(outside, "--auto-approve", "--detailed-exitcode")
+        rest = project.run("apply", "--target", "WebService/one", *flags)
+        assert (rest.code, "approves other changes" in rest.err) == (3, True)
+        again = apply_saved(project, outside)
+        assert again.code == 0, again.said
+        assert running.model("one") == running.model_uri("new")
+        facts = (project.folder / ".reconciler" / "ledger.jsonl").read_text()
+        assert facts.count('"topic":"approvals"') == 1
