@@ -1,5 +1,6 @@
 """SSH keys and keyrings for tests, and the real `ssh-keygen` where the machine has it."""
 
+import base64
 import hashlib
 import shutil
 import struct
@@ -85,6 +86,19 @@ class HardwareKey:
         rest = plain.blob[4 + len(plain.type) :]
         blob = string(self._type.encode()) + rest + string(self._application)
         self.public = SshKey(self._type, blob)
+
+    def write(self, path: Path, *, encrypted: bool = False) -> None:
+        """Write the private file of it, which has no secret: only what the key calls itself."""
+        pair = struct.pack(">II", 7, 7) + self.public.blob + b"\1" + string(b"handle") + string(b"")
+        private = pair + string(b"a comment")
+        private += bytes(range(1, 1 + -len(private) % 8))
+        names = [b"aes256-ctr", b"bcrypt"] if encrypted else [b"none", b"none"]
+        options = string(b"salt" * 4) + struct.pack(">I", 16) if encrypted else b""
+        data = b"openssh-key-v1\0" + b"".join(map(string, (*names, options)))
+        data += struct.pack(">I", 1) + string(self.public.blob) + string(private)
+        begin, end = (f"-----{word} OPENSSH PRIVATE KEY-----\n" for word in ("BEGIN", "END"))
+        path.write_text(begin + base64.encodebytes(data).decode() + end)
+        path.chmod(0o600)
 
     def sign(
         self, message: bytes, *, touched: bool = True, namespace: str = NAMESPACE, counter: int = 7

@@ -6,6 +6,8 @@ key, ssh-keygen asks the SSH agent or the hardware key. No passphrase and no pri
 
 from __future__ import annotations
 
+import base64
+import binascii
 import contextlib
 import getpass
 import os
@@ -25,6 +27,7 @@ from reconciler.cli.context import may_ask
 from reconciler.errors import ReconcilerError
 from reconciler.plans.approvals import NAMESPACE
 from reconciler.plans.ssh_signatures import (
+    HARDWARE,
     KEY_TYPES,
     BadSignature,
     PrivateKey,
@@ -60,13 +63,21 @@ def sign_statement(
         else:
             find_public(key)
             signature = sign(key, data, NAMESPACE)
-        found = parse_signature(signature)
-        verify(found, data)
+        public = _check(signature, data)
     except BadSignature as error:
         raise ReconcilerError(
             f"cannot be used: it {error}", subject=key_file, next_step=_list_types()
         ) from error
-    return signature, found.key
+    return signature, public
+
+
+def _check(signature: bytes, data: bytes) -> SshKey:
+    """The key of a new signature; raises BadSignature for one that no apply would accept."""
+    found = parse_signature(signature)
+    verify(found, data)
+    if found.namespace != NAMESPACE:
+        raise BadSignature(f"has signed for the namespace {found.namespace[:40]!r}")
+    return found.key
 
 
 def _list_types() -> str:
@@ -93,13 +104,11 @@ def _is_public(text: bytes) -> bool:
 
 
 def _load_private(text: bytes, name: str) -> PrivateKey | None:
-    """The private key; None for a hardware key, which only ssh-keygen can use."""
-    load = load_ssh_private_key if text.lstrip().startswith(_OPENSSH) else load_pem_private_key
-    found: object
+    """The private key; None for one that only ssh-keygen can use, such as a hardware key."""
+    if _is_hardware(text):
+        return None
     try:
-        found = load(text, None)
-    except TypeError:  # it has a passphrase
-        found = _load_encrypted(lambda passphrase: load(text, passphrase), name)
+        found = _load(text, name)
     except UnsupportedAlgorithm:
         return None
     except ValueError as error:
@@ -111,6 +120,23 @@ def _load_private(text: bytes, name: str) -> PrivateKey | None:
     raise ReconcilerError(
         "the key is of a type that is not accepted", subject=name, next_step=_list_types()
     )
+
+
+def _is_hardware(text: bytes) -> bool:
+    """Whether a file names a hardware key; its public half is never encrypted."""
+    body = b"".join(line for line in text.split() if b"-" not in line)
+    with contextlib.suppress(binascii.Error):
+        data = base64.b64decode(body)
+        return any(kind.encode() in data for kind in HARDWARE)
+    return False
+
+
+def _load(text: bytes, name: str) -> object:
+    load = load_ssh_private_key if text.lstrip().startswith(_OPENSSH) else load_pem_private_key
+    try:
+        return load(text, None)
+    except TypeError:  # it has a passphrase
+        return _load_encrypted(lambda passphrase: load(text, passphrase), name)
 
 
 def _load_encrypted(load: Callable[[bytes], object], name: str) -> object:
@@ -176,6 +202,7 @@ def _ask_ssh_keygen(path: Path, data: bytes, report: Callable[[str], None]) -> b
         raise ReconcilerError(
             f"ssh-keygen could not sign: {said[-1] if said else f'exit {process.returncode}'}",
             subject=str(path),
-            next_step="Add the key to the agent: ssh-add. See what it holds: ssh-add -l",
+            next_step="Connect the hardware key, or add the key to the agent: ssh-add. What the"
+            " agent has: ssh-add -l",
         )
     return signature

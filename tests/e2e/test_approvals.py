@@ -16,10 +16,12 @@ from unittest import mock
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from reconciler.plans.approvals import NAMESPACE
+from reconciler.plans.ssh_signatures import sign
 from tests.e2e.terminal import run_on_terminal
 from tests.e2e.world import Done, Project, clean_environment, clock_ahead, run_emulator
 from tests.outputs import check_output
-from tests.ssh import make_key, need_ssh_keygen, verify_by_ssh_keygen, write_key
+from tests.ssh import HardwareKey, make_key, need_ssh_keygen, verify_by_ssh_keygen, write_key
 
 pytestmark = pytest.mark.e2e
 DAY = timedelta(days=1).total_seconds()
@@ -417,6 +419,43 @@ def test_a_key_in_the_agent_signs(project: Project, agent: str, kind: str) -> No
     (outside / "signers").write_text(f"carol {public.line}\n")
     applied = apply_saved(project, outside)
     assert (applied.code, "Approved by carol until" in applied.err) == (0, True)
+
+
+@pytest.mark.parametrize("kind", ["sk-ed25519", "sk-ecdsa"])
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_hardware_key_signs_with_the_help_of_ssh_keygen(
+    project: Project, kind: str, *, encrypted: bool
+) -> None:
+    """No such key is connected here; that its signatures count is held by test_ssh_signatures."""
+    outside = prepare(project)
+    HardwareKey(kind).write(outside / "hardware", encrypted=encrypted)
+    tool = outside / "bin" / "ssh-keygen"
+    tool.parent.mkdir()
+    tool.write_text(
+        '#!/bin/sh\ncat > /dev/null\necho "Touch it \33[2J" >&2\necho "$@" >&2\nexit 255\n'
+    )
+    tool.chmod(0o755)
+    env = {"PATH": f"{tool.parent}:{os.environ['PATH']}"}
+    done = project.run("approve", "p.plan", "--key", str(outside / "hardware"), env=env)
+    assert done.code == 1
+    assert "Touch it \\x1b[2J\n" in done.err
+    asked = f"-Y sign -n reconciler-approval -f {outside / 'hardware'}"
+    assert f"ssh-keygen could not sign: {asked}" in done.err
+    assert "Connect the hardware key" in done.err
+
+
+def test_a_lying_ssh_keygen_is_noticed(project: Project) -> None:
+    outside = prepare(project)
+    other = sign(make_key(), b"something else", NAMESPACE)
+    (outside / "other.sig").write_bytes(other)
+    tool = outside / "bin" / "ssh-keygen"
+    tool.parent.mkdir()
+    tool.write_text(f'#!/bin/sh\ncat > /dev/null\ncat "{outside / "other.sig"}"\n')
+    tool.chmod(0o755)
+    env = {"PATH": f"{tool.parent}:{os.environ['PATH']}"}
+    done = project.run("approve", "p.plan", "--key", str(outside / "alice.pub"), env=env)
+    assert (done.code, "does not match what was signed" in done.err) == (1, True), done.err
+    assert not list(project.folder.glob("*.approval.json*"))
 
 
 def test_without_ssh_keygen_a_public_key_cannot_sign(project: Project) -> None:
