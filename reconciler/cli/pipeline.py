@@ -79,7 +79,7 @@ def write_pipeline(invocation: Invocation, folder: Path, forge: ForgeName, branc
         pass
     for name in files:
         click.echo(f"  {name}" if name in new else f"  {name} (exists: unchanged)")
-    invocation.print_findings(tuple(_check_projects([one for one, _ in projects])))
+    invocation.print_findings((*_check_projects(projects), *_check_secrets(projects)))
     click.echo(_describe_next(pipeline))
 
 
@@ -240,8 +240,9 @@ def _advise(name: str, *, ours: bool) -> str:
     return "Rename it, run the command again, and merge both files."
 
 
-def _check_projects(projects: Sequence[Project]) -> Iterator[Finding]:
+def _check_projects(loaded: Sequence[tuple[Project, Loaded]]) -> Iterator[Finding]:
     """Warnings about what works on one machine and not in a pipeline."""
+    projects = [one for one, _ in loaded]
     checks = (
         (
             [one for one in projects if one.cloud.emulated],
@@ -259,6 +260,20 @@ def _check_projects(projects: Sequence[Project]) -> Iterator[Finding]:
         detail = (f"For: {list_names(names, _MOST_NAMED)}",) if names else ()
         if found:
             yield Finding(message, found[0].file, detail=detail, next_step=step, severity="warning")
+
+
+def _check_secrets(loaded: Sequence[tuple[Project, Loaded]]) -> Iterator[Finding]:
+    """A warning about the secrets that manifests refer to, which no job has by itself."""
+    secrets = dict.fromkeys(str(secret) for _, one in loaded for secret in one.secrets)
+    if secrets:
+        yield Finding(
+            "the manifests refer to secrets, which a job does not have",
+            loaded[0][0].file,
+            detail=(list_names(secrets, _MOST_NAMED),),
+            next_step="Refer to each one with env: NAME, keep it in the environment of the forge,"
+            " and map it in the step of the apply.",
+            severity="warning",
+        )
 
 
 def _describe_next(pipeline: Pipeline) -> str:

@@ -275,6 +275,8 @@ def test_it_writes_only_new_files_and_says_what_is_next(census: Path, forge: str
     # What works on this machine alone is named before the first pull request shows it.
     assert "the project uses the emulator of this machine" in done.err
     assert "the ledger is in a folder" in done.err
+    said = done.err.partition("the manifests refer to secrets, which a job does not have")[2]
+    assert said.splitlines()[2] == "  file secrets/storage-account.key"
     assert run(census, "validate").out.startswith("Success!")
 
 
