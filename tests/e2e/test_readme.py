@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import yaml
 
 from reconciler.cli.demo.stage import copy_example
 from tests.e2e.world import ROOT, clean_environment, run
@@ -155,7 +156,10 @@ def test_what_a_page_links_to_exists(page: str) -> None:
 
 
 def test_the_manifests_of_the_guide_are_valid(tmp_path: Path) -> None:
-    """Each YAML block of a page is a manifest that validate accepts, up to what it refers to."""
+    """Each document of a page is one that validate accepts, up to what it refers to.
+
+    A block without a kind is a part of a manifest.
+    """
     blocks = re.findall(r"^```yaml\n(.*?)^```", README + GUIDE, re.MULTILINE | re.DOTALL)
     assert blocks
     (tmp_path / "reconciler.yaml").write_text(
@@ -174,6 +178,12 @@ def test_the_manifests_of_the_guide_are_valid(tmp_path: Path) -> None:
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "storage-account.key").write_text("a-key-of-storage")
     for number, block in enumerate(blocks):
-        (folder / f"block-{number}.yaml").write_text(block)
+        document = yaml.safe_load(block)
+        beside = {"Environment": "environments", "Policy": "policies"}.get(document.get("kind"))
+        if beside:
+            (tmp_path / beside).mkdir(exist_ok=True)
+            (tmp_path / beside / f"{document['metadata']['name']}.yaml").write_text(block)
+        elif "kind" in document:
+            (folder / f"block-{number}.yaml").write_text(block)
     done = run(tmp_path, "validate")
     assert done.code == 0, done.said
