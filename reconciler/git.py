@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Final
@@ -91,13 +91,13 @@ class Git:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            said = f"git {arguments[0]} has not ended after {self.within_s} s"
+            said = f"git {_name_verb(arguments)} has not ended after {self.within_s} s"
             raise GitFailed(said, subject=SUBJECT, next_step=step) from None
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             said = f"git cannot be run: {type(error).__name__}"
             raise GitFailed(said, subject=SUBJECT, next_step="Install git.") from None
         if done.returncode:
-            raise _describe(arguments[0], done.returncode, done.stderr, step)
+            raise _describe(_name_verb(arguments), done.returncode, done.stderr, step)
         return done.stdout
 
     def ask(
@@ -110,6 +110,14 @@ class Git:
         """Return what git prints as text; raises GitFailed."""
         printed = self.run(*arguments, given=given.encode(), more=more, step=step)
         return printed.decode(errors="replace")
+
+
+def _name_verb(arguments: Sequence[str]) -> str:
+    """The command of git, which settings may precede."""
+    at = 0
+    while arguments[at] == "-c":
+        at += 2
+    return arguments[at]
 
 
 def _describe(verb: str, code: int, printed: bytes, step: str) -> GitFailed:

@@ -47,7 +47,8 @@ class MergeResult:
 
     `folder` is the top folder of the work tree that holds them, and `top` that of the checkout.
     `tree` is git's name of the files. `base` and `head` are the commits that were merged. `changed`
-    are the files that differ from the base, relative to the top folder.
+    are the files that differ from the base, relative to the top folder. `not_fetched` says why the
+    base may not be the newest commit of the target branch; it is empty if it is.
     """
 
     folder: Path
@@ -56,6 +57,7 @@ class MergeResult:
     base: str
     head: str
     changed: tuple[str, ...] = ()
+    not_fetched: str = ""
 
     @property
     def is_checkout(self) -> bool:
@@ -119,14 +121,14 @@ class Checkout:
             return
         if head != self.commit:
             raise self._refuse_checkout(head)
-        tip = self._find_base(base)
+        tip, why = self._find_base(base)
         if not self._is_joined(tip, head):
             self._deepen()
         if self._is_ancestor(tip, head):
-            yield self._describe(self.top, tip, head)
+            yield replace(self._describe(self.top, tip, head), not_fetched=why)
             return
         with self._make_merge(tip, head) as folder:
-            yield replace(self._describe(folder, tip, head), folder=folder)
+            yield replace(self._describe(folder, tip, head), not_fetched=why)
 
     def _describe(self, folder: Path, base: str, head: str) -> MergeResult:
         git = Git(folder)
@@ -160,21 +162,22 @@ class Checkout:
             self._fetch("--depth=1", commit, step=_DEPTH)
         return commit
 
-    def _find_base(self, base: str) -> str:
-        """The newest commit of the target branch, fetched."""
+    def _find_base(self, base: str) -> tuple[str, str]:
+        """The newest commit of the target branch, and why it could not be fetched, if it was not.
+
+        A checkout that keeps no credentials cannot fetch; its branch is then what it fetched.
+        """
         self._check_branch(base)
         remote = self._find_remote()
         if not remote:
-            tip = self._resolve(f"refs/heads/{base}")
-            return tip or self._refuse_base(base, "the repository has no remote")
-        kept = f"refs/remotes/{remote}/{base}"
+            why = "the repository has no remote"
+            return self._resolve(f"refs/heads/{base}") or self._refuse_base(base, why), ""
+        kept, why = f"refs/remotes/{remote}/{base}", ""
         try:
             self._fetch(f"+refs/heads/{base}:{kept}")
         except GitFailed as error:
-            # A checkout that keeps no credentials cannot fetch; its branch is what it fetched.
-            tip = self._resolve(kept)
-            return tip or self._refuse_base(base, error.message)
-        return self._resolve(kept)
+            why = error.message
+        return self._resolve(kept) or self._refuse_base(base, why), why
 
     def _check_branch(self, base: str) -> None:
         try:

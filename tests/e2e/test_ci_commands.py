@@ -824,12 +824,32 @@ def test_a_file_that_cannot_be_shown(github: Team, own_group: Emulator, file: st
         assert file in done.err
 
 
-def test_artifacts_replace_nothing_else(github: Team, own_group: Emulator) -> None:
+@pytest.mark.parametrize("kind", ["manifests", "notes", "alike", "link"])
+def test_artifacts_replace_nothing_else(github: Team, own_group: Emulator, kind: str) -> None:
     number = github.request("topic", second(own_group))
-    done = github.plan(number, "--artifacts", "manifests")
-    assert done.code == 1
-    assert "the folder holds other files" in done.err
+    variables = github.enter_request(number)
+    (github.job / "notes").mkdir()
+    (github.job / "notes" / "mine.md").write_text("mine")
+    (github.job / "alike").mkdir()
+    (github.job / "alike" / "plan.md").write_text("mine")
+    (github.job / "link").symlink_to("alike")
+    done = github.run_job(variables, "ci", "plan", "--artifacts", kind)
+    assert done.code == 1, done.said
+    assert ("is a symbolic link" if kind == "link" else "the folder holds other files") in done.err
     assert (github.job / "manifests" / "census.yaml").exists()
+    assert (github.job / "notes" / "mine.md").read_text() == "mine"
+    assert (github.job / "alike" / "plan.md").read_text() == "mine"
+    assert github.comments(number) == []
+
+
+def test_an_environment_that_does_not_exist_is_named(environments: Team) -> None:
+    number = _request_models(environments, "topic", dev="2026-11-20")
+    done = environments.plan(number, "--env", "prd")
+    assert done.code == 1, done.said
+    assert "prod" in done.err
+    assert environments.comments(number) == []
+    assert environments.plan(number, "--env", "all").code == 0
+    assert len(environments.comments(number)) == 1
 
 
 def test_two_services_in_one_comment(pair: Team, own_group: Emulator) -> None:

@@ -77,6 +77,7 @@ def test_a_head_that_holds_the_base_is_used_as_it_is(world: World, depth: tuple[
     with checkout.merging("main", world.head) as found:
         assert found.is_checkout
         assert (found.base, found.changed) == (world.first, ("b.yaml",))
+        assert not found.not_fetched
 
 
 @pytest.mark.parametrize("depth", [(), ("--depth=1",)])
@@ -130,6 +131,15 @@ def test_a_base_that_was_deleted_is_named(world: World) -> None:
         checkout.merging("main", world.head),
     ):
         pass
+
+
+def test_a_base_that_cannot_be_fetched_is_the_one_that_was(world: World) -> None:
+    checkout = world.check_out("topic")
+    git(world.job, "fetch", "-q", "origin", "+refs/heads/main:refs/remotes/origin/main")
+    git(world.job, "remote", "set-url", "origin", "file:///nowhere/at/all.git")
+    with checkout.merging("main", world.head) as found:
+        assert found.base == world.first
+        assert found.not_fetched.startswith("git fetch failed: ")
 
 
 def test_a_shallow_clone_without_its_remote_says_how_to_fetch(world: World) -> None:

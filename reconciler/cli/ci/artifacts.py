@@ -14,21 +14,18 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.errors import ReconcilerError
-from reconciler.files import check_path, find_checkout, make_folder, write_whole
+from reconciler.files import LinkRefused, check_path, find_checkout, make_folder, write_whole
 from reconciler.model import Action, DriftReport, Plan
 from reconciler.render.junit import Suite, render_junit
 
 FOLDER: Final = ".reconciler-ci"
 _OURS: Final = (
-    "*.plan",
-    "*.html",
-    "*.md",
-    "plan.xml",
-    "drift.xml",
-    "drift*.json",
-    "tfplan.json",
-    ".gitignore",
+    *(f"plan{rest}.{kind}" for rest in ("", "-*") for kind in ("plan", "html", "md")),
+    *(f"drift{rest}.{kind}" for rest in ("", "-*") for kind in ("json", "md")),
+    *("plan.xml", "drift.xml", "tfplan.json", "summary.md", ".gitignore"),
 )
+# It says whose the folder is, and keeps the folder out of commits.
+_IGNORED: Final = "# Written by reconciler ci, which replaces the files of this folder.\n*\n"
 # GitHub shows one MiB of a step; a text of UTF-8 may have four bytes a character.
 _MOST_PAGE: Final = 1_000_000
 
@@ -44,18 +41,24 @@ class Artifacts:
 
         Raises ReconcilerError for a folder that holds other files, and OSError.
         """
+        if self.folder.is_symlink():
+            raise LinkRefused(self.folder, "is a symbolic link, and no files are written below it")
         check_path(self.folder / "plan.xml", find_checkout(Path()))
         make_folder(self.folder)
         self._check_ours()
         for pattern in _OURS:
             for path in self.folder.glob(pattern):
                 path.unlink()
-        self._write(".gitignore", "*\n")
+        self._write(".gitignore", _IGNORED)
 
     def _check_ours(self) -> None:
         """Raise ReconcilerError if something else is in the folder, so that nothing is lost."""
-        ours = {path for pattern in _OURS for path in self.folder.glob(pattern)}
-        others = sorted(path.name for path in self.folder.iterdir() if path not in ours)
+        found = sorted(self.folder.iterdir())
+        ours = {path for pattern in _OURS for path in self.folder.glob(pattern) if path.is_file()}
+        others = [path.name for path in found if path not in ours]
+        mark = self.folder / ".gitignore"
+        if found and not others and not (mark in ours and mark.read_bytes() == _IGNORED.encode()):
+            others = [found[0].name]
         if others:
             raise ReconcilerError(
                 f"the folder holds other files, such as {others[0][:100]}",

@@ -121,6 +121,9 @@ class _PlanRun:
             checkout = Checkout(self._session.folder)
             check_commit(checkout, self._session.flags.commit)
             with checkout.merging(self._base, self._head) as merged:
+                if merged.not_fetched:
+                    said = f"the target branch is as it was fetched last: {merged.not_fetched}"
+                    self._session.invocation.print_findings([Finding(said, severity="warning")])
                 return self._plan_all(checkout, merged)
         except MergeConflict as error:
             for environment in self._targets:
@@ -241,11 +244,18 @@ class _PlanRun:
 def find_targets(invocation: Invocation, folder: Path) -> tuple[str, ...]:
     """The environments that a command is for, in the order in which a change reaches them.
 
-    For a project without environments, one without a name.
+    For a project without environments, one without a name. Raises ManifestInvalid if --env names
+    none of them.
     """
-    if invocation.environment not in {"", ALL_ENVIRONMENTS}:
-        return (invocation.environment,)
-    return tuple(sort_environments(list_environments(folder))) or ("",)
+    names = sort_environments(list_environments(folder))
+    if invocation.environment in {"", ALL_ENVIRONMENTS}:
+        return tuple(names) or ("",)
+    if invocation.environment not in names:
+        loaded, _ = load_all(invocation, [])  # it knows why, and which name is similar
+        errors = tuple(one for one in loaded.findings if one.severity == "error")
+        if errors:
+            raise ManifestInvalid(errors)
+    return (invocation.environment,)
 
 
 def find_planned(targets: Sequence[str], folder: Path, changed: Collection[str]) -> tuple[str, ...]:
