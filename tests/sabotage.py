@@ -210,6 +210,34 @@ SABOTAGES = (
         "if False:",
         "tests/e2e/test_workflow_files.py::test_a_file_of_an_earlier_init_is_not_overwritten",
     ),
+    Sabotage(
+        "a comment of another account counts as our own",
+        "reconciler/gitops/forges/github.py",
+        "if self._is_own(one)",
+        "if True",
+        "tests/wire/test_forge_answers.py::test_our_own_account_on_github",
+    ),
+    Sabotage(
+        "a comment that may have been created is created again",
+        "reconciler/transport/forge.py",
+        "if isinstance(error, Unavailable) and not (repeats or isinstance(error, _NotSent)):",
+        "if False:",
+        "tests/wire/test_forge_speaker.py::test_a_creating_call_is_not_sent_again",
+    ),
+    Sabotage(
+        "the comment of an older run replaces that of a newer one",
+        "reconciler/gitops/comments.py",
+        "older = _age(newest.sticky) > _age(self._sticky)",
+        "older = False",
+        "tests/unit/test_sticky_comments.py::test_an_older_run_does_not_overwrite_a_newer_one_and_says_which",
+    ),
+    Sabotage(
+        "a token of a forge is sent to another origin",
+        "reconciler/transport/forge.py",
+        "if not is_address(url) or origin_of(url) != origin_of(self.base_url):",
+        "if False:",
+        "tests/wire/test_forge_speaker.py::test_a_page_elsewhere_is_not_asked_for",
+    ),
 )
 
 

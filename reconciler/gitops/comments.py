@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Final, Literal, TypeAlias
 from urllib.parse import quote, unquote
 
-from reconciler.errors import Rejected, ReplyLost, Unauthorized
+from reconciler.errors import Rejected, ReplyLost, Throttled, Unauthorized, Unavailable
 from reconciler.gitops.forge import Comment, Forge, Request, Status
 from reconciler.model.values import dataclass
 from reconciler.text.counting import count
@@ -26,11 +26,11 @@ PutResult: TypeAlias = Literal["created", "updated", "same", "older", "no right"
 
 # An older run has sent its text so many seconds after it has read the comments, at most: as long
 # as a slow forge takes, which this run has seen itself.
-_SETTLE_S: Final = 2.0
+_SETTLE_S: Final = 1.0
 _SETTLE_TIMES: Final = 3.0
 _LONGEST_SETTLE_S: Final = 30.0
 _ROUNDS: Final = 8
-_LOST: Final = 2
+_LOST: Final = 3
 _MARKER: Final = re.compile(r"<!-- reconciler plan((?: [a-z]+=[^\s<>]*)+) -->")
 _AT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
 _FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
@@ -136,6 +136,7 @@ class _Round:
         self._sleep, self._clock = sleep, clock
         self._listed_at = 0.0
         self._lost = 0
+        self._sent: PutResult = "same"
         self._done: Put | None = None
 
     def run(self) -> Put:
@@ -154,19 +155,24 @@ class _Round:
         if self._done is not None:
             # A list may lag behind a write, or a person has deleted the comment since.
             return self._done
+        self._sent = "created"
         try:
             made = self._forge.create_comment(
                 self._request, self._text, unresolved=self._sticky.unresolved
             )
         except ReplyLost:
-            self._lost += 1
-            if self._lost > _LOST:
+            if self._is_last():
                 raise
             # It may be written later than it is looked for.
             self._sleep(_SETTLE_S)
             return None
         self._done = Put("created", made.url)
         return None if made.id else self._done
+
+    def _is_last(self) -> bool:
+        """Count a call that must be sent again; returns whether there were too many."""
+        self._lost += 1
+        return self._lost > _LOST
 
     def _settle(self, found: Sequence[_Found]) -> Put | None:
         """Let the newest text stay in the oldest comment; None if something was written."""
@@ -184,12 +190,17 @@ class _Round:
             return Put("older", kept.url, reason=said)
         if self._done is None:
             # After an unclear failure, what was sent is there.
-            return Put("created" if self._lost else "same", kept.url)
+            return Put(self._sent, kept.url)
         return replace(self._done, url=self._done.url or kept.url)
 
     def _update(self, kept: Comment, text: str, *, unresolved: bool, older: bool) -> Put | None:
+        self._sent = "updated"
         try:
             made = self._forge.update_comment(self._request, kept, text, unresolved=unresolved)
+        except (Unavailable, Throttled):
+            if self._is_last():
+                raise
+            return None
         except Rejected as error:
             if error.status in {404, 410}:
                 return None  # it was deleted since it was listed

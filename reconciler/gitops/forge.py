@@ -116,6 +116,9 @@ class Forge(Protocol):
     ) -> Comment:
         """Replace the text of a comment; raises Rejected with status 404 if it was deleted.
 
+        It is sent once, because a newer text may be there later: ReplyLost means that it may have
+        been done, and Throttled that it was not.
+
         The answer has another id if the forge let the comment not be changed, and a new one was
         written in its place.
         """

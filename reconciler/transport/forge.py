@@ -1,9 +1,10 @@
 """Calls to the API of one forge: GitHub, Azure Repos or GitLab.
 
 A token is sent to the origin of the API only, and a redirect is never followed. A read is sent
-again after a lost answer. A call that creates something is not: its answer is a ReplyLost, and the
-caller lists before it sends the call again. A call that the forge refuses for now was not done, so
-it waits as long as the forge asks. In a dry run each request is printed and only reads are sent.
+again after a lost answer. So is a call that does no harm twice, also after a conflict (409). Any
+other call is not: its answer is a ReplyLost, and the caller reads before it sends the call again. A
+call that the forge refuses for now was not done, so it waits as long as the forge asks. In a dry
+run each request is printed and only reads are sent.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from urllib.parse import urljoin
 
 from reconciler import __version__
 from reconciler.errors import (
+    Busy,
     ReconcilerError,
     Rejected,
     ReplyLost,
@@ -119,14 +121,22 @@ class Speaker:
         return self._print is not None
 
     def send(
-        self, method: str, target: str, body: Json = None, *, right: str = "", again: bool = False
+        self,
+        method: str,
+        target: str,
+        body: Json = None,
+        *,
+        right: str = "",
+        again: bool = False,
+        once: bool = False,
     ) -> Reply:
         """Send one call, and return its answer if the status is below 300.
 
         `target` is a path below the base URL, or a whole URL of the same origin; each part of it
         is escaped already. `right` names the right that the call needs, for its error. `again`
-        says that a second call of the same kind does no harm. Raises ServiceError; ReplyLost for
-        a call that may have been done.
+        says that a second call of the same kind does no harm. `once` says that the call would be
+        wrong later: if the forge refuses it for now, Throttled is raised after the wait. Raises
+        ServiceError; ReplyLost for a call that may have been done.
         """
         url = self._resolve(target)
         if self._print is not None:
@@ -142,22 +152,26 @@ class Speaker:
             except _Limited as limited:
                 failed, pause = limited.error, read_wait(limited.reply, refused)
                 most_s, refused = self._timeouts.throttled_s, refused + 1
-            except Unavailable as error:
+            except (Unavailable, Busy) as error:
                 failed, pause = self._judge_lost(error, lost, repeats=repeats)
                 most_s, lost = self._timeouts.total_s, lost + 1
             if self._clock() + pause - started > most_s:
                 raise failed
             self._emit(Retrying(f"{method} {self._shorten(url)}", failed.message, pause))
             self.sleep(pause)
+            if once:
+                raise failed
 
     def _judge_lost(
-        self, error: Unavailable, lost: int, *, repeats: bool
+        self, error: Unavailable | Busy, lost: int, *, repeats: bool
     ) -> tuple[ServiceError, float]:
-        """The error of a lost answer, and the pause before the next try.
+        """The error of a lost answer, or of a lock, and the pause before the next try.
 
         Raises the error after the last try.
         """
-        if not repeats and not isinstance(error, _NotSent):
+        if isinstance(error, Busy) and not repeats:
+            raise error
+        if isinstance(error, Unavailable) and not (repeats or isinstance(error, _NotSent)):
             raise _perhaps(error) from None
         if isinstance(error, (_Lasting, ReplyTooLarge)) or lost >= self._timeouts.retries:
             raise error

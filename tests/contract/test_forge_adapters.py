@@ -565,7 +565,7 @@ def test_a_description_that_is_too_long_keeps_its_end(name: str, tmp_path: Path)
     assert len(found.description) <= 255
 
 
-@pytest.mark.parametrize("name", ["gitlab"])
+@each_forge
 def test_a_status_waits_for_its_lock(name: str, tmp_path: Path) -> None:
     with start(name, tmp_path) as here:
         request, forge = here.ask(), here.open()

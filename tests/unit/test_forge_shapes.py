@@ -87,9 +87,7 @@ class Told(Speaker):
 
     document: Any = None
 
-    def send(
-        self, method: str, target: str, body: Any = None, *, right: str = "", again: bool = False
-    ) -> Reply:
+    def send(self, method: str, target: str, body: Any = None, **options: Any) -> Reply:
         return Reply(200, {}, self.document)
 
 

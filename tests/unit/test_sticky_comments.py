@@ -10,7 +10,14 @@ from random import Random
 
 import pytest
 
-from reconciler.errors import Rejected, ReplyLost, ServiceError, Unauthorized, Unavailable
+from reconciler.errors import (
+    Rejected,
+    ReplyLost,
+    ServiceError,
+    Throttled,
+    Unauthorized,
+    Unavailable,
+)
 from reconciler.gitops.comments import (
     Put,
     Sticky,
@@ -201,6 +208,51 @@ def test_a_forge_that_loses_each_reply_is_given_up() -> None:
 
     with pytest.raises(ReplyLost):
         put(Dead(), OLD)
+
+
+@pytest.mark.parametrize("error", [ReplyLost("no answer"), Throttled("limit", status=429)])
+def test_an_update_that_must_be_sent_again_looks_first_for_a_newer_text(
+    error: ServiceError,
+) -> None:
+    forge = Memory()
+    put(forge, replace(OLD, at="2026-11-23T03:00:00Z", body="first"))
+    left = [error]
+
+    def overtake(call: str) -> None:
+        if call == "update" and left:
+            forge.comments[1] = write_comment(NEW, 65_536, "GitHub")[0]
+            raise left.pop()
+
+    forge.before = overtake
+    assert put(forge, OLD).result == "older"
+    assert texts(forge) == ["new text"]
+
+
+def test_an_update_that_was_done_though_its_answer_was_lost_is_one() -> None:
+    class Lossy(Memory):
+        def update_comment(
+            self, request: Request, comment: Comment, body: str, *, unresolved: bool = False
+        ) -> Comment:
+            super().update_comment(request, comment, body)
+            raise ReplyLost("no answer")
+
+    forge = Lossy()
+    put(forge, OLD)
+    assert put(forge, NEW).result == "updated"
+    assert forge.calls.count("update") == 1
+
+
+def test_a_forge_that_loses_each_update_is_given_up() -> None:
+    forge = Memory()
+    put(forge, OLD)
+
+    def lose(call: str) -> None:
+        if call == "update":
+            raise ReplyLost("no answer")
+
+    forge.before = lose
+    with pytest.raises(ReplyLost):
+        put(forge, NEW)
 
 
 @pytest.mark.parametrize("call", ["list", "create", "update"])

@@ -136,6 +136,27 @@ def test_a_call_that_does_no_harm_twice_is_sent_again(answer: Answer) -> None:
     assert len(server.calls) == 2
 
 
+def test_a_call_that_would_be_wrong_later_is_sent_once() -> None:
+    with run_scripted(answers(limited({"Retry-After": "7"}), OK)) as server:
+        heard = Heard(server)
+        with pytest.raises(Throttled):
+            heard.speaker.send("PATCH", "/x", {}, once=True)
+        assert heard.clock.slept == [7.0]
+        assert heard.speaker.send("PATCH", "/x", {}, once=True).status == 200
+    assert len(server.calls) == 2
+
+
+def test_a_conflict_is_waited_for_where_a_second_call_does_no_harm() -> None:
+    locked = Answer(409, {"message": "locked"})
+    with run_scripted(answers(locked, locked, OK)) as server:
+        assert Heard(server).speaker.send("POST", "/x", {}, again=True).status == 200
+    with run_scripted(answers(locked, OK)) as server:
+        speaker = Heard(server).speaker
+        with pytest.raises(Busy):
+            speaker.send("POST", "/x", {})
+    assert len(server.calls) == 1
+
+
 def test_a_forge_that_never_answers_is_given_up() -> None:
     error, calls = fail(answers(Answer(500)))
     assert isinstance(error, Unavailable)

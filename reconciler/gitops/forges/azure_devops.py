@@ -161,7 +161,7 @@ class AzureRepos:
             self._name_comment(request, comment),
             {"content": body},
             right=self._may_comment,
-            again=True,
+            once=True,
         )
         described = _describe_thread(body, unresolved=unresolved)
         self._speaker.send("PATCH", thread, described, right=self._may_comment, again=True)

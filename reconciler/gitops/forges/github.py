@@ -120,7 +120,7 @@ class GitHub:
         """Replace the text of a comment."""
         del request, unresolved
         path = f"{self._path}/issues/comments/{escape_part(comment.id)}"
-        reply = self._speaker.send("PATCH", path, {"body": body}, right=_COMMENT, again=True)
+        reply = self._speaker.send("PATCH", path, {"body": body}, right=_COMMENT, once=True)
         return self._learn(reply.document, body)
 
     def delete_comment(self, request: Request, comment: Comment) -> None:

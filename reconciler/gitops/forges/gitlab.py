@@ -7,12 +7,10 @@ not repeat itself, and it may have to run before it ends.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from typing import Any, Final, Literal, TypeAlias
 
 from reconciler.errors import (
-    Busy,
     ReconcilerError,
     Rejected,
     ServiceError,
@@ -39,7 +37,6 @@ from reconciler.transport.forge import ForgeToken, Speaker
 
 _NAME: Final = "GitLab"
 _LONGEST_DESCRIPTION: Final = 255
-_LOCK_TRIES: Final = 8
 _MAKE: Final = (
     "Make a project access token with the scope api and the role {}, and keep it in the masked"
     " variable RECONCILER_GITLAB_TOKEN, which is not protected."
@@ -146,7 +143,7 @@ class GitLab:
         self._check_writes(_COMMENT)
         path = self._name_note(request, comment)
         try:
-            reply = self._speaker.send("PUT", path, {"body": body}, right=_COMMENT, again=True)
+            reply = self._speaker.send("PUT", path, {"body": body}, right=_COMMENT, once=True)
         except Unauthorized as error:
             if error.status != 403:
                 raise
@@ -197,18 +194,8 @@ class GitLab:
                 raise
 
     def _post_status(self, commit: str, body: Mapping[str, Json]) -> None:
-        """Send a status; another request that holds its lock is waited for."""
         path = f"{self._path}/statuses/{escape_part(commit)}"
-        for tried in range(_LOCK_TRIES):
-            try:
-                self._speaker.send("POST", path, dict(body), right=_STATUS, again=True)
-            except Busy:
-                if tried == _LOCK_TRIES - 1:
-                    raise
-                jitter = random.uniform(0.5, 1.5)  # noqa: S311 - no secret
-                self._speaker.sleep(pause_before(tried) * jitter)
-            else:
-                return
+        self._speaker.send("POST", path, dict(body), right=_STATUS, again=True)
 
     def _place_status(self, commit: str, request: Request | None) -> dict[str, Json]:
         """Where a status belongs: without it GitLab may make a second pipeline for it."""
