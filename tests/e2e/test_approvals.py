@@ -324,6 +324,18 @@ def test_a_passphrase_is_asked_for_on_the_terminal_and_never_shown(project: Proj
     assert "PLANTED" not in wrong.plain
 
 
+def test_ssh_keygen_asks_for_the_passphrase_itself(project: Project) -> None:
+    need_ssh_keygen()
+    outside = prepare(project)
+    write_key(outside / "locked", passphrase="PLANTED-phrase")
+    command = ("approve", "p.plan", "--key", f"{outside / 'locked'}.pub")
+    # Versions of OpenSSH ask in different words.
+    env = {"SSH_AUTH_SOCK": "", "DISPLAY": ""}
+    shown = run_on_terminal(project.folder, *command, answers={": ": "PLANTED-phrase"}, env=env)
+    assert (shown.code, "Approved 1 change" in shown.plain) == (0, True), shown.plain
+    assert "PLANTED" not in shown.plain
+
+
 def test_an_end_of_input_instead_of_a_passphrase_is_an_error(project: Project) -> None:
     outside = prepare(project)
     write_key(outside / "locked", passphrase="secret")
