@@ -238,6 +238,34 @@ SABOTAGES = (
         "if False:",
         "tests/wire/test_forge_speaker.py::test_a_page_elsewhere_is_not_asked_for",
     ),
+    Sabotage(
+        "a policy command that fails accepts the plan",
+        "reconciler/plans/policy_answers.py",
+        "if code and not found:",
+        "if False:",
+        "tests/unit/test_policy_answers.py::test_anything_else_is_not_an_answer",
+    ),
+    Sabotage(
+        "the author of a commit is the owner who approves it",
+        "reconciler/plans/policies.py",
+        "if len(own) < len(given):",
+        "if given:",
+        "tests/unit/test_policies.py::test_an_owner_who_is_not_the_author_must_approve",
+    ),
+    Sabotage(
+        "a deletion is not judged once its manifest and its labels are gone",
+        "reconciler/plans/policies.py",
+        "return labels is None or all(",
+        "return labels is not None and all(",
+        "tests/unit/test_policies.py::test_labels_that_are_not_known_match",
+    ),
+    Sabotage(
+        "a saved plan is judged by the policies of the plan",
+        "reconciler/engine/applying/saved.py",
+        "return judge_by_policies(runtime, request, judged, allowed, remembered)",
+        "return judged",
+        "tests/e2e/test_policies.py::test_a_saved_plan_is_judged_by_the_policies_of_now",
+    ),
 )
 
 

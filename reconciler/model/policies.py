@@ -93,7 +93,8 @@ class PolicyContext:
     `now` is the time in UTC. `labels` has the labels of each declared resource, by address; those
     of another resource are not known. `approvers` are the principals whose approvals of these
     changes were verified. `authors` are the casefolded e-mail addresses of the authors of the
-    commit. `allowed` are the values of `--allow` that count.
+    commit. `allowed` are the values of `--allow` that count. `restored` has the address and the
+    pointer of each model that the resource had at its last apply.
     """
 
     environment: str = ""
@@ -102,3 +103,4 @@ class PolicyContext:
     approvers: frozenset[str] = frozenset()
     authors: frozenset[str] = frozenset()
     allowed: Collection[str] = ()
+    restored: frozenset[tuple[str, str]] = frozenset()

@@ -121,7 +121,7 @@ class _Judge:
         if rule.models_from:
             return _check_storage(change, rule.models_from)
         if rule.requires_gate:
-            return _check_gates(change)
+            return _check_gates(change, self.context.restored)
         if rule.window is not None:
             return ("the change window is closed", self._closed) if self._closed else None
         if rule.owners:
@@ -249,15 +249,12 @@ def _name_storage(uri: str) -> str:
     return (f"{host}:{port}" if port else host) or "an address that names no storage"
 
 
-def _check_gates(change: Json) -> _Reasons | None:
-    restored = {
-        one["pointer"] for one in change["because"] if one["cause"] in {"drift", "rollback"}
-    }
+def _check_gates(change: Json, restored: Collection[tuple[str, str]]) -> _Reasons | None:
     wrong = [
         f'Trained model "{model["name"]}": {why}'
         for model in change["model"]
         if model["after"]
-        and restored.isdisjoint({"", format_pointer(tuple(model["path"]))})
+        and (change["address"], format_pointer(tuple(model["path"]))) not in restored
         and (why := _find_gate_reason(model.get("gates", ())))
     ]
     return ("the gate of no retraining accepts its new model", wrong) if wrong else None

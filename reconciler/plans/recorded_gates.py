@@ -86,7 +86,8 @@ class Gates:
         self, step: Step, model: ModelChange, promoting: Sequence[Retraining]
     ) -> Iterator[JudgedRule]:
         pin = self._find_pin(step, model)
-        if not promoting or self._was_applied(step, model, model.digest_after or pin):
+        last_applied = self.last_applied.get(step.resource.address)
+        if not promoting or was_applied(last_applied, model, model.digest_after or pin):
             return
         # Anyone who can write a blob can also write another digest beside it.
         digest = model.digest_after if model.trust == "streamed" else pin
@@ -113,17 +114,6 @@ class Gates:
                 return one.pin
         return ""
 
-    def _was_applied(self, step: Step, model: ModelChange, digest: str) -> bool:
-        """Whether the resource had the same model at the last apply."""
-        last_applied = self.last_applied.get(step.resource.address)
-        if last_applied is None:
-            return False
-        pointer = format_pointer(model.path)
-        recorded = last_applied.digests.get(pointer)
-        if digest and recorded:
-            return recorded == digest
-        return last_applied.owned.get(pointer) == model.after
-
     def _judge_rule(self, rule: GateRule, model: ModelChange, fact: Fact) -> GateVerdict:
         if rule.margin is not None:
             return _judge_comparison(rule, rule.margin, model, fact)
@@ -136,6 +126,17 @@ class Gates:
     def _find_baseline(self, rule: GateRule, model: ModelChange) -> Mapping[str, float]:
         before = self.facts.get((EVALUATION, model.digest_before)) if model.digest_before else None
         return recall_baseline(before, rule)
+
+
+def was_applied(last_applied: LastApplied | None, model: ModelChange, digest: str) -> bool:
+    """Whether a resource had the same model at its last apply; `digest` is that of the new one."""
+    if last_applied is None:
+        return False
+    pointer = format_pointer(model.path)
+    recorded = last_applied.digests.get(pointer)
+    if digest and recorded:
+        return recorded == digest
+    return last_applied.owned.get(pointer) == model.after
 
 
 def recall_baseline(fact: Fact | None, rule: GateRule) -> Mapping[str, float]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.plans.plan_file import digest_of
 from tests.e2e.world import Project
 from tests.outputs import check_output
 from tests.ssh import write_key
@@ -435,3 +436,30 @@ def test_text_of_a_policy_stays_text(project: Project) -> None:
     page = project.run("plan", "--format", "html").out
     assert "&lt;img onerror=x&gt;" in page
     assert "<img onerror" not in page
+
+
+def test_a_saved_plan_cannot_hide_a_model_from_the_rules(project: Project) -> None:
+    change_model(project)
+    project.run("plan", "--out", "p.plan")
+    write_policy(project, STORAGE)
+    file = project.folder / "p.plan"
+    body = json.loads(file.read_text())
+    body["resource_changes"][0]["model"] = []
+    del body["changes_digest"]
+    file.write_text(json.dumps({**body, "plan_digest": digest_of(body)}))
+    refused = project.run("apply", "p.plan", "--detailed-exitcode")
+    assert refused.code == 4
+    assert 'it changes the model "Census Model [trained model]" and does not name it' in refused.err
+    assert project.emulator.model("census") == project.emulator.model_uri("old")
+
+
+def test_a_model_that_is_restored_after_drift_needs_no_gate(project: Project) -> None:
+    change_model(project)
+    assert project.run("apply", "--auto-approve").code == 0
+    write_policy(project, STORAGE.replace("modelsFrom: [census]", "requireGate: true"))
+    world = project.emulator
+    world.deploy("census", world.model_uri("old"))
+    assert project.run("plan", "--out", "p.plan", "--detailed-exitcode").code == 2
+    assert project.run("apply", "p.plan").code == 0
+    project.manifest("census", world.model_uri("newer"))
+    assert project.run("plan", "--detailed-exitcode").code == 3

@@ -184,6 +184,7 @@ class Claim:
         run of the plan has recorded the new model.
         """
         field, step, last_applied = self.kind.field, self.step, self.last_applied
+        yield from self._check_unshown()
         if last_applied is not None and last_applied.plan_digest == self.plan_digest:
             return
         for model in step.models:
@@ -192,6 +193,17 @@ class Claim:
                 yield self._differ("the old address of the model", model.before)
             if model.digest_before != self._recall_digest(model.path, model.before):
                 yield self._differ("the old digest of the model", model.digest_before)
+
+    def _check_unshown(self) -> Iterator[Finding]:
+        """Yield a finding for a model that changes and that the step does not name.
+
+        Storage, the gates and the policies judge the models that a step names.
+        """
+        named = {model.path for model in self.step.models}
+        changed = {change.path for change in self.step.changes}
+        for model in self.models:
+            if model.path in changed - named:
+                yield self._report(f'it changes the model "{model.name}" and does not name it')
 
     def _recall_digest(self, path: Path, address: str) -> str:
         """Return the recorded digest of a model; empty if another client has set the address."""

@@ -75,7 +75,7 @@ def judge_saved_plan(runtime: Runtime, plan: Plan, digest: str, request: PlanReq
         inputs=replace(plan.inputs, allowed=tuple(sorted(permitted))),
         estimate=estimate_steps(runtime, steps, 0, compute_pause(steps, plan.rollouts)),
     )
-    return judge_by_policies(runtime, request, judged, allowed)
+    return judge_by_policies(runtime, request, judged, allowed, remembered)
 
 
 def _load_last_applied(

@@ -129,11 +129,14 @@ def make_plan(runtime: Runtime, request: PlanRequest) -> Plan:
     refresh = replace(seen.refresh, calls=runtime.calls - calls)
     staged, rollouts = stage_members(copied, request.rollouts)
     checked, found = check_models(runtime, staged, builder.comparisons, request.limits.blobs)
+    recorded = {
+        one.resource.address: one.last_applied for one in builder.comparisons if one.last_applied
+    }
     steps, refused = judge_models(
         checked,
         request.retrainings,
         snapshot.facts,
-        {one.resource.address: one.last_applied for one in builder.comparisons if one.last_applied},
+        recorded,
         {one.resource: one.declared.models for one in builder.comparisons},
     )
     lost = () if snapshot.lost is None else (snapshot.lost,)
@@ -161,7 +164,7 @@ def make_plan(runtime: Runtime, request: PlanRequest) -> Plan:
         estimate=estimate_steps(runtime, steps, refresh.calls, compute_pause(steps, rollouts)),
         rollouts=rollouts,
     )
-    return judge_by_policies(runtime, request, plan, allowed)
+    return judge_by_policies(runtime, request, plan, allowed, recorded)
 
 
 def _plan_declared(
