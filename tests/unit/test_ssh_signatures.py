@@ -2,12 +2,14 @@
 
 import base64
 import contextlib
+import hashlib
 import re
 import struct
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, padding, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -150,6 +152,21 @@ def test_an_rsa_signature_with_sha1_is_refused() -> None:
     weak = weak[:inner] + size + weak[inner + 4 :]
     with pytest.raises(BadSignature, match="is made with 'ssh-rsa', which is not accepted"):
         verify(parse_signature(_close(weak)), MESSAGE)
+
+
+def test_an_rsa_signature_with_sha256_is_accepted_by_both(tmp_path: Path) -> None:
+    key = make_key("rsa")
+    assert isinstance(key, rsa.RSAPrivateKey)
+    public = find_public(key)
+    parts = (NAMESPACE.encode(), b"", b"sha512", hashlib.sha512(MESSAGE).digest())
+    value = key.sign(b"SSHSIG" + b"".join(map(string, parts)), padding.PKCS1v15(), hashes.SHA256())
+    whole = string(b"rsa-sha2-256") + string(value)
+    names = (public.blob, NAMESPACE.encode(), b"", b"sha512", whole)
+    signature = _close(b"SSHSIG\0\0\0\1" + b"".join(map(string, names)))
+    verify(parse_signature(signature), MESSAGE)
+    with pytest.raises(BadSignature, match="one of the two was changed"):
+        verify(parse_signature(signature), b"!")
+    assert verify_by_ssh_keygen(tmp_path, f"bob {public.line}\n", "bob", MESSAGE, signature)
 
 
 def test_keys_that_are_not_accepted_are_named() -> None:
