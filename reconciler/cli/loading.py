@@ -57,6 +57,29 @@ def load_each(invocation: Invocation, paths: Sequence[str]) -> list[Loaded]:
     return [load_one(invocation, name, paths, kinds) for name in names or [invocation.environment]]
 
 
+def join_findings(checked: Sequence[Loaded]) -> tuple[Finding, ...]:
+    """The findings of a project with each of its environments, each once.
+
+    One that not all of them have names the environments that have it.
+    """
+    found: dict[Finding, list[str]] = {}
+    for loaded in checked:
+        name = loaded.environment.name if loaded.environment is not None else ""
+        for finding in loaded.findings:
+            found.setdefault(finding, []).append(name)
+    return tuple(
+        finding if len(names) == len(checked) else _name_environments(finding, names)
+        for finding, names in found.items()
+    )
+
+
+def _name_environments(finding: Finding, names: Sequence[str]) -> Finding:
+    said = [name for name in names if name]
+    if not said or finding.subject == f"Environment/{said[0]}":
+        return finding
+    return replace(finding, detail=(*finding.detail, f"In the environment {' and '.join(said)}."))
+
+
 def find_root(invocation: Invocation) -> Path:
     """The folder of the project."""
     return Path(invocation.project_file).parent if invocation.project_file else Path()

@@ -95,7 +95,7 @@ def test_schema_is_printed_for_editors_and_as_a_table(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("kind", ["Project", "Fleet", "Retraining", "Policy"])
+@pytest.mark.parametrize("kind", ["Project", "Environment", "Fleet", "Retraining", "Policy"])
 def test_the_fields_of_a_manifest_are_printed_as_a_table(tmp_path: Path, kind: str) -> None:
     done = run(tmp_path, "schema", kind, "--fields")
     assert done.code == 0, done.err

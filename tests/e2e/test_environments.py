@@ -164,6 +164,22 @@ def test_validate_checks_every_environment(environments: Project) -> None:
     assert environments.run("validate", "--env", "dev").code == 0
 
 
+def test_validate_names_the_environments_that_have_an_error(environments: Project) -> None:
+    manifest = environments.folder / "manifests" / "census.yaml"
+    manifest.write_text(manifest.read_text() + "  wave: ${values.wave}\n")
+    for name, wave in (("dev", "1"), ("prod", "-1"), ("test", "x")):
+        write(environments, name, f"  values: {{model: m, wave: {wave}}}\n")
+    done = environments.run("validate", "--json")
+    found = {one["summary"]: one["detail"] for one in json.loads(done.out)["diagnostics"]}
+    assert found["wave must be at least 0"].startswith("In the environment prod.")
+    assert found["wave must be a whole number"].startswith("In the environment test.")
+    text = manifest.read_text().replace("${env.name}", "x")
+    manifest.write_text(text + "  wrong: 1\n")
+    done = environments.run("validate", "--json")
+    found = {one["summary"]: one["detail"] for one in json.loads(done.out)["diagnostics"]}
+    assert "In the environment" not in found['unknown field "wrong"']
+
+
 def test_all_environments_have_a_section_each(environments: Project) -> None:
     done = environments.run("plan", "--env", "all", "--detailed-exitcode")
     assert done.code == 2

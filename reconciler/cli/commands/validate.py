@@ -36,12 +36,12 @@ def validate(invocation: Invocation, paths: tuple[str, ...], *, form: str) -> in
     PATH is a manifest or a folder of manifests: manifests/ by default, or the project's folder.
     Without --env, a project is checked with each of its environments.
     """
-    from reconciler.cli.loading import load_each
+    from reconciler.cli.loading import join_findings, load_each
     from reconciler.cli.streams import print_json
     from reconciler.render.findings import render_findings, render_findings_json
 
     checked = load_each(invocation, paths)
-    findings = tuple(dict.fromkeys(found for one in checked for found in one.findings))
+    findings = join_findings(checked)
     wrong = any(found.severity == "error" for found in findings)
     if form == "json":
         print_json(render_findings_json(findings))
