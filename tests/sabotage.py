@@ -266,6 +266,34 @@ SABOTAGES = (
         "return judged",
         "tests/e2e/test_policies.py::test_a_saved_plan_is_judged_by_the_policies_of_now",
     ),
+    Sabotage(
+        "a plan of one environment is applied in another",
+        "reconciler/cli/plan_files.py",
+        "if environment != project.environment:",
+        "if False:",
+        "tests/e2e/test_environments.py::test_a_plan_of_one_environment_is_refused_in_another",
+    ),
+    Sabotage(
+        "the ledger of one environment is read in another",
+        "reconciler/ledgers/chain.py",
+        'if name not in {"", self._environment}:',
+        "if False:",
+        "tests/e2e/test_environments.py::test_lines_of_another_environment_are_refused",
+    ),
+    Sabotage(
+        "an edit for one environment changes another one",
+        "reconciler/manifests/editing/environments.py",
+        "elif not readers:",
+        "elif True:",
+        "tests/unit/test_environment_edits.py",
+    ),
+    Sabotage(
+        "a model is promoted that the ledger does not prove",
+        "reconciler/cli/applied_models.py",
+        "if _normalize(state.owned.get(pointer)) == _normalize(model.uri)",
+        "if True",
+        "tests/e2e/test_promote.py::test_what_was_changed_since_is_refused",
+    ),
 )
 
 

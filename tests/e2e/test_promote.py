@@ -95,7 +95,7 @@ def test_what_was_changed_since_is_refused(project: Project) -> None:
     apply(project, "dev")
     write(project, "dev", "old")
     code, said = promote(project)
-    assert (code, "was changed since the last apply in dev" in said) == (1, True)
+    assert (code, f'census-dev: the trained model "{MODEL}" was changed since' in said) == (1, True)
     apply(project, "dev")
     code, said = promote(project)
     assert (code, "declares the same model in prod already" in said) == (0, True)
