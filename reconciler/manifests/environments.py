@@ -30,7 +30,7 @@ from reconciler.manifests.recognition import (
     read_top_level,
 )
 from reconciler.manifests.schema import check_written, unknown_word
-from reconciler.manifests.tokens import OPENING
+from reconciler.manifests.tokens import OPENING, find_tokens, refuse_tokens
 from reconciler.manifests.yaml_text import SourceMap, Text
 from reconciler.model import Environment, Finding, Json, SourceLocation, UnreadFile
 from reconciler.model.values import dataclass
@@ -218,6 +218,7 @@ def _read_document(read: EnvironmentFile, parsed: Text, node: yaml.Node, extensi
     read.findings += [
         replace(one, subject=f"{_KIND}/{name}", place=read.place(at)) for at, one in found
     ]
+    read.findings += refuse_tokens(parsed.file, node, "Write the value out.")
     read.environment = _make(read.environment, spec)
 
 
@@ -271,11 +272,10 @@ def _check_name(document: Json, stem: str) -> Iterator[tuple[str, Finding]]:
 
 
 def _check_values(spec: Json) -> Iterator[tuple[str, Finding]]:
-    for part in ("values", "labels", "defaults"):
-        for name, value in _take(spec, part, (str,)).items():
-            if OPENING in value:
-                said = f"{name} holds ${{, and a value of an environment refers to no other"
-                yield f"/spec/{part}/{name}", Finding(said, next_step="Write the value out.")
+    for name, value in _take(spec, "values", (str,)).items():
+        if OPENING in value and not find_tokens(value):
+            said = f"{name} holds ${{, which a manifest would read as a variable"
+            yield f"/spec/values/{name}", Finding(said, next_step="Write the value out.")
 
 
 class Environments:

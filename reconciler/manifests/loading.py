@@ -391,6 +391,7 @@ class _Loading:
         for pointer, finding in found:
             at = places.find_nearest(pointer)
             self.findings.append(replace(finding, subject="Project", place=at))
+        found += self._refuse_tokens(parsed, node)
         if not found and not parsed.findings:
             digest = self.folder.files[parsed.file]
             moved = place_moved(document, places)
@@ -401,6 +402,19 @@ class _Loading:
                 made = make_project(laid, file.parent, parsed.file, digest, planes, name)
                 names = self.environments.names if self.environments else ()
                 self.project = replace(made, moved_places=moved, environments=names)
+
+    def _refuse_tokens(self, parsed: Text, node: yaml.Node) -> list[Found]:
+        """Refuses tokens in the project file; returns them as findings that were reported."""
+        if self.laid is None or not parsed.has_tokens:
+            return []
+        from reconciler.manifests.tokens import (  # noqa: PLC0415 - few projects have one
+            refuse_tokens,
+        )
+
+        step = f"Write the value in {self.laid.environment.file}."
+        found = [replace(one, subject="Project") for one in refuse_tokens(parsed.file, node, step)]
+        self.findings += found
+        return [("", one) for one in found]
 
     def _lay_environment(self, file: Path, document: Json, places: SourceMap) -> Json | None:
         """Returns the project's document with the environment over it; None with findings."""

@@ -100,6 +100,15 @@ def replace_tokens(
     return findings
 
 
+def refuse_tokens(file: str, node: yaml.Node, next_step: str) -> Iterator[Finding]:
+    """Yields a finding for each token in a document in which none is replaced."""
+    for scalar, _ in _list_scalars(node, None):
+        for token in find_tokens(str(scalar.value)):
+            said = f"${{{token.name}}} is replaced only in manifests"
+            place = _place(file, scalar, str(scalar.value), token.start)
+            yield Finding(said, place=place, next_step=next_step)
+
+
 def _is_fleet(node: yaml.Node) -> bool:
     kind = _find(node, "kind")
     return isinstance(kind, yaml.ScalarNode) and kind.value == "Fleet"

@@ -320,10 +320,7 @@ def test_a_project_without_environments_has_none(project: Path) -> None:
         ),
         (
             f"{HEAD}Environment\nmetadata: {{name: dev}}\nspec: {{values: {{a: 'x${{values.b}}'}}}}\n",
-            (
-                "4:17: a holds ${, and a value of an environment refers to no other | Write the value"
-                " out."
-            ),
+            ("4:22: ${values.b} is replaced only in manifests | Write the value out."),
         ),
         (
             f"{HEAD}Environment\nmetadata: {{name: dev}}\nspec: {{manifests: [there, ../out]}}\n",
@@ -489,3 +486,43 @@ def test_without_its_values_no_token_is_called_unknown(project: Path, spec: str)
     (fault,) = said(read(project))
     assert fault.startswith("environments/dev.yaml:4:")
     assert "must be a mapping" in fault
+
+
+@pytest.mark.parametrize(
+    ("spec", "place"),
+    [
+        ("  ledger: {path: 'a/${env.name}'}\n", "5:21"),
+        ("  cloud: {blob: 'https://${values.model}'}\n", "5:26"),
+        ("  labels: {tier: '${env.name}'}\n", "5:19"),
+        ("  manifests: ['${env.name}']\n", "5:16"),
+        ("  values: {'${env.name}': a}\n", "5:13"),
+    ],
+)
+def test_no_token_is_replaced_in_the_file_of_an_environment(
+    project: Path, spec: str, place: str
+) -> None:
+    write(project, "dev", spec)
+    faults = [one for one in said(read(project)) if "is replaced only in manifests" in one]
+    assert [one.partition(": ")[0] for one in faults] == [f"environments/dev.yaml:{place}"]
+
+
+def test_a_value_with_another_variable_is_refused(project: Path) -> None:
+    """It would become a variable of a fleet."""
+    write(project, "dev", "  values: {model: '${code}'}\n")
+    (fault,) = said(read(project))
+    assert fault == (
+        "environments/dev.yaml:5:12: model holds ${, which a manifest would read as a variable |"
+        " Write the value out."
+    )
+
+
+def test_no_token_is_replaced_in_the_project_file(project: Path) -> None:
+    write_project(project, "  ledger: {path: '.reconciler/${env.name}'}\n")
+    loaded = read(project)
+    assert said(loaded) == [
+        (
+            "reconciler.yaml:6:31: ${env.name} is replaced only in manifests | Write the value in"
+            " environments/dev.yaml."
+        )
+    ]
+    assert loaded.project is None
