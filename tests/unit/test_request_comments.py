@@ -2,12 +2,14 @@
 
 import io
 import sys
+from dataclasses import replace
 from unittest import mock
 
 import pytest
 from markdown_it import MarkdownIt
 
 from reconciler.cli.streams import disarm_streams
+from reconciler.gitops.comments import Sticky, read_comment, write_comment
 from reconciler.model import Finding, SourceLocation
 from reconciler.plans.changes_digest import digest_of_changes
 from reconciler.plans.reviewed import read_reviewed, write_reviewed
@@ -18,7 +20,7 @@ from reconciler.render.comments import (
     render_plan_comment,
     render_result,
 )
-from tests.plans import rich_plan
+from tests.plans import rich_plan, updates
 
 HEADING = Heading("census", "", "https://example.org/runs/1")
 HOSTILE = "@team `x` | <img src=x onerror=alert(1)> [a](javascript:b) </details> --> <!-- x"
@@ -106,3 +108,18 @@ def test_no_text_is_a_command_for_an_agent(text: str, shown: str) -> None:
         sys.stdout.write(text)
         sys.stderr.write(text)
     assert [one.getvalue() for one in streams] == [shown, shown]
+
+
+def test_the_comment_of_a_long_plan_fits_on_github() -> None:
+    plan = updates(200)
+    long = render_plan_comment(plan, HEADING, write_reviewed(plan, "a" * 64))
+    sticky = Sticky("census", "", "100-1", "2026-11-23T03:17:00Z", digest_of_changes(plan), long)
+    text, cut = write_comment(sticky, 65_536, "GitHub")
+    assert not cut
+    found = render_no_plan(HEADING, "failed", [Finding("x" * 500, str(n)) for n in range(500)])
+    text, cut = write_comment(replace(sticky, body=join_result(long, found)), 65_536, "GitHub")
+    assert len(text) <= 65_536
+    read = read_comment(text)
+    assert read is not None
+    assert read_reviewed("#1", read.changes, read.body).steps is not None
+    assert len(read_reviewed("#1", read.changes, read.body).steps or ()) == 200
