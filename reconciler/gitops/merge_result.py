@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.errors import ReconcilerError
-from reconciler.files import resolve_path
+from reconciler.files import find_checkout, resolve_path
 from reconciler.git import SUBJECT, Git, GitFailed
 from reconciler.model.values import dataclass
 from reconciler.text.counting import count
@@ -70,8 +71,7 @@ class Checkout:
 
     def __init__(self, folder: Path) -> None:
         """Raises ReconcilerError if the folder is not in a checkout with a commit."""
-        here = Git(folder)
-        self.top = Path(here.ask("rev-parse", "--show-toplevel", step=_CHECKOUT).rstrip("\n"))
+        self.top = _find_top(folder)
         self._git = Git(self.top)
         self.commit = self._resolve("HEAD")
         if not self.commit:
@@ -264,6 +264,17 @@ class Checkout:
 
 _WHO: Final = ("AUTHOR", "COMMITTER")
 _IDENTITY: Final = {"NAME": _COMMITTER, "EMAIL": _NO_ADDRESS}
+
+
+def _find_top(folder: Path) -> Path:
+    try:
+        return Path(Git(folder).ask("rev-parse", "--show-toplevel", step=_CHECKOUT).rstrip("\n"))
+    except GitFailed as error:
+        if "dubious ownership" in error.message:
+            # Jobs in containers often run as another user than the one that checked out.
+            trusted = shlex.quote(str(find_checkout(folder)))
+            error.next_step = f"Trust it: git config --global --add safe.directory {trusted}"
+        raise
 
 
 def _list_changed(git: Git, base: str) -> tuple[str, ...]:

@@ -52,7 +52,10 @@ class Done:
 
 def clean_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment without anything that could colour, credential or steer a run."""
-    steering = ("RECONCILER_", "AZURE_", "GITHUB_", "BUILD_", "CI_", "NO_COLOR")
+    steering = (
+        *("RECONCILER_", "AZURE_", "GITHUB_", "BUILD_", "CI_", "NO_COLOR"),
+        *("GITLAB_", "SYSTEM_", "TF_BUILD"),
+    )
     kept = {name: value for name, value in os.environ.items() if not name.startswith(steering)}
     return {**kept, "PYTHONWARNINGS": "error::ResourceWarning", **(more or {})}
 

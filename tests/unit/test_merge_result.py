@@ -221,3 +221,13 @@ def test_the_commits_of_a_push_are_listed(world: World) -> None:
     assert checkout.list_commits("0" * 40, 10) == (moved,)
     assert checkout.list_commits("", 10) == (moved,)
     assert checkout.list_earlier(10) == (world.first,)
+
+
+def test_a_checkout_of_another_user_says_how_to_trust_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.check_out("topic")
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(ReconcilerError, match="dubious ownership") as failed:
+        Checkout(world.job)
+    assert failed.value.next_step.endswith(f"--add safe.directory {world.job}")
