@@ -35,7 +35,9 @@ def policy() -> None:
         "reconciler policy test tests.yaml --policies ../central --format json",
     ),
 )
-@click.argument("files", nargs=-1, required=True, metavar="FILE...", shell_complete=complete_files)
+@click.argument(
+    "files", nargs=-1, required=True, metavar="FILE [FILE]...", shell_complete=complete_files
+)
 @format_options("text", "json", about="The format of the results.")
 @POLICIES
 @click.pass_obj
