@@ -9,11 +9,14 @@ from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 from urllib.parse import quote
 
 import junitparser
 import pytest
 
+from reconciler.errors import Unavailable
+from reconciler.gitops.comments import Put, put_status
 from reconciler.ledgers.file import FileLedger
 from tests.contract.homes import lock_owner
 from tests.e2e.ci_world import MODEL, NAME, Team, first_model, git, make_team
@@ -707,6 +710,40 @@ def test_a_forge_that_fails_is_an_error_at_the_end(github: Team, own_group: Emul
     assert done.code == 1, done.said
     assert "Plan: 0 to add, 1 to change" in done.out
     assert "2026-11-20" in (github.job / ".reconciler-ci" / "plan.md").read_text()
+
+
+def test_a_status_that_the_forge_did_not_take_is_set_at_the_end(
+    github: Team, own_group: Emulator
+) -> None:
+    """The first set is that of the pending status; the second one is lost with all its retries."""
+    number = github.request("topic", second(own_group))
+    variables = github.enter_request(number)
+    calls = 0
+
+    def fail_once(*given: Any) -> Put:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise Unavailable("the forge is away")
+        return put_status(*given)
+
+    with mock.patch("reconciler.cli.ci.session.put_status", fail_once):
+        done = github.run_job(variables, "ci", "plan")
+    assert done.code == 1, done.said
+    assert "the forge is away" in done.err
+    assert github.statuses(number)["reconciler/plan/census"][0] == "success"
+
+
+@pytest.mark.parametrize("where", ["a folder", "nowhere"])
+def test_a_page_that_cannot_be_written_is_a_warning(
+    github: Team, own_group: Emulator, where: str
+) -> None:
+    number = github.request("topic", second(own_group))
+    page = str(github.folder) if where == "a folder" else str(github.folder / "no" / "page")
+    done = github.plan(number, env={"GITHUB_STEP_SUMMARY": page})
+    assert done.code == 0, done.said
+    assert "the page of the job cannot be written" in done.err
+    assert len(github.comments(number)) == 1
 
 
 def test_a_late_plan_changes_no_reviewed_comment(github: Team, own_group: Emulator) -> None:

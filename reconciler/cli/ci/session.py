@@ -120,7 +120,8 @@ class CiSession:
         self.failed: list[Finding] = []
         self._warned: set[str] = set()
         self._pages: list[str] = []
-        self._running: dict[str, tuple[str, Request | None]] = {}
+        # What the end of the run sets, by the name of the status.
+        self._running: dict[str, tuple[Status, str, Request | None]] = {}
 
     @cached_property
     def folder(self) -> Path:
@@ -172,24 +173,25 @@ class CiSession:
         if len(said) > _MOST_DESCRIPTION:
             said = f"{said[: _MOST_DESCRIPTION - 1]}…"
         status = Status(name, state, said, self.job.run_url)
-        self._running.pop(name, None)
+        before = self._running.pop(name, None)
         put = self._try(lambda: put_status(self.forge, commit, status, request))
-        if put is None:
-            return
-        if put.result == "no right":
+        if put is None and before is not None:
+            self._running[name] = status, commit, request  # the end of the run sets it again
+        elif put is not None and put.result == "no right":
             self.warn("the status could not be set", put)
-        elif state == "pending":
-            self._running[name] = commit, request
+        elif put is not None and state == "pending":
+            ended = replace(status, state="error", description="ended before its result")
+            self._running[name] = ended, commit, request
 
     @contextmanager
     def settling(self) -> Iterator[None]:
-        """Leave no status pending, and nothing untold, when the block ends for any reason."""
+        """Leave no status pending when the block ends for any reason; write the page of the job."""
         try:
             yield
         finally:
             left = {} if self.flags.dry_run else dict(self._running)
-            for name, (commit, request) in left.items():
-                self.set_status(commit, name, "error", "ended before its result", request)
+            for status, commit, request in left.values():
+                self.set_status(commit, status.name, status.state, status.description, request)
             self._show_pages()
 
     def warn(self, what: str, put: Put) -> None:
@@ -224,10 +226,17 @@ class CiSession:
 
     def _show_pages(self) -> None:
         pages, self._pages = self._pages, []
-        if pages and not self.flags.dry_run:
+        if not pages or self.flags.dry_run:
+            return
+        try:
             line = show_on_page(self.job.summary_file, self.artifacts, pages)
-            if line:
-                click.echo(line.encode())
+        except OSError as error:
+            said = f"the page of the job cannot be written: {error.strerror}"
+            finding = Finding(said, subject=str(error.filename or ""), severity="warning")
+            self.invocation.print_findings([finding])
+            return
+        if line:
+            click.echo(line.encode())
 
     def _print_request(self, text: str) -> None:
         self.invocation.clear_progress()
