@@ -19,7 +19,6 @@ from contextlib import ExitStack
 from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from typing import Final
-from urllib.parse import urljoin
 
 from reconciler import __version__
 from reconciler.errors import Rejected, ReplyLost, ServiceError, Throttled, Unavailable
@@ -29,7 +28,7 @@ from reconciler.ports import Emit, Permit, RateLimiter
 from reconciler.secrets.redaction import Redaction
 from reconciler.transport.connections import Answer, Connections, TransportError
 from reconciler.transport.credentials import NoToken, Tokens
-from reconciler.transport.origins import is_address, is_loopback, origin_of
+from reconciler.transport.origins import is_address, is_loopback, join_addresses, origin_of
 from reconciler.transport.replies import (
     BYTES_OF_VALUE,
     NOT_MODIFIED,
@@ -338,7 +337,7 @@ class Client:
         return b"".join(parts)
 
     def _redirected(self, url: str, answer: Answer) -> Rejected:
-        target = _join(url, answer.headers.get("Location", ""))
+        target = join_addresses(url, answer.headers.get("Location", ""))
         where = self._name_host(target) if is_address(target) else "an invalid address"
         return Rejected(
             f"the service redirects to {where}",
@@ -396,10 +395,3 @@ def _perhaps(error: ServiceError) -> ReplyLost:
         subject=error.subject,
         next_step=error.next_step,
     )
-
-
-def _join(base: str, reference: str) -> str:
-    try:
-        return urljoin(base, reference)
-    except ValueError:
-        return ""

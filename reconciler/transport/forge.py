@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field
 from typing import Final
-from urllib.parse import urljoin
 
 from reconciler import __version__
 from reconciler.errors import (
@@ -44,7 +43,7 @@ from reconciler.transport.forge_replies import (
     read_forge_id,
     read_wait,
 )
-from reconciler.transport.origins import is_address, is_loopback, origin_of
+from reconciler.transport.origins import is_address, is_loopback, join_addresses, origin_of
 from reconciler.transport.replies import (
     Reply,
     ReplyTooLarge,
@@ -96,7 +95,10 @@ class Speaker:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """With `print_request` this is a dry run. Raises ReconcilerError for a wrong address."""
+        """With `print_request` this is a dry run: the answer to a write has no document.
+
+        Raises ReconcilerError for a wrong address.
+        """
         self.name = name
         self.base_url = base_url.rstrip("/")
         self.token = token
@@ -114,11 +116,6 @@ class Speaker:
         self._connections = make_connections(
             self.base_url, self._timeouts.connect_s, self._timeouts.read_s
         )
-
-    @property
-    def dry(self) -> bool:
-        """Whether this is a dry run: a write is not sent, and its answer has no document."""
-        return self._print is not None
 
     def send(
         self,
@@ -298,7 +295,7 @@ class Speaker:
         )
 
     def _redirected(self, answer: Answer) -> Rejected:
-        target = urljoin(f"{self.base_url}/", answer.headers.get("Location", ""))
+        target = join_addresses(f"{self.base_url}/", answer.headers.get("Location", ""))
         return Rejected(
             f"{self.name} redirects to {self._shorten(target)}",
             status=answer.status,

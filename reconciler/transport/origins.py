@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 _LONGEST: Final = 16_384
 # Parsers disagree about a user name or a backslash before the path, so both are refused.
@@ -20,6 +20,14 @@ def is_address(url: str) -> bool:
         return urlsplit(url).port != 0
     except ValueError:
         return False
+
+
+def join_addresses(base: str, reference: str) -> str:
+    """The URL of a reference in an answer; "" if it cannot be read."""
+    try:
+        return urljoin(base, reference)
+    except ValueError:
+        return ""
 
 
 def is_loopback(url: str) -> bool:

@@ -1,6 +1,7 @@
 """The calls to a forge over real sockets, against a server that does as it is told."""
 
 import base64
+import contextlib
 import json
 import logging
 import re
@@ -290,6 +291,22 @@ def test_a_redirect_is_not_followed() -> None:
     assert isinstance(error, Rejected)
     assert "redirects to localhost" in error.message
     assert SECRET not in f"{error.message}{error.next_step}"
+
+
+@pytest.mark.parametrize("target", ["http://[", "//", "", "javascript:x", "http://a b/", "\xff"])
+def test_a_redirect_to_anything_is_refused(target: str) -> None:
+    error, calls = fail(answers(Answer(302, None, {"Location": target})))
+    assert isinstance(error, Rejected)
+    assert calls == 1
+
+
+@pytest.mark.parametrize("link", ["<http://[>; rel=next", '<>; rel="next"', "x; rel=next", ";;=,<"])
+def test_a_next_page_with_a_wrong_address_is_refused(link: str) -> None:
+    with run_scripted(answers(page([], link))) as server:
+        speaker = Heard(server).speaker
+        with contextlib.suppress(Rejected):
+            assert list(speaker.read_pages("/x")) == []
+    assert len(server.calls) == 1
 
 
 def page(items: list[Any], link: str = "", **headers: str) -> Answer:
