@@ -1,6 +1,7 @@
 """`ci plan` and `ci apply` against a forge, services and real git: what was reviewed is applied."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -710,6 +711,25 @@ def test_a_forge_that_fails_is_an_error_at_the_end(github: Team, own_group: Emul
     assert done.code == 1, done.said
     assert "Plan: 0 to add, 1 to change" in done.out
     assert "2026-11-20" in (github.job / ".reconciler-ci" / "plan.md").read_text()
+
+
+def test_a_plan_whose_output_is_not_read_is_still_shown(github: Team, own_group: Emulator) -> None:
+    number = github.request("topic", second(own_group))
+    variables = github.enter_request(number)
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as closed:
+        subprocess.run(
+            [sys.executable, "-m", "reconciler", "ci", "plan"],
+            cwd=github.job,
+            env=clean_environment(variables),
+            stdout=closed,
+            stderr=subprocess.DEVNULL,
+            timeout=240,
+            check=False,
+        )
+    assert "1 to change" in github.comments(number)[0]
+    assert github.statuses(number)["reconciler/plan/census"][0] == "success"
 
 
 def test_a_status_that_the_forge_did_not_take_is_set_at_the_end(

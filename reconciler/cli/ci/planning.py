@@ -184,7 +184,8 @@ class _PlanRun:
             invocation.print_findings(findings)
             word = classify_error(error)
             return Planned(environment, word, make_findings_suite(suite, findings, folder))
-        show(plan, "text", invocation)
+        with contextlib.suppress(BrokenPipeError):  # the request gets the plan without a reader too
+            show(plan, "text", invocation)
         self._report_plan(environment, plan, merged)
         return Planned(environment, plan.outcome, make_plan_suite(suite, plan, folder), plan)
 

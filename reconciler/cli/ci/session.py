@@ -7,9 +7,9 @@ everything else is done.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -162,7 +162,8 @@ class CiSession:
         elif not self.flags.dry_run:
             where = put.url or request.url
             self.invocation.clear_progress()
-            click.echo(f"\nComment {_PUT[put.result]}: {escape(where)}")
+            with contextlib.suppress(BrokenPipeError):
+                click.echo(f"\nComment {_PUT[put.result]}: {escape(where)}")
         return put
 
     def set_status(
@@ -183,7 +184,7 @@ class CiSession:
             ended = replace(status, state="error", description="ended before its result")
             self._running[name] = ended, commit, request
 
-    @contextmanager
+    @contextlib.contextmanager
     def settling(self) -> Iterator[None]:
         """Leave no status pending when the block ends for any reason; write the page of the job."""
         try:
@@ -235,8 +236,8 @@ class CiSession:
             finding = Finding(said, subject=str(error.filename or ""), severity="warning")
             self.invocation.print_findings([finding])
             return
-        if line:
-            click.echo(line.encode())
+        with contextlib.suppress(BrokenPipeError):
+            click.echo(line.encode(), nl=bool(line))
 
     def _print_request(self, text: str) -> None:
         self.invocation.clear_progress()
