@@ -192,7 +192,73 @@ def test_the_story_of_retraining_serves_a_better_model_and_refuses_a_worse_one(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("story", ["model", "retrain"])
+def test_the_story_of_requests_applies_what_was_reviewed_and_nothing_else(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        "demo",
+        "--story",
+        "gitops",
+        # As in a job of another forge, and in a hook of git.
+        env={"TMPDIR": str(tmp_path), "GITLAB_CI": "true", "GIT_DIR": "/nonexistent"},
+    )
+    assert done.code == 0, done.said
+    story = [
+        "$ cat environments/dev.yaml",
+        "requireOwners: [ana@example.com]",
+        '+    model: "2026-11-27"',
+        "$ reconciler ci plan",
+        "the model blob does not match the pinned sha256",
+        "Comment written: ",
+        "Pull request 1: Serve the model of 2026-11-27 in dev, 1 comment\n",
+        "  | ### `census` `dev`: Plan: 0 to add, 1 to change, 0 to destroy.",
+        "  | > **Warning**: `WebService/census`",
+        "$ git diff",
+        "$ reconciler ci plan",
+        "Comment replaced: ",
+        "Pull request 1: Serve the model of 2026-11-27 in dev, 1 comment\n",
+        "$ reconciler ci apply",
+        '"…/census/2026-11-13.ilearner" -> "…/census/2026-11-27.ilearner"',
+        'conflict: was "…/census/2026-11-20.ilearner"',
+        "1 change differs from what was reviewed: nothing was written",
+        "Pull request 1: Serve the model of 2026-11-27 in dev, 1 comment\n",
+        "$ reconciler ci apply",
+        "Apply complete! Resources: 0 added, 1 changed, 0 destroyed.",
+        "$ reconciler promote WebService/census --from dev --to prod --commit",
+        "$ reconciler ci plan",
+        'policy "release", rule "owner"',
+        "Refused by the guard policy",
+        "Pull request 2: Serve the model of 2026-11-27 in prod, 1 comment\n",
+        "$ reconciler approve .reconciler-ci/plan-prod.plan --key ../keys/ana",
+        "$ reconciler ci apply --approvals ../approvals --keyring ../keys/signers",
+        "Approved by ana@example.com",
+        "Apply complete! Resources: 0 added, 1 changed, 0 destroyed.",
+        "$ reconciler history --env prod",
+        "Approved by ana@example.com",
+        "dev    No changes.",
+        "prod   No changes.",
+    ]
+    places: list[int] = []
+    for sentence in story:
+        assert sentence in done.out[places[-1] if places else 0 :], (sentence, done.out)
+        places.append(done.out.index(sentence, places[-1] if places else 0))
+    warned, repaired = re.findall(r"(?s)Pull request 1: .*?\n(?!  \|)", done.out)[:2]
+    assert "Warning" in warned
+    assert "Warning" not in repaired
+    # The digest that reviewers saw last is that of the plan that was applied.
+    reviewed = re.findall(r"  \| `Digest of its changes: (sha256:\w+)`", done.out)
+    applied = [
+        re.findall(r"^Digest of its changes: (\S+)", before, re.MULTILINE)[-1]
+        for before in done.out.split("Apply complete!")[:-1]
+    ]
+    assert applied == [reviewed[1], reviewed[2]]
+    assert "<!--" not in done.out
+    assert "Traceback" not in done.said
+    assert not list(tmp_path.iterdir())
+    assert processes(tmp_path) == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("story", ["model", "retrain", "gitops"])
 def test_the_demo_can_be_kept_and_gone_on_with(tmp_path: Path, story: str) -> None:
     kept = tmp_path / "kept"
     done = run(tmp_path, "demo", "--story", story, "--keep", str(kept))
@@ -200,7 +266,11 @@ def test_the_demo_can_be_kept_and_gone_on_with(tmp_path: Path, story: str) -> No
     found = re.search(
         r"^    reconciler (emulator --port (\d+) --data \S+)$", done.out, re.MULTILINE
     )
+    next_command = re.search(r"^    reconciler (--chdir .*)$", done.out, re.MULTILINE)
     assert found, done.out
+    assert next_command, done.out
+    project = kept / "models" if story == "gitops" else kept
+    assert str(project) in next_command[1].split()
     with subprocess.Popen(
         [sys.executable, "-m", "reconciler", *found[1].split()],
         env=clean_environment(),
@@ -208,11 +278,11 @@ def test_the_demo_can_be_kept_and_gone_on_with(tmp_path: Path, story: str) -> No
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        planned = run(tmp_path, "--chdir", str(kept), "plan")
+        planned = run(tmp_path, *next_command[1].split())
         process.terminate()
     assert "No changes." in planned.out, planned.said
-    if story == "retrain":
-        command = ["git", "-C", str(kept), "status", "--porcelain"]
+    if story != "model":
+        command = ["git", "-C", str(project), "status", "--porcelain"]
         assert subprocess.run(command, capture_output=True, check=True).stdout == b""
     again = run(tmp_path, "demo", "--keep", str(kept))
     assert (again.code, "the folder is not empty" in again.err) == (1, True)
@@ -230,17 +300,29 @@ def lack_storage(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("env", "message", "step"),
+    ("story", "env", "message", "step"),
     [
-        ({"PATH": "/nonexistent"}, "git cannot be run", "Install git."),
-        (None, "blob storage cannot run here, and jobs train in it", "reconciler demo\n"),
+        ("retrain", {"PATH": "/nonexistent"}, "git cannot be run", "Install git."),
+        (
+            "retrain",
+            None,
+            "blob storage cannot run here, and jobs train in it",
+            "reconciler demo\n",
+        ),
+        ("gitops", {"PATH": "/nonexistent"}, "git cannot be run", "Install git."),
+        (
+            "gitops",
+            None,
+            "blob storage cannot run here, and the models are in it",
+            "reconciler demo\n",
+        ),
     ],
 )
-def test_the_story_of_retraining_says_what_it_lacks(
-    tmp_path: Path, env: dict[str, str] | None, message: str, step: str
+def test_a_story_says_what_it_lacks(
+    tmp_path: Path, story: str, env: dict[str, str] | None, message: str, step: str
 ) -> None:
     lacking = lack_storage(tmp_path) if env is None else env
-    done = run(tmp_path, "demo", "--story", "retrain", env={"TMPDIR": str(tmp_path), **lacking})
+    done = run(tmp_path, "demo", "--story", story, env={"TMPDIR": str(tmp_path), **lacking})
     assert (done.code, message in done.err, step in done.err) == (1, True, True), done.said
     assert "Traceback" not in done.said
     assert processes(tmp_path) == set()
@@ -255,10 +337,21 @@ def test_the_demo_goes_on_without_blob_storage_and_says_so(tmp_path: Path) -> No
     assert "WebService/census: Interrupted step: done" in done.out
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_demo_that_is_ended_leaves_no_process(tmp_path: Path, how: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("how", "story", "command"),
+    [
+        (signal.SIGINT, "model", "$ reconciler plan"),
+        (signal.SIGTERM, "model", "$ reconciler plan"),
+        (signal.SIGKILL, "model", "$ reconciler plan"),
+        (signal.SIGINT, "gitops", "$ reconciler ci plan"),
+        (signal.SIGKILL, "gitops", "$ reconciler ci plan"),
+    ],
+)
+def test_a_demo_that_is_ended_leaves_no_process(
+    tmp_path: Path, how: signal.Signals, story: str, command: str
+) -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "reconciler", "demo"],
+        [sys.executable, "-m", "reconciler", "demo", "--story", story],
         cwd=tmp_path,
         env=clean_environment({"TMPDIR": str(tmp_path)}),
         stdout=subprocess.PIPE,
@@ -268,8 +361,10 @@ def test_a_demo_that_is_ended_leaves_no_process(tmp_path: Path, how: signal.Sign
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if "$ reconciler plan" in line:
+            if command in line:
                 break
+        servers = [one for one in processes(tmp_path) if "reconciler.emulator.forges" in one]
+        assert len(servers) == (1 if story == "gitops" else 0)
         assert len(processes(tmp_path)) >= 3
         process.send_signal(how)
         process.wait(timeout=60)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
     from reconciler.cli.demo.stage import Stage
 
     _Story: TypeAlias = tuple[
-        Callable[[Path], AbstractContextManager[Stage]], Callable[[Stage], None]
+        Callable[[Path], AbstractContextManager[Stage]], Callable[[Any], None]
     ]
 
 
@@ -31,15 +31,18 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
         "reconciler demo --story fleet --keep fleet",
         "# Run the story of a model that is trained, judged and proposed",
         "reconciler demo --story retrain",
+        "# Run the story of pull requests: plan, comment, rule, approval, apply",
+        "reconciler demo --story gitops",
     ),
 )
 @click.option(
     "--story",
-    type=click.Choice(["model", "fleet", "retrain"]),
+    type=click.Choice(["model", "fleet", "retrain", "gitops"]),
     default="model",
     show_default=True,
     help="model: one service, its drift and a killed apply. fleet: a thousand endpoints in waves."
-    " retrain: a model is trained, judged, proposed in a commit, and served.",
+    " retrain: a model is trained, judged, proposed in a commit, and served. gitops: pull requests"
+    " with dev, prod, a rule and an approval, on a local forge.",
 )
 @click.option(
     "--keep",
@@ -50,7 +53,8 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
 def demo(story: str, keep: Path | None) -> int:
     """Run a whole story on an emulator: declare, plan, apply, verify, drift, kill, recover.
 
-    It starts the emulator, and blob storage where the story needs it, and stops both at the end.
+    It starts the emulator, and blob storage and a local forge where the story needs them, and stops
+    them at the end.
     The first run downloads blob storage from npm.
     """
     from reconciler.cli.installation import check_emulator_installed
@@ -73,10 +77,11 @@ def demo(story: str, keep: Path | None) -> int:
             remove_folder(folder)
     if keep is not None:
         options = f" {stage.options}" if stage.options else ""
+        project = keep / stage.folder.relative_to(resolve_path(folder))
         print_text(
             f"The project is kept in {keep}. To continue, run in one terminal:\n\n"
             f"    reconciler emulator --port {stage.port} --data {keep / 'emulator'}{options}\n\n"
-            f"and in another:\n\n    reconciler --chdir {keep} plan"
+            f"and in another:\n\n    reconciler --chdir {project} {stage.plan}"
         )
     return 0
 
@@ -90,6 +95,10 @@ def _find_story(name: str) -> _Story:
         from reconciler.cli.demo import retrain_story
 
         return retrain_story.set_stage, retrain_story.run_story
+    if name == "gitops":
+        from reconciler.cli.demo import gitops_story, team
+
+        return team.gather_team, gitops_story.run_story
     from reconciler.cli.demo import model_story, stage
 
     return stage.set_stage, model_story.run_story

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from reconciler.cli.demo.narration import announce, print_text, run, show_file
@@ -31,7 +29,7 @@ def run_story(stage: Stage) -> None:
     run(stage, "apply", "--auto-approve")
     print_text("Is it done? The next plan must have no changes.")
     run(stage, "plan")
-    stage.change({"assets": _with_model(stage, old)})
+    stage.set_model(old)
     print_text("A person or a scheduled pipeline now restores the old model without the manifest.")
     run(stage, "plan")
     print_text(
@@ -39,7 +37,7 @@ def run_story(stage: Stage) -> None:
     )
     run(stage, "apply", "--auto-approve")
     run(stage, "plan")
-    stage.change({"assets": _with_model(stage, old)})
+    stage.set_model(old)
     print_text("The old model is restored once more. Now apply is killed while it writes: kill -9.")
     _run_killed(stage, "apply", "--auto-approve")
     print_text("The result of that write is unknown. But the ledger has an intent for it.")
@@ -50,12 +48,6 @@ def run_story(stage: Stage) -> None:
     run(stage, "apply", "--auto-approve")
     run(stage, "history", "WebService/census")
     print_text("That is all: declared in a file, reviewed as a patch, applied, and verified.")
-
-
-def _with_model(stage: Stage, uri: str) -> Any:
-    assets = stage.read()["assets"]
-    assets["asset3"]["locationInfo"]["uri"] = uri
-    return assets
 
 
 def _run_killed(stage: Stage, *arguments: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 
 import click
 
@@ -23,10 +24,15 @@ def show_file(stage: Stage, name: str, lines: int | None = None) -> None:
     click.echo("".join(text[:lines]), nl=False)
 
 
-def run(stage: Stage, *arguments: str, expected: int = 0) -> None:
+def run(
+    stage: Stage,
+    *arguments: str,
+    expected: int = 0,
+    variables: Mapping[str, str] | None = None,
+) -> None:
     """Run a command of reconciler; raises ReconcilerError for another exit code than expected."""
     announce(*arguments)
-    code = stage.run(*arguments)
+    code = stage.run(*arguments, variables=variables)
     if code != expected:
         raise ReconcilerError(f"reconciler {arguments[0]} exited with {code}: the demo stops")
 

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import random
 import re
-import shlex
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -17,6 +13,7 @@ from typing import Final
 import click
 
 from reconciler.cli.demo.narration import print_text, run, show_file
+from reconciler.cli.demo.repository import commit, make_repository, show_git
 from reconciler.cli.demo.stage import (
     Stage,
     copy_example,
@@ -36,8 +33,6 @@ _SCHOOL: Final = ("HS-grad", "Some-college", "Bachelors", "Masters")
 _HEADER: Final = "age,workclass,education,hours-per-week,income"
 _REASON: Final = "the data of the old model must be deleted"
 _ASKED: Final = (("21", "Private", "Some-college", "60"), ("69", "Private", "Masters", "25"))
-# Variables that point git at another repository, as they are set while a hook runs.
-_PLACES: Final = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"})
 
 
 @contextlib.contextmanager
@@ -67,14 +62,7 @@ def _copy_example(stage: Stage, blob: str) -> None:
     _replace(stage.folder / "reconciler.yaml", "cloud: emulator ", f"cloud: {cloud} ")
     for name in ("census", "census-retraining"):
         _replace(stage.folder / "manifests" / f"{name}.yaml", _USUAL_BLOB, blob)
-    _git(stage, "init", "-q", "--template=")
-    exclude = stage.folder / ".git" / "info" / "exclude"
-    exclude.parent.mkdir(exist_ok=True)
-    exclude.write_text("emulator/\n", encoding="utf-8")
-    _git(stage, "config", "user.name", "Demo")
-    _git(stage, "config", "user.email", "demo@localhost")
-    _git(stage, "config", "commit.gpgsign", "false")
-    _commit(stage, "Declare the services and how a model is made")
+    make_repository(stage, "Demo", "Declare the services and how a model is made", "emulator/")
 
 
 def _replace(file: Path, old: str, new: str) -> None:
@@ -118,7 +106,7 @@ def _shift(stage: Stage) -> None:
     )
     _write_people(stage, _count_work)
     show_file(stage, _GOLDEN, 4)
-    _commit(stage, "Use the data of this year")
+    commit(stage, "Use the data of this year")
 
 
 def _propose(stage: Stage) -> None:
@@ -128,12 +116,12 @@ def _propose(stage: Stage) -> None:
     )
     run(stage, "retrain", "census", "--branch", _BRANCH)
     print_text("No service and no file has changed. The proposal is a commit for a reviewer:")
-    _show_git(stage, "show", _BRANCH)
+    show_git(stage, "show", _BRANCH)
 
 
 def _serve(stage: Stage) -> None:
     print_text("The reviewer merges it. From here on, all is as with every change.")
-    _show_git(stage, "merge", "--ff-only", _BRANCH)
+    show_git(stage, "merge", "--ff-only", _BRANCH)
     run(stage, "plan", "--out", "release.plan")
     run(stage, "apply", "release.plan")
     print_text(
@@ -148,7 +136,7 @@ def _serve(stage: Stage) -> None:
 def _refuse(stage: Stage) -> None:
     print_text("Somebody mixes up the labels of the training data, and the timer runs retrain.")
     _mix_labels(stage)
-    _commit(stage, "Use the data of this week")
+    commit(stage, "Use the data of this week")
     run(stage, "retrain", "census", "--branch", _BRANCH, "--detailed-exitcode", expected=3)
     print_text("The gate refuses the model with numbers. Nothing is proposed, and nothing changes.")
 
@@ -159,8 +147,8 @@ def _lift(stage: Stage) -> None:
         " model:"
     )
     _declare_refused(stage)
-    _show_git(stage, "diff", "--unified=0")
-    _show_git(stage, "commit", "--quiet", "--all", "--message", "Serve the newest model")
+    show_git(stage, "diff", "--unified=0")
+    show_git(stage, "commit", "--quiet", "--all", "--message", "Serve the newest model")
     print_text("plan judges it again, by the evaluation that the ledger holds, and refuses it too.")
     run(stage, "plan", "--detailed-exitcode", expected=3)
     print_text("Who lifts the guard gives a reason. The plan and the ledger keep it.")
@@ -221,33 +209,3 @@ def _mix_labels(stage: Stage) -> None:
     mixed = chance.sample(labels, len(labels))
     lines = [f"{one},{label}" for one, label in zip(people, mixed, strict=True)]
     file.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
-
-
-def _commit(stage: Stage, message: str) -> None:
-    _git(stage, "add", "--all")
-    _git(stage, "commit", "-q", "--no-verify", "-m", message)
-
-
-def _show_git(stage: Stage, *arguments: str) -> None:
-    click.secho(f"$ git {shlex.join(arguments)}", fg="cyan")
-    _git(stage, *arguments)
-
-
-def _git(stage: Stage, *arguments: str) -> None:
-    """Run git in the project and pass its output on; raises ReconcilerError."""
-    sys.stdout.flush()
-    environment = {name: value for name, value in os.environ.items() if name not in _PLACES}
-    try:
-        done = subprocess.run(  # noqa: S603 - no shell, our own arguments
-            ["git", "--no-pager", *arguments],  # noqa: S607 - the user's git
-            cwd=stage.folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
-    except OSError as error:
-        message = f"git cannot be run: {error.strerror}"
-        raise ReconcilerError(message, next_step="Install git.") from error
-    if done.returncode:
-        raise ReconcilerError(f"git {arguments[0]} exited with {done.returncode}: the demo stops")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from reconciler.package_data import find_example, list_example
 
 _SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
 _SERVICE = (
-    f"/subscriptions/{_SUBSCRIPTION}/resourceGroups/census/providers"
+    f"/subscriptions/{_SUBSCRIPTION}/resourceGroups/%s/providers"
     "/Microsoft.MachineLearning/webServices/census?api-version=2017-01-01"
 )
 _MANIFEST = """\
@@ -55,7 +55,8 @@ spec:
 class Stage:
     """The running environment. `why_no_blob` says why storage is missing; empty when it runs.
 
-    `options` are the flags that start the emulator again on its saved state.
+    `options` are the flags that start the emulator again on its saved state. `group` is the
+    resource group of the service that the story changes, `plan` the command that plans everything.
     """
 
     folder: Path
@@ -64,17 +65,28 @@ class Stage:
     blob: str
     why_no_blob: str
     options: str = ""
+    group: str = "census"
+    plan: str = "plan"
 
-    def run(self, *arguments: str) -> int:
-        """Run one command of reconciler and pass its output on; returns its exit code."""
+    def run(
+        self,
+        *arguments: str,
+        variables: Mapping[str, str] | None = None,
+        stdout: int | None = None,
+    ) -> int:
+        """Run one command of reconciler and pass its output on; returns its exit code.
+
+        `variables` are added to those of this process. `stdout` is where the output goes instead.
+        """
         sys.stdout.flush()
         command = [sys.executable, "-m", "reconciler", *arguments]
         process = subprocess.Popen(  # noqa: S603 - our own command
             command,
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
+            stdout=stdout,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "RECONCILER_IN_AUTOMATION": "1", "RECONCILER_ENV": ""},
+            env={**_variables(), **(variables or {})},
         )
         try:
             return process.wait()
@@ -91,12 +103,16 @@ class Stage:
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "RECONCILER_IN_AUTOMATION": "1", "RECONCILER_ENV": ""},
+            env=_variables(),
             preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call, no lock is taken
         ) as process:
             while process.poll() is None and not self._is_changing():
                 time.sleep(0.02)
             process.kill()
+
+    @property
+    def _service(self) -> str:
+        return _SERVICE % self.group
 
     def _is_changing(self) -> bool:
         return bool(self.read()["provisioningState"] == "Provisioning")
@@ -115,15 +131,23 @@ class Stage:
         """Send a PATCH as another person, not through a manifest."""
         self._call("PATCH", {"properties": {"packageType": "Graph", **properties}})
 
+    def set_model(self, uri: str) -> None:
+        """Let the service serve another model, as another person does."""
+        assets = self.read()["assets"]
+        assets["asset3"]["locationInfo"]["uri"] = uri
+        self.change({"assets": assets})
+
     def read(self) -> dict[str, Any]:
         """The properties of the live definition."""
-        properties: dict[str, Any] = self._send("GET", self.url + _SERVICE, None)[0]["properties"]
+        properties: dict[str, Any] = self._send("GET", self.url + self._service, None)[0][
+            "properties"
+        ]
         return properties
 
     def score(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[list[str]]:
         """The answers of the service to some rows: each with its label and its probability."""
         location = urlsplit(self.read()["swaggerLocation"]).path.removesuffix("/swagger.json")
-        service, _, version = _SERVICE.partition("?")
+        service, _, version = self._service.partition("?")
         keys, _ = self._send("GET", f"{self.url}{service}/listKeys?{version}", None)
         url = f"{self.url}{location}/execute?api-version=2.0&details=true"
         body = {"Inputs": {"input1": {"ColumnNames": [*columns], "Values": [*map(list, rows)]}}}
@@ -132,7 +156,7 @@ class Stage:
         return answers
 
     def _call(self, method: str, body: Any) -> None:
-        _, operation = self._send(method, self.url + _SERVICE, body)
+        _, operation = self._send(method, self.url + self._service, body)
         while self._send("GET", operation, None)[0]["status"] == "Provisioning":
             time.sleep(0.05)
 
@@ -147,6 +171,10 @@ class Stage:
         with urllib.request.urlopen(request, timeout=30) as reply:  # noqa: S310 - see above
             operation = reply.headers.get("Azure-AsyncOperation", "")
             return json.loads(reply.read() or b"null"), operation
+
+
+def _variables() -> dict[str, str]:
+    return {**os.environ, "RECONCILER_IN_AUTOMATION": "1", "RECONCILER_ENV": ""}
 
 
 @contextlib.contextmanager
@@ -198,19 +226,30 @@ def pick_port() -> int:
 @contextlib.contextmanager
 def run_emulator(port: int, state: Path, options: Sequence[str]) -> Iterator[str]:
     """Start the emulator and yield its address; stop it at the end."""
-    command = [sys.executable, "-m", "reconciler", "emulator", "--port", str(port), *options]
+    command = ["reconciler", "emulator", "--port", str(port), *options]
+    saved = ["--data", str(state), "--operation-seconds", "0.5"]
+    with run_server("the emulator", [*command, *saved], state.parent) as ready:
+        yield ready["resourceManager"]
+
+
+@contextlib.contextmanager
+def run_server(name: str, module: Sequence[str], folder: Path) -> Iterator[dict[str, Any]]:
+    """Start a module of Python that serves, and yield its first line, JSON; stop it at the end.
+
+    `folder` is its working folder: not the user's project, whose server this is not.
+    """
     process = subprocess.Popen(  # noqa: S603 - our own command
-        [*command, "--data", str(state), "--operation-seconds", "0.5"],
+        [sys.executable, "-m", *module],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call, no lock is taken
-        cwd=state.parent,  # not the user's project, whose emulator this is not
+        cwd=folder,
     )
     try:
         line = process.stdout.readline() if process.stdout else b""
         if not line:
-            raise ReconcilerError("the emulator did not start")
-        yield json.loads(line)["resourceManager"]
+            raise ReconcilerError(f"{name} did not start")
+        yield json.loads(line)
     finally:
         end_process(process)
         if process.stdout:
