@@ -217,6 +217,24 @@ def test_gitlab_starts_these_jobs(source: str, token: str, jobs: list[str], tmp_
     assert [f"{row[0]} {row[2]}" for row in columns] == jobs
 
 
+def test_a_job_of_gitlab_trusts_a_checkout_of_another_user(tmp_path: Path) -> None:
+    pipeline = Pipeline(forge="gitlab", project="x", version="1")
+    document = yaml.safe_load(render_files(pipeline)[pipeline.workflow])
+    git(tmp_path, "init", "-q")
+    other = {"GIT_TEST_ASSUME_DIFFERENT_OWNER": "1"}
+    codes = [
+        subprocess.run(
+            ["git", "rev-parse", "--show-toplevel"],
+            cwd=tmp_path,
+            env=make_environment({**other, **variables}),
+            capture_output=True,
+            check=False,
+        ).returncode
+        for variables in ({}, document[".reconciler"]["variables"])
+    ]
+    assert codes == [128, 0]
+
+
 def test_a_machine_without_rsync_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is a skip here, and a failure where all checks are demanded."""
     monkeypatch.setattr(shutil, "which", lambda _: None)
