@@ -222,6 +222,7 @@ def test_a_job_of_gitlab_trusts_a_checkout_of_another_user(tmp_path: Path) -> No
     document = yaml.safe_load(render_files(pipeline)[pipeline.workflow])
     git(tmp_path, "init", "-q")
     other = {"GIT_TEST_ASSUME_DIFFERENT_OWNER": "1"}
+    given: list[dict[str, str]] = [{}, document[".reconciler"]["variables"]]
     codes = [
         subprocess.run(
             ["git", "rev-parse", "--show-toplevel"],
@@ -230,7 +231,7 @@ def test_a_job_of_gitlab_trusts_a_checkout_of_another_user(tmp_path: Path) -> No
             capture_output=True,
             check=False,
         ).returncode
-        for variables in ({}, document[".reconciler"]["variables"])
+        for variables in given
     ]
     assert codes == [128, 0]
 
