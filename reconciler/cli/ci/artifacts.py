@@ -41,15 +41,21 @@ class Artifacts:
 
         Raises ReconcilerError for a folder that holds other files, and OSError.
         """
-        if self.folder.is_symlink():
-            raise LinkRefused(self.folder, "is a symbolic link, and no files are written below it")
-        check_path(self.folder / "plan.xml", find_checkout(Path()))
-        make_folder(self.folder)
+        self._make()
         self._check_ours()
         for pattern in _OURS:
             for path in self.folder.glob(pattern):
                 path.unlink()
         self._write(".gitignore", _IGNORED)
+
+    def _make(self) -> None:
+        """Make the folder, with the file that says whose it is, unless it exists."""
+        if self.folder.is_symlink():
+            raise LinkRefused(self.folder, "is a symbolic link, and no files are written below it")
+        check_path(self.folder / "plan.xml", find_checkout(Path()))
+        if not self.folder.exists():
+            make_folder(self.folder)
+            write_whole(self.folder / ".gitignore", _IGNORED, mode=0o600)
 
     def _check_ours(self) -> None:
         """Raise ReconcilerError if something else is in the folder, so that nothing is lost."""
@@ -111,7 +117,7 @@ class Artifacts:
 
     def _write(self, name: str, text: str) -> Path:
         path = self.folder / name
-        make_folder(self.folder)
+        self._make()
         write_whole(path, text, mode=0o600)
         return path
 
