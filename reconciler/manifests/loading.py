@@ -360,11 +360,23 @@ class _Loading:
 
     def find_unread(self, usual: Path) -> None:
         """Finds the files that may declare resources and were not read."""
-        unread = list(find_unread(self.folder, usual, self.read, self._declaring))
+        found = find_unread(self.folder, usual, self.read, self._declaring)
+        unread = [one for one in found if not self._holds_policies(one.file)]
         if self.environments is not None and self.laid is not None:
             unread = list(self.environments.select_unread(unread, self.laid.environment))
         self.unread += unread
         self.findings += map(describe_unread, unread)
+
+    def _holds_policies(self, file: str) -> bool:
+        """Whether a file is in the folder of policies, and none of its documents is a manifest.
+
+        A policy says for which kinds it is, so its text looks like that of a manifest.
+        """
+        if not file.startswith(f"{POLICIES}/"):
+            return False
+        parsed = Text(file, Folder(self.folder.root).read(self.folder.root / file) or "")
+        kinds = {read_top_level(node, "kind") for node in parsed.compose()}
+        return kinds <= set(_POLICIES) and not parsed.findings
 
     def _add_finding(self, parsed: Text, node: yaml.Node, pointer: str, finding: Finding) -> None:
         place = SourceMap(parsed.file, node).find_nearest(pointer)

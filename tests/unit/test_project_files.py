@@ -253,6 +253,27 @@ def test_another_project_and_files_of_other_tools_are_not_reported(
     assert (loaded.unread, loaded.findings) == ((), ())
 
 
+POLICY = """apiVersion: reconciler/v1
+kind: Policy
+metadata: {name: two}
+spec:
+  rules:
+    - {name: keep, match: {kind: WebService}, denyDeletes: true}
+    - {name: fleets, match: {kind: Fleet}, denyDeletes: true}
+"""
+
+
+def test_a_policy_for_a_kind_is_not_a_manifest_that_is_not_read(tmp_path: Path) -> None:
+    files = {"manifests/one.yaml": service("one"), "policies/two.yaml": POLICY}
+    loaded = read(tmp_path, files)
+    assert (loaded.unread, loaded.findings) == ((), ())
+    # A manifest beside it is reported still, as a document of the same file too.
+    (tmp_path / "policies/three.yaml").write_text(service("three"))
+    for second in (service("two"), "}"):
+        loaded = read(tmp_path, files | {"policies/two.yaml": f"{POLICY}---\n{second}"})
+        assert [one.file for one in loaded.unread] == ["policies/three.yaml", "policies/two.yaml"]
+
+
 def test_the_search_in_other_folders_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folder, "_MOST_BESIDE", 3)
     files = {f"other/{number}.txt": "" for number in range(3)} | {"zoo/two.yaml": service("two")}
