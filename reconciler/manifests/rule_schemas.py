@@ -1,9 +1,9 @@
 """Checks the JSON Schemas of free rules, `when` and `require`, before they judge a plan.
 
 JSON Schema ignores a word that it does not know, and a property that no document has. A rule with a
-typing error would accept every change. So only known keywords are accepted, and only properties
-that an item of `resource_changes` can have. References are not accepted: a rule fetches nothing,
-and its cost is known from its size.
+typing error would accept every change. So only known keywords are accepted, and only properties and
+values that an item of `resource_changes` can have. References are not accepted: a rule fetches
+nothing, and its cost is known from its size.
 """
 
 from __future__ import annotations
@@ -96,6 +96,11 @@ class _Checked:
             self._walk_list(value, path, _list_items(shapes))
         elif word in _LISTS:
             self._walk_list(value, path, shapes)
+        elif word == "const":
+            self._check_value(value, path, shapes)
+        elif word == "enum":
+            for number, one in enumerate(value if isinstance(value, list) else ()):
+                self._check_value(one, (*path, number), shapes)
         elif word == "required":
             names = value if isinstance(value, list) else ()
             for number, name in enumerate(names):
@@ -127,6 +132,12 @@ class _Checked:
         if known is not None and isinstance(name, str) and name not in known:
             self._refuse(path, unknown_word("property of a plan", name, sorted(known)))
 
+    def _check_value(self, value: Json, path: Path, shapes: Sequence[Json]) -> None:
+        """Refuse a word that no plan has at this place, where the plan has a list of words."""
+        known = _find_words(shapes)
+        if known and isinstance(value, str) and value not in known:
+            self._refuse(path, unknown_word("value in a plan", value, known))
+
     def _refuse(self, path: Path, finding: Finding) -> None:
         self.found.append((format_pointer(path), finding))
 
@@ -138,6 +149,7 @@ def _unknown_keyword(word: str) -> Finding:
     return unknown_word("keyword of JSON Schema", word, _KNOWN)
 
 
+_SPLITS: Final = frozenset({"anyOf", "oneOf"})
 _ITEM: Final[Json] = {"$ref": "#/$defs/step"}
 
 
@@ -164,8 +176,22 @@ def _list_properties(shapes: Sequence[Json], name: str) -> tuple[Json, ...]:
 
 
 def _list_items(shapes: Sequence[Json]) -> tuple[Json, ...]:
-    found = [shape.get("items") for shape in _resolve(shapes)]
-    return tuple(one for one in found if isinstance(one, dict))
+    """Return the schemas of the items of a list; an enum of lists gives the items that it has."""
+    found = []
+    for shape in _resolve(shapes):
+        lists = [one for one in shape.get("enum", ()) if isinstance(one, list)]
+        items = {"enum": [item for one in lists for item in one]} if lists else shape.get("items")
+        found += [items] if isinstance(items, dict) else []
+    return tuple(found)
+
+
+def _find_words(shapes: Sequence[Json]) -> list[str]:
+    """Return the only words that a value can be; empty if it can be another text."""
+    listed = [shape.get("enum") for shape in _resolve(shapes) if not _SPLITS & shape.keys()]
+    if not all(listed):
+        return []
+    words = [one for words in listed for one in words or () if isinstance(one, str)]
+    return list(dict.fromkeys(words))
 
 
 def _find_names(shapes: Sequence[Json]) -> Collection[str] | None:

@@ -151,6 +151,9 @@ def test_a_wrong_rule_is_refused_at_its_place(tmp_path: Path, rules: str, said: 
         ("{allOf: [{properties: {model: {contains: {properties: {^nam: {}}}}}}]}", 'unknown property of a plan "nam" | Did you mean "name"?'),
         ("{properties: {model: {items: {properties: {gates: {items: {required: [^rul]}}}}}}}", 'unknown property of a plan "rul" | Did you mean "rule"?'),
         ("{if: {properties: {^fleets: {}}}}", 'unknown property of a plan "fleets" | Did you mean "fleet"?'),
+        ("{properties: {change: {properties: {actions: {contains: {^const: destroy}}}}}}", 'unknown value in a plan "destroy" | Known: create, update, delete, forget, adopt.'),
+        ("{properties: {change: {properties: {actions: {items: {enum: [create, ^updates]}}}}}}", 'unknown value in a plan "updates" | Did you mean "update"?'),
+        ("{properties: {model: {items: {properties: {gates: {items: {properties: {verdict: {^const: passed}}}}}}}}}", 'unknown value in a plan "passed" | Did you mean "pass"?'),
         ("{^$ref: '#/x'}", 'a rule cannot have the keyword "$ref" | Write the schema out'),
         ("{anyOf: [{^$ref: 'http://127.0.0.1/x'}]}", 'a rule cannot have the keyword "$ref"'),
         ("{^$defs: {}}", 'a rule cannot have the keyword "$defs"'),
@@ -184,6 +187,12 @@ def test_every_finding_of_every_file_is_reported(tmp_path: Path) -> None:
 
 def test_an_open_part_of_a_plan_has_any_property(tmp_path: Path) -> None:
     schema = "{properties: {change: {properties: {after: {properties: {properties: {}}}}}, labels: {required: [x]}}}"
+    assert findings(tmp_path, f"  - {{name: a, message: m, require: {schema}}}\n") == []
+
+
+def test_a_value_that_a_plan_can_have_is_accepted(tmp_path: Path) -> None:
+    change = "{properties: {actions: {enum: [[delete], [delete, create]], contains: {const: delete}}}}"
+    schema = f"{{properties: {{type: {{const: Other}}, name: {{enum: [a, 3]}}, change: {change}}}}}"
     assert findings(tmp_path, f"  - {{name: a, message: m, require: {schema}}}\n") == []
 
 
