@@ -144,11 +144,8 @@ def _add_policies(
     folder = Folder(Path(named) if named else root)
     policies, found = load_policies(folder, named)
     errors = tuple(one for one in found if one.severity == "error")
-    labels: dict[str, set[str]] = {}
-    for manifest in loaded.manifests:
-        for name, value in manifest.labels.items():
-            labels.setdefault(name, set()).add(value)
-    never = check_matches(policies, project, kinds, labels if whole else None)
+    resources = [(one.address.kind, one.labels) for one in loaded.manifests] if whole else None
+    never = check_matches(policies, project, kinds, resources)
     # The cases of `policy test` are in the folder too, and no plan depends on them.
     used = {one.file for one in policies}
     own = {name: digest for name, digest in folder.files.items() if name in used}

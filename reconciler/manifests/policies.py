@@ -6,11 +6,11 @@ than the team wrote. The commands that make or apply a plan call it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from reconciler.manifests.budget import ProjectTooLarge
 from reconciler.manifests.folder import POLICIES, Folder
@@ -34,6 +34,10 @@ if TYPE_CHECKING:  # only named here
 
 _SCHEMA: Final = "manifest/policy"
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
+# The kind and the labels of a manifest.
+Labelled: TypeAlias = tuple[str, Mapping[str, str]]
 
 
 def load_policies(
@@ -239,28 +243,86 @@ def check_matches(
     policies: Iterable[Policy],
     project: Project,
     kinds: Collection[str],
-    labels: Mapping[str, Collection[str]] | None,
+    resources: Collection[Labelled] | None,
 ) -> Iterator[Finding]:
     """Yield a warning for each match that no change of the project can have.
 
-    `labels` has the values of each label in the manifests of the environment; None if some of them
-    are not read.
+    `resources` has the kind and the labels of each manifest of the environment; None if some of
+    them are not read.
     """
+    labels = None if resources is None else _collect_labels(resources)
     for policy in policies:
+        subject = f"Policy/{policy.name}"
         matches = {one.place: (rule, one) for rule in policy.rules for one in rule.matches}
-        for rule, match in matches.values():
-            found = [*_check_names("environment", match.environments, project.environments)]
-            found += _check_names("kind", match.kinds, kinds)
+        doubted = set()
+        for place, (rule, match) in matches.items():
             here = takes_environment(rule, project.environment)
-            for name, values in match.labels.items() if here and labels is not None else ():
-                found += _check_label(name, values, labels or {})
-            for finding in found:
-                subject = f"Policy/{policy.name}"
-                yield replace(finding, subject=subject, place=match.place, severity="warning")
+            for finding in _check_match(match, project, kinds, labels if here else None):
+                doubted.add(place)
+                yield replace(finding, subject=subject, place=place, severity="warning")
+        for rule in policy.rules:
+            here = takes_environment(rule, project.environment)
+            why = _explain_never(rule.matches, resources if here else None)
+            if why and doubted.isdisjoint(one.place for one in rule.matches):
+                message = f"a rule never matches: {why}"
+                place = rule.matches[-1].place
+                yield Finding(message, subject=subject, place=place, severity="warning")
+
+
+def _collect_labels(resources: Iterable[Labelled]) -> dict[str, set[str]]:
+    """Return the values of each label."""
+    labels: dict[str, set[str]] = {}
+    for _, given in resources:
+        for name, value in given.items():
+            labels.setdefault(name, set()).add(value)
+    return labels
+
+
+def _explain_never(matches: Sequence[PolicyMatch], resources: Collection[Labelled] | None) -> str:
+    """Return why no change fits all matches of a rule, each of which some change fits."""
+    for what, listed in (
+        ("environment", [one.environments for one in matches if one.environments]),
+        ("kind", [one.kinds for one in matches if one.kinds]),
+    ):
+        if listed and not set(listed[0]).intersection(*listed[1:]):
+            return f"its match and the match of its policy have no {what} in common"
+    if resources is None or not any(one.labels for one in matches):
+        return ""
+    fits = any(all(_fits(one, *resource) for one in matches) for resource in resources)
+    return "" if fits else "no manifest has the kind and all the labels that it asks for"
+
+
+def _fits(match: PolicyMatch, kind: str, labels: Mapping[str, str]) -> bool:
+    return (not match.kinds or kind in match.kinds) and all(
+        labels.get(name) in accepted for name, accepted in match.labels.items()
+    )
+
+
+def _check_match(
+    match: PolicyMatch,
+    project: Project,
+    kinds: Collection[str],
+    labels: Mapping[str, Collection[str]] | None,
+) -> Iterator[Finding]:
+    yield from _check_names("environment", match.environments, project.environments)
+    yield from _check_names("kind", match.kinds, kinds)
+    for name, values in match.labels.items() if labels is not None else ():
+        yield from _check_label(name, values, labels or {})
 
 
 def _check_names(what: str, given: Collection[str], known: Collection[str]) -> Iterator[Finding]:
-    if not given or not set(given).isdisjoint(known):
+    """Yield a finding if no name is known; else one for each that is nearly a known name.
+
+    Other names in a list may be those of another project that has the same policies.
+    """
+    if not given:
+        return
+    if not set(given).isdisjoint(known):
+        for word in given:
+            near = "" if word in known else suggest(word, set(known).difference(given))
+            if near:
+                message = f'a name never matches: the project has no {what} "{word}"'
+                yield Finding(message, next_step=ask(word, near))
         return
     word = next(iter(given))
     near = suggest(word, known)

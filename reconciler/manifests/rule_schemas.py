@@ -96,17 +96,19 @@ class _Checked:
             self._walk_list(value, path, _list_items(shapes))
         elif word in _LISTS:
             self._walk_list(value, path, shapes)
-        elif word == "const":
-            self._check_value(value, path, shapes)
-        elif word == "enum":
-            for number, one in enumerate(value if isinstance(value, list) else ()):
-                self._check_value(one, (*path, number), shapes)
-        elif word == "required":
-            names = value if isinstance(value, list) else ()
-            for number, name in enumerate(names):
-                self._check_name(name, (*path, number), shapes)
+        elif word in {"const", "enum", "required"}:
+            self._check_words(word, value, path, shapes)
         elif word in {*_NAMED, "dependentRequired"} and isinstance(value, dict):
             self._walk_named(word, value, path, shapes)
+
+    def _check_words(self, word: str, value: Json, path: Path, shapes: Sequence[Json]) -> None:
+        """Refuse the names of properties and the values that no plan has at this place."""
+        if word == "const":
+            self._check_value(value, path, shapes)
+            return
+        check = self._check_name if word == "required" else self._check_value
+        for number, one in enumerate(value if isinstance(value, list) else ()):
+            check(one, (*path, number), shapes)
 
     def _walk_list(self, listed: Json, path: Path, shapes: Sequence[Json]) -> None:
         for number, one in enumerate(listed if isinstance(listed, list) else ()):

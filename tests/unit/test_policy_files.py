@@ -191,7 +191,9 @@ def test_an_open_part_of_a_plan_has_any_property(tmp_path: Path) -> None:
 
 
 def test_a_value_that_a_plan_can_have_is_accepted(tmp_path: Path) -> None:
-    change = "{properties: {actions: {enum: [[delete], [delete, create]], contains: {const: delete}}}}"
+    change = (
+        "{properties: {actions: {enum: [[delete], [delete, create]], contains: {const: delete}}}}"
+    )
     schema = f"{{properties: {{type: {{const: Other}}, name: {{enum: [a, 3]}}, change: {change}}}}}"
     assert findings(tmp_path, f"  - {{name: a, message: m, require: {schema}}}\n") == []
 
@@ -258,11 +260,11 @@ def test_what_is_not_a_regular_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_match_that_never_matches_is_a_warning(tmp_path: Path) -> None:
     policies, _ = load(tmp_path, p=WHOLE)
-    labels = {"tier": {"gold"}, "team": {"risk"}}
+    resources = [("WebService", {"tier": "gold", "team": "risk"})]
     known = PROJECT, ("WebService", "Endpoint", "Fleet")
-    assert list(check_matches(policies, *known, labels)) == []
+    assert list(check_matches(policies, *known, resources)) == []
     wrong = replace(PROJECT, environment="prod", environments=("dev", "prdo"))
-    found = list(check_matches(policies, wrong, ["WebServer"], {"tier": {"golden"}}))
+    found = list(check_matches(policies, wrong, ["WebServer"], [("WebServer", {"tier": "golden"})]))
     assert [(str(one.place), one.severity, one.message, one.next_step) for one in found] == [
         ("policies/p.yaml:5:3", "warning", 'a rule never matches: the project has no environment "prod"', 'Did you mean "prdo"?'),
         ("policies/p.yaml:5:3", "warning", 'a rule never matches: the project has no kind "WebService"', 'Did you mean "WebServer"?'),
@@ -270,8 +272,51 @@ def test_a_match_that_never_matches_is_a_warning(tmp_path: Path) -> None:
         ("policies/p.yaml:13:5", "warning", "a rule never matches: no manifest has the label team=risk", ""),
     ]  # fmt: skip
     # The labels of another environment say nothing about this one.
-    assert list(check_matches(policies, replace(PROJECT, environment="dev"), known[1], {})) == []
+    assert list(check_matches(policies, replace(PROJECT, environment="dev"), known[1], [])) == []
     without = replace(PROJECT, environment="", environments=())
     assert [one.message for one in check_matches(policies, without, known[1], None)] == [
         'a rule never matches: the project has no environment "prod"'
     ]
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner", "said"),
+    [
+        ("environment: prod", "environment: dev", "its match and the match of its policy have no environment in common"),
+        ("environment: [dev, prod]", "environment: prod", ""),
+        ("kind: WebService", "kind: [Endpoint]", "its match and the match of its policy have no kind in common"),
+        ("kind: WebService", "labels: {tier: gold}", ""),
+        ("kind: Endpoint", "labels: {tier: gold}", "no manifest has the kind and all the labels that it asks for"),
+        ("labels: {team: growth}", "labels: {tier: gold}", "no manifest has the kind and all the labels that it asks for"),
+        ("labels: {team: risk, tier: gold}", "environment: prod", ""),
+    ],
+)  # fmt: skip
+def test_two_matches_that_exclude_each_other_are_a_warning(
+    tmp_path: Path, outer: str, inner: str, said: str
+) -> None:
+    rule = f"  - {{name: a, denyDeletes: true, match: {{{inner}}}}}\n"
+    policies, found = load(tmp_path, p=f"{HEAD}  match: {{{outer}}}\n  rules:\n{rule}")
+    assert found == []
+    resources = [("WebService", {"tier": "gold", "team": "risk"}), ("Endpoint", {"team": "growth"})]
+    warned = check_matches(policies, PROJECT, ("WebService", "Endpoint"), resources)
+    expected = [("policies/p.yaml:7:34", f"a rule never matches: {said}")] if said else []
+    assert [(str(one.place), one.message) for one in warned] == expected
+
+
+@pytest.mark.parametrize(
+    ("match", "said"),
+    [
+        ("environment: [prod, prdo]", 'the project has no environment "prdo"'),
+        ("kind: [WebService, Endpont]", 'the project has no kind "Endpont"'),
+        ("environment: [prod, other-cloud]", ""),
+    ],
+)
+def test_a_name_in_a_list_that_is_nearly_a_known_one_is_a_warning(
+    tmp_path: Path, match: str, said: str
+) -> None:
+    rule = f"  - {{name: a, denyDeletes: true, match: {{{match}}}}}\n"
+    policies, _ = load(tmp_path, p=f"{HEAD}  rules:\n{rule}")
+    project = replace(PROJECT, environments=("prod", "prod-2"))
+    warned = list(check_matches(policies, project, ("WebService", "Endpoint"), []))
+    expected = [("warning", f"a name never matches: {said}")] if said else []
+    assert [(one.severity, one.message) for one in warned] == expected
