@@ -266,7 +266,10 @@ def check_matches(
             if why and doubted.isdisjoint(one.place for one in rule.matches):
                 message = f"a rule never matches: {why}"
                 place = rule.matches[-1].place
-                yield Finding(message, subject=subject, place=place, severity="warning")
+                step = "Change the match, or remove the rule."
+                yield Finding(
+                    message, subject=subject, place=place, next_step=step, severity="warning"
+                )
 
 
 def _collect_labels(resources: Iterable[Labelled]) -> dict[str, set[str]]:

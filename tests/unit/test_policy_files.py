@@ -299,8 +299,9 @@ def test_two_matches_that_exclude_each_other_are_a_warning(
     assert found == []
     resources = [("WebService", {"tier": "gold", "team": "risk"}), ("Endpoint", {"team": "growth"})]
     warned = check_matches(policies, PROJECT, ("WebService", "Endpoint"), resources)
-    expected = [("policies/p.yaml:7:34", f"a rule never matches: {said}")] if said else []
-    assert [(str(one.place), one.message) for one in warned] == expected
+    step = "Change the match, or remove the rule."
+    expected = [("policies/p.yaml:7:34", f"a rule never matches: {said}", step)] if said else []
+    assert [(str(one.place), one.message, one.next_step) for one in warned] == expected
 
 
 @pytest.mark.parametrize(
