@@ -21,7 +21,8 @@ _EXPORT: Final = "Use 'reconciler export'."
 _HISTORY: Final = "Use 'reconciler history'."
 _VALIDATE: Final = "Use 'reconciler validate'."
 _KINDS: Final = "Use 'reconciler schema': it lists the kinds."
-_PROJECT: Final = "Use one project file for each environment: 'reconciler --project FILE plan'."
+_ENVIRONMENT: Final = "Write environments/NAME.yaml, and use 'reconciler plan --env NAME'."
+_PROJECT: Final = "Name another project file: 'reconciler --project FILE plan'."
 _LOGIN: Final = (
     "reconciler does not log in: it uses the credentials that azure-identity finds, for example"
     " those of 'az login'."
@@ -42,7 +43,8 @@ _VERBS_BY_ANSWER: Final = {
     _LOCK: "lock",
     _LOGIN: "auth login logout",
     _PLAN: "diff preview",
-    _PROJECT: "account cluster config context env environment proj project workspace",
+    _ENVIRONMENT: "env environment workspace",
+    _PROJECT: "account cluster config context proj project",
     _VALIDATE: "check doctor lint octodns-validate test",
     "Edit the manifest, then use 'reconciler plan'.": "annotate autoscale edit label patch replace"
     " scale set unset",
@@ -57,7 +59,7 @@ _VERBS_BY_ANSWER: Final = {
     "Use 'reconciler apply --destroy'.": "destroy",
     "Use 'reconciler apply --rotate ADDRESS' to write secrets again. A resource is replaced when an"
     " immutable value changes.": "rotate taint",
-    "Use 'reconciler apply FILE' with the saved plan.": "approve merge",
+    "Use 'reconciler apply FILE' with the saved plan.": "merge",
     "Use 'reconciler apply': it creates what a manifest declares.": "create",
     "Use 'reconciler apply': it waits until each change took effect.": "wait",
     "Use 'reconciler drift'. Each plan reads the services again.": "refresh",
@@ -146,8 +148,8 @@ _FLAGS_BY_ANSWER: Final = {
     "Use spec.resource in the manifest, or spec.defaults in the project file.": "n namespace",
     _LOCK: "lock",
     "apply waits until each change took effect.": "async no-wait wait",
-    "reconciler does not have variables. The template of a Fleet takes values of its items:"
-    " ${…}.": "var var-file varfile vars",
+    "Use '--env NAME': environments/NAME.yaml has the values for ${values.NAME} in"
+    " manifests.": "e environment env-file var var-file varfile vars workspace",
     "reconciler uses the credentials that azure-identity finds, for example those of 'az"
     " login'.": "as insecure-skip-tls-verify password token username",
     "reconciler writes only what a manifest declares. 'reconciler drift' shows what others"

@@ -157,9 +157,9 @@ def test_the_lines_of_the_ledger_are_shown_by_history(
 
 
 def test_no_command_that_changes_a_service_has_the_answer_of_the_others() -> None:
-    changing = {
-        words for words, one in RUNNABLE.items() if "step_timeout" in {p.name for p in one.params}
-    }
+    flags = {words: {each.name for each in one.params} for words, one in RUNNABLE.items()}
+    # A command with a dry run of its own needs no answer.
+    changing = {one for one, has in flags.items() if "step_timeout" in has and "dry_run" not in has}
     assert {(*name.split()[1:],) for name in _DRY_RUNS} == {*changing, ("plan",)}
 
 
@@ -179,8 +179,8 @@ FLAGS = {
     ("force-unlock", "--dry-run"): "changes no service. Its help says what it writes.",
     ("init", "--dry-run"): "changes no service. Its help says what it writes.",
     ("retrain", "--dry-run"): "changes no service. Its help says what it writes.",
-    ("plan", "-var", "x=y"): "does not have variables",
-    ("plan", "-var-file=x"): "does not have variables",
+    ("plan", "-var", "x=y"): "'--env NAME'",
+    ("plan", "-var-file=x"): "'--env NAME'",
     ("plan", "-replace=WebService/census"): "'--rotate ADDRESS'",
     ("plan", "-refresh-only"): "'reconciler drift'",
     ("apply", "-lock=false"): "always takes the lock",

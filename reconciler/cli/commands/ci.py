@@ -202,8 +202,8 @@ def drift(invocation: Invocation, /, **given: Any) -> int:
     examples=(
         "# Show a plan that another job has saved",
         "reconciler ci comment release.plan",
-        "# Show any Markdown, in a comment of its own",
-        "reconciler drift --format markdown > drift.md && reconciler ci comment drift.md",
+        "# Show any Markdown, such as a report that drift has printed",
+        "reconciler ci comment drift.md",
     ),
 )
 @click.argument("file", shell_complete=complete_files)
