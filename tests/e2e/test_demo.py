@@ -15,7 +15,7 @@ import pytest
 
 from reconciler.cli.demo.stage import pick_port
 from reconciler.emulator.tcp_ports import DEFAULT_PORT
-from tests.e2e.world import clean_environment
+from tests.e2e.world import ROOT, clean_environment
 from tests.e2e.world import spawn as run
 from tests.storage import need_storage
 
@@ -191,6 +191,15 @@ def test_the_story_of_retraining_serves_a_better_model_and_refuses_a_worse_one(
     assert processes(tmp_path) == set()
 
 
+def quote_guide() -> list[str]:
+    """What the guide quotes of the story of requests, in its order."""
+    guide = (ROOT / "manifests" / "README.md").read_text(encoding="utf-8")
+    section = guide.partition("## Pull requests\n")[2].partition("\n## ")[0]
+    (quoted,) = re.findall(r"^```text\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    assert quoted.count("$ reconciler ") == 8
+    return [f"\n{line}" for line in str(quoted).splitlines()]
+
+
 @pytest.mark.slow
 def test_the_story_of_requests_applies_what_was_reviewed_and_nothing_else(tmp_path: Path) -> None:
     done = run(
@@ -229,7 +238,8 @@ def test_the_story_of_requests_applies_what_was_reviewed_and_nothing_else(tmp_pa
         "Refused by the guard policy",
         "Pull request 2: Serve the model of 2026-11-27 in prod, 1 comment\n",
         "$ reconciler approve .reconciler-ci/plan-prod.plan --key ../keys/ana",
-        "$ reconciler ci apply --approvals ../approvals --keyring ../keys/signers",
+        "$ git add approvals",
+        "$ reconciler ci apply --approvals approvals --keyring ../keys/signers",
         "Approved by ana@example.com",
         "Apply complete! Resources: 0 added, 1 changed, 0 destroyed.",
         "$ reconciler history --env prod",
@@ -241,6 +251,10 @@ def test_the_story_of_requests_applies_what_was_reviewed_and_nothing_else(tmp_pa
     for sentence in story:
         assert sentence in done.out[places[-1] if places else 0 :], (sentence, done.out)
         places.append(done.out.index(sentence, places[-1] if places else 0))
+    at = 0
+    for line in quote_guide():
+        at = done.out.find(line.rstrip("…"), at) + 1
+        assert at, (line, done.out)
     warned, repaired = re.findall(r"(?s)Pull request 1: .*?\n(?!  \|)", done.out)[:2]
     assert "Warning" in warned
     assert "Warning" not in repaired

@@ -101,16 +101,28 @@ def _promote(team: Team) -> None:
     run(team, "promote", "WebService/census", "--from", "dev", "--to", "prod", "--commit")
     number = team.open_request("promote", f"Serve the model of {_NEW} in prod")
     print_text("The rule refuses the change:")
-    team.review(number, "--detailed-exitcode", expected=3)
+    team.review(number, expected=1)
     print_text(
         "ana owns prod, and a keyring outside the repository has her SSH key. She signs the plan"
         " that the\njob has saved. Her approval counts for these changes only, and for seven days:"
     )
     key = _make_key(team)
-    run(team, "approve", ".reconciler-ci/plan-prod.plan", "--key", key, "--out", "../approvals/")
-    print_text("The request is merged. apply reads the approval and the keyring:")
+    run(team, "approve", ".reconciler-ci/plan-prod.plan", "--key", key, "--out", "approvals/")
+    print_text(
+        "alice adds it to the request. Whoever adds it is an author of the request, and an author"
+        " cannot\nbe the owner who approves it:"
+    )
+    show_git(team, "add", "approvals")
+    show_git(team, "commit", "--quiet", "--message", "Add the approval of ana")
+    team.push("promote")
+    team.review_again(number)
+    print_text(
+        "The request is merged. apply reads the approval and the keyring. The new files are not of"
+        " one\nenvironment, so dev is planned too:"
+    )
     before = team.merge(number)
-    team.deliver(before, "--approvals", "../approvals", "--keyring", "../keys/signers")
+    team.deliver(before, "--approvals", "approvals", "--keyring", "../keys/signers")
+    print_text("The ledger of prod has who approved it:")
     run(team, "history", "--env", "prod")
     print_text("Is it done? The plan of both environments must have no changes.")
     run(team, "plan", "--env", "all")
