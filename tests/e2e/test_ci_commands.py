@@ -551,6 +551,29 @@ def test_an_environment_is_not_started_after_a_failure(
     assert own_group.model("census-prod") == second(own_group)
 
 
+def test_a_failure_says_nothing_of_an_environment_that_did_not_change(
+    environments: Team, own_group: Emulator
+) -> None:
+    team = environments
+    number = _request_models(team, "topic", dev="2026-11-20")
+    assert team.plan(number).code == 0
+    commit = team.merge(number)
+    own_group.deploy("census-dev", third(own_group))
+    team.control("DELETE", "recorded")
+    done = team.apply("--detailed-exitcode")
+    assert (done.code, "prod" in done.said) == (4, False), done.said
+    sent = [
+        (body["context"], body["state"])
+        for one in team.control("GET", "recorded")
+        if one["method"] == "POST" and one["path"].endswith(f"/statuses/{commit}")
+        for body in [json.loads(one["body"])]
+    ]
+    assert sent[-2:] == [
+        ("reconciler/apply/census/prod", "success"),
+        ("reconciler/apply/census/dev", "failure"),
+    ]
+
+
 @pytest.mark.parametrize("before", ["known", "unknown"])
 def test_a_job_of_one_environment_leaves_the_others(
     environments: Team, own_group: Emulator, before: str

@@ -82,21 +82,22 @@ class _ApplyRun:
         try:
             requests = self._reviews.find_requests()
             known = {one: self._reviews.read_all(one, requests) for one in self._targets}
+            due = [
+                one for one in self._targets if self._reviews.is_changed(known[one], one, self._all)
+            ]
         except ReconcilerError as error:
             for environment in self._targets:
                 self._finish(environment, (), classify_error(error), error.findings())
             raise
-        for number, environment in enumerate(self._targets):
-            merged = known[environment]
-            if not self._reviews.is_changed(merged, environment, self._all):
-                self._set_status(environment, "success", UNCHANGED)
-                continue
+        for environment in sorted({*self._targets} - {*due}):
+            self._set_status(environment, "success", UNCHANGED)
+        for number, environment in enumerate(due):
             code = 1
             try:
-                code = self._apply(environment, merged)
+                code = self._apply(environment, known[environment])
             finally:
                 if code:
-                    self._skip(self._targets[number + 1 :], environment)
+                    self._skip(due[number + 1 :], environment)
             if code:
                 return code
         return 0
