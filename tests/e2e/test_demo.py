@@ -258,13 +258,18 @@ def test_the_story_of_requests_applies_what_was_reviewed_and_nothing_else(tmp_pa
     warned, repaired = re.findall(r"(?s)Pull request 1: .*?\n(?!  \|)", done.out)[:2]
     assert "Warning" in warned
     assert "Warning" not in repaired
-    # The digest that reviewers saw last is that of the plan that was applied.
-    reviewed = re.findall(r"  \| `Digest of its changes: (sha256:\w+)`", done.out)
-    applied = [
-        re.findall(r"^Digest of its changes: (\S+)", before, re.MULTILINE)[-1]
-        for before in done.out.split("Apply complete!")[:-1]
+    shown = [
+        (part.split()[1], re.findall(r"^Digest of its changes: (\S+)", part, re.MULTILINE)[-1])
+        for part in done.out.split("$ reconciler ")
+        if part.startswith("ci ")
     ]
-    assert applied == [reviewed[1], reviewed[2]]
+    commands, (first, dev, edited, applied, prod, approved) = zip(*shown, strict=True)
+    assert commands == ("plan", "plan", "apply", "apply", "plan", "apply")
+    # The second commit corrects the digest in the file, and the bytes of the model are the same.
+    assert (first, applied, approved) == (dev, dev, prod)
+    assert len({dev, edited, prod}) == 3
+    assert re.findall(r"  \| `Digest of its changes: (sha256:\w+)`", done.out) == [first, dev]
+    assert f"Changes: {prod}\n" in done.out
     assert "<!--" not in done.out
     assert "Traceback" not in done.said
     assert not list(tmp_path.iterdir())

@@ -100,8 +100,10 @@ def _promote(team: Team) -> None:
     git(team, "checkout", "-q", "-b", "promote")
     run(team, "promote", "WebService/census", "--from", "dev", "--to", "prod", "--commit")
     number = team.open_request("promote", f"Serve the model of {_NEW} in prod")
-    print_text("The rule refuses the change:")
+    print_text("The job of this request plans prod. The rule refuses the change:")
     team.review(number, expected=1)
+    print_text("The reviewers see the same, at the top of the comment:")
+    team.show_comments(number, 8)
     print_text(
         "ana owns prod, and a keyring outside the repository has her SSH key. She signs the plan"
         " that the\njob has saved. Her approval counts for these changes only, and for seven days:"
