@@ -82,6 +82,12 @@ class Checkout:
         """Git's name of the files of a commit; "" if the checkout does not have the commit."""
         return self._resolve(commit, "tree")
 
+    def lacks(self, commit: str) -> bool:
+        """Whether the checked-out commit is without another one; False where that is not known."""
+        if not commit or commit == self.commit or self._is_ancestor(commit, self.commit):
+            return False
+        return not self._is_shallow()
+
     def list_commits(self, after: str, most: int) -> tuple[str, ...]:
         """The checked-out commit and its first parents down to `after`, newest first.
 
@@ -220,9 +226,12 @@ class Checkout:
             return False
         return True
 
+    def _is_shallow(self) -> bool:
+        return self._git.ask("rev-parse", "--is-shallow-repository").strip() == "true"
+
     def _deepen(self) -> None:
         """Fetch the commits that a shallow clone lacks."""
-        if self._git.ask("rev-parse", "--is-shallow-repository").strip() != "true":
+        if not self._is_shallow():
             return
         try:
             self._fetch("--unshallow")

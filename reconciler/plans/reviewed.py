@@ -4,6 +4,8 @@ The comment of a request has a hidden line with the digest of each step, and the
 commit has the start of the digest of all changes. An apply after the merge makes a new plan, and
 makes its changes only if each one was reviewed: in one request, or in several that were merged
 together. A change that is not left, because somebody made it before, does not forbid the others.
+A review gives leave once: the hidden line says when all of a plan was applied. Otherwise the job of
+an old merge, if it runs again, would undo what later requests brought.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ _DIGITS: Final = 16
 UNTOUCHED: Final = "<!-- reconciler reviewed untouched -->"
 _LINE: Final = re.compile(
     r"<!-- reconciler reviewed tree=([0-9a-f]{40}|[0-9a-f]{64}|-)"
-    r" steps=(many|[0-9a-f]{16}(?:,[0-9a-f]{16})*|-) -->",
+    r" steps=(many|[0-9a-f]{16}(?:,[0-9a-f]{16})*|-)( applied)? -->",
     re.ASCII,
 )
 _DIGEST: Final = re.compile(rf"sha256:[0-9a-f]{{{_DIGITS}}}(?![0-9a-f])", re.ASCII)
@@ -45,13 +47,14 @@ class Reviewed:
 
     `request` is its name for people. `changes` is the digest of all changes. `steps` are the
     digests of the single steps; None if they are not known. `tree` is git's name of the files that
-    were planned; empty if it is not known.
+    were planned; empty if it is not known. `applied` says that all of it was applied before.
     """
 
     request: str
     changes: str
     steps: frozenset[str] | None = None
     tree: str = ""
+    applied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class ReviewResult:
 def compare_reviewed(plan: Plan, reviewed: Sequence[Reviewed]) -> ReviewResult:
     """Compare the steps of a plan with what the reviewers of some requests saw."""
     changes = digest_of_changes(plan)
+    reviewed = [one for one in reviewed if not one.applied]
     if len(reviewed) == 1 and reviewed[0].changes == changes:
         return ReviewResult()
     known = [one.steps for one in reviewed if one.steps is not None]
@@ -103,7 +107,17 @@ def read_reviewed(request: str, changes: str, body: str) -> Reviewed:
         return Reviewed(request, changes)
     tree, listed = found[1].strip("-"), found[2]
     digests = frozenset(filter(None, listed.strip("-").split(",")))
-    return Reviewed(request, changes, None if listed == "many" else digests, tree)
+    steps = None if listed == "many" else digests
+    return Reviewed(request, changes, steps, tree, applied=found[3] is not None)
+
+
+def mark_applied(body: str) -> str:
+    """Return a comment that says that all of its plan was applied; one without a plan as it is."""
+    hidden, newline, rest = body.partition("\n")
+    found = _LINE.fullmatch(hidden.strip())
+    if found is None or found[3]:
+        return body
+    return f"{hidden.strip().removesuffix(' -->')} applied -->{newline}{rest}"
 
 
 def describe_changes(plan: Plan) -> str:

@@ -218,6 +218,68 @@ def test_an_applied_request_gives_no_leave_again(pair: Team, own_group: Emulator
     assert own_group.model("one") == first_model(own_group)
 
 
+def test_an_old_job_that_runs_again_does_not_undo_a_later_request(
+    github: Team, own_group: Emulator
+) -> None:
+    first, back = (
+        _merge_and_apply(github, "forth", second(own_group)),
+        _merge_and_apply(github, "back", first_model(own_group)),
+    )
+    assert own_group.model("census") == first_model(own_group)
+    variables = github.enter_push()
+    git(github.job, "checkout", "-q", "--detach", first[1])
+    for _ in range(2):  # what the first refusal writes is not a new leave
+        again = {**variables, "GITHUB_SHA": first[1]}
+        done = github.run_job(again, "ci", "apply", "--detailed-exitcode")
+        assert done.code == 4, done.said
+        assert f"The plan of #{first[0]} was applied before" in done.err
+        assert "run the apply of the newest commit" in done.err
+        assert own_group.model("census") == first_model(own_group)
+    assert "applied before" in github.comments(first[0])[0]
+    assert "1 changed" in github.comments(back[0])[0]
+    done = github.run_job(again, "ci", "apply", "--expect", _read_digest(done.out))
+    assert done.code == 0, done.said
+    assert own_group.model("census") == second(own_group)
+
+
+def test_a_checkout_without_the_merge_is_not_applied(team: Team, own_group: Emulator) -> None:
+    number = team.request("topic", second(own_group))
+    assert team.plan(number).code == 0
+    variables = team.enter_push()
+    commit = team.merge(number)
+    kept = team.comments(number)
+    said = ("ci", "apply", "--request", str(number), "--detailed-exitcode")
+    done = team.run_job(variables, *said)
+    assert done.code == 3, done.said
+    assert f"does not have the merge of #{number}" in done.err
+    assert f"git checkout {commit[:12]}" in done.err
+    assert team.comments(number) == kept
+    assert own_group.model("census") == first_model(own_group)
+    done = team.run_job(team.enter_push(), *said)
+    assert done.code == 0, done.said
+    assert own_group.model("census") == second(own_group)
+
+
+def test_a_part_that_was_applied_leaves_the_rest(pair: Team, own_group: Emulator) -> None:
+    _merge_two(pair, own_group)
+    variables = pair.enter_push()
+    done = pair.run_job(variables, "ci", "apply", "--target", "WebService/one")
+    assert done.code == 0, done.said
+    assert own_group.model("two") == first_model(own_group)
+    done = pair.run_job(variables, "ci", "apply")
+    assert done.code == 0, done.said
+    assert own_group.model("two") == second(own_group)
+
+
+def _merge_and_apply(team: Team, branch: str, model: str) -> tuple[int, str]:
+    number = team.request(branch, model)
+    assert team.plan(number).code == 0
+    commit = team.merge(number)
+    done = team.apply()
+    assert done.code == 0, done.said
+    return number, commit
+
+
 def _list_comments(team: Team, number: int) -> Any:
     return [one for one in team.look(number)["comments"] if not one["system"]]
 

@@ -11,6 +11,7 @@ from reconciler.plans.reviewed import (
     compare_reviewed,
     describe_changes,
     is_start_of,
+    mark_applied,
     read_reviewed,
     write_reviewed,
 )
@@ -46,6 +47,33 @@ def test_two_requests_together_are_the_union() -> None:
     found = compare_reviewed(plan_of("a", "b", "d"), both)
     assert [str(one.resource.address) for one in found.unreviewed] == ["WebService/d"]
     assert found.gone == 1
+
+
+def test_a_review_gives_leave_once() -> None:
+    plan = plan_of("a")
+    body = f"{write_reviewed(plan, TREE)}\nA plan.\n"
+    applied = mark_applied(body)
+    assert mark_applied(applied) == applied
+    assert applied.partition("\n")[2] == "A plan.\n"
+    found = read_reviewed("#1", digest_of_changes(plan), applied)
+    assert found.applied
+    assert found.tree == TREE
+    assert not compare_reviewed(plan, [found]).is_reviewed
+    assert not read_reviewed("#1", digest_of_changes(plan), body).applied
+
+
+def test_an_applied_request_beside_another_gives_no_leave() -> None:
+    applied, other = plan_of("a"), plan_of("b")
+    body = mark_applied(write_reviewed(applied, TREE))
+    both = [read_reviewed("#1", digest_of_changes(applied), body), review(other, "#2")]
+    found = compare_reviewed(plan_of("a", "b"), both)
+    assert [str(one.resource.address) for one in found.unreviewed] == ["WebService/a"]
+    assert compare_reviewed(other, both).is_reviewed
+
+
+@pytest.mark.parametrize("body", ["", "text", "<!-- reconciler reviewed untouched -->\ntext"])
+def test_nothing_else_is_marked(body: str) -> None:
+    assert mark_applied(body) == body
 
 
 def test_what_is_done_already_does_not_forbid_the_rest() -> None:

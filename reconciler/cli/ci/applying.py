@@ -34,6 +34,7 @@ from reconciler.gitops.merge_result import Checkout
 from reconciler.manifests.environments import list_environments
 from reconciler.model import Finding, Outcome, Plan, Step
 from reconciler.plans.plan_file import digest_of_plan
+from reconciler.plans.reviewed import mark_applied
 from reconciler.render.comments import join_result, render_result
 from reconciler.render.events.outcome import sum_up_outcome
 from reconciler.text.commits import shorten_commit
@@ -196,6 +197,9 @@ class _ApplyRun:
 
     def _comment(self, environment: str, one: MergedRequest, result: str, *, failed: bool) -> None:
         before = one.sticky
+        body = before.body if before else ""
+        if not failed and not self._flags.is_narrowed:
+            body = mark_applied(body)
         at = format_utc(datetime.now(UTC))
         sticky = Sticky(
             self._project,
@@ -203,7 +207,7 @@ class _ApplyRun:
             self._session.job.run or at,
             at,
             before.changes if before else "",
-            join_result(before.body if before else "", result),
+            join_result(body, result),
             unresolved=failed,
         )
         self._session.comment(one.request, sticky)

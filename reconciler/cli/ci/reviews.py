@@ -45,6 +45,7 @@ _REVIEW: Final = (
     "Open a request that brings the change, and merge it after the review. Or review the plan here,"
     " and apply it by hand: reconciler apply --expect"
 )
+_NEWEST: Final = "If later commits are merged, run the apply of the newest commit. Otherwise: "
 _CURES: Final = {
     "approved": "Let somebody other than its author approve it, and run the job again.",
     "mergeable": "Let it meet the rules of the repository, and run the job again.",
@@ -77,7 +78,9 @@ class MergedRequest:
     def has_shown(self, steps: Collection[str]) -> bool:
         """Whether its comment shows one of these steps, by their digests."""
         found = self.read()
-        return found is not None and not (found.steps or frozenset()).isdisjoint(steps)
+        if found is None or found.applied:
+            return False
+        return not (found.steps or frozenset()).isdisjoint(steps)
 
     def read(self) -> Reviewed | None:
         """What its reviewers saw; None without a plan that can be believed."""
@@ -107,6 +110,8 @@ class Reviews:
             request = session.find_request()
             if request.state != "merged":
                 raise _refuse(f"#{request.number} is {request.state}, and not merged", _MERGE)
+            if self._checkout.lacks(request.merge_commit):
+                raise _refuse_checkout(self._checkout, request)
             return (request,)
         commits = self._checkout.list_commits(session.job.before, _MOST_COMMITS)
         found = self._list_merged(commits)
@@ -252,6 +257,15 @@ def _refuse(why: str, step: str) -> PlanRefused:
     return PlanRefused((Finding(why, subject=_SUBJECT, next_step=step),))
 
 
+def _refuse_checkout(checkout: Checkout, request: Request) -> PlanRefused:
+    return _refuse(
+        f"the checkout is at {shorten_commit(checkout.commit, 12)}, which does not have the merge"
+        f" of #{request.number}",
+        f"Check out the target branch: git checkout {request.base} && git pull. Or its commit:"
+        f" git checkout {shorten_commit(request.merge_commit, 12)}",
+    )
+
+
 def _describe_difference(
     plan: Plan, known: Sequence[MergedRequest], result: ReviewResult
 ) -> Finding:
@@ -259,6 +273,8 @@ def _describe_difference(
     steps = plan.steps if result.unknown else result.unreviewed
     what = "the plan" if result.unknown else count(len(steps), "change")
     left = len(steps) - _MOST_NAMED
+    read = [one.read() for one in known]
+    newest = _NEWEST if any(one.applied for one in read if one is not None) else ""
     lines = [
         *_list_reviewed(known),
         f"Planned now: {digest_of_changes(plan)}.",
@@ -274,7 +290,7 @@ def _describe_difference(
         f"{what} differs from what was reviewed: nothing was written",
         subject=_SUBJECT,
         detail=tuple(lines),
-        next_step=f"{_REVIEW} {digest_of_changes(plan)}",
+        next_step=f"{newest}{_REVIEW} {digest_of_changes(plan)}",
     )
 
 
@@ -284,8 +300,10 @@ def _list_reviewed(known: Sequence[MergedRequest]) -> Iterator[str]:
             yield one.doubt
         elif one.sticky is None:
             yield f"No comment of this program is on {one.name}."
-        elif one.read() is None:
+        elif (read := one.read()) is None:
             yield f"The comment of {one.name} shows no plan."
+        elif read.applied:
+            yield f"The plan of {one.name} was applied before, and a review is for one apply."
         else:
             yield f"Reviewed in {one.name}: {one.sticky.changes}."
 

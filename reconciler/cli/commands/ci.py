@@ -157,8 +157,9 @@ def apply(invocation: Invocation, /, **given: Any) -> int:
 
     The merged commit is planned again under the lock of the ledger. Its changes are made only if
     the comment of the request shows each of them; otherwise nothing is written. The result is in
-    the same comment. If only a part was made, the next run goes on. The exit codes are those of
-    apply.
+    the same comment. If only a part was made, the next run goes on. A review is for one apply: a
+    run that finds all of it applied before, and then changed back, writes nothing. The exit codes
+    are those of apply.
 
     An account that may write as this program can also change its comments. It cannot change a
     signed approval of the same changes: --approvals.
