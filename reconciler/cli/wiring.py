@@ -77,11 +77,6 @@ class PlanFlags:
     parallelism: int = 10
     max_calls: int | None = None
 
-    @property
-    def is_narrowed(self) -> bool:
-        """Whether the plan is of some of the resources only."""
-        return bool(self.targets or self.excluded or self.selectors)
-
 
 class Assembly:
     """One project with everything that is needed to plan and apply it."""

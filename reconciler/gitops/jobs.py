@@ -107,7 +107,7 @@ _TOKENS: Final[Mapping[ForgeName, tuple[str, str]]] = {
     ),
     "gitlab": (
         "RECONCILER_GITLAB_TOKEN",
-        "Make a project access token with the scope api, and keep it in a masked variable.",
+        "Keep a project access token with the scope api in a masked variable. By hand: export one.",
     ),
 }
 

@@ -226,10 +226,9 @@ def test_an_old_job_that_runs_again_does_not_undo_a_later_request(
         _merge_and_apply(github, "back", first_model(own_group)),
     )
     assert own_group.model("census") == first_model(own_group)
-    variables = github.enter_push()
+    again = {**github.enter_push(), "GITHUB_SHA": first[1]}
     git(github.job, "checkout", "-q", "--detach", first[1])
     for _ in range(2):  # what the first refusal writes is not a new leave
-        again = {**variables, "GITHUB_SHA": first[1]}
         done = github.run_job(again, "ci", "apply", "--detailed-exitcode")
         assert done.code == 4, done.said
         assert f"The plan of #{first[0]} was applied before" in done.err
@@ -237,7 +236,8 @@ def test_an_old_job_that_runs_again_does_not_undo_a_later_request(
         assert own_group.model("census") == first_model(own_group)
     assert "applied before" in github.comments(first[0])[0]
     assert "1 changed" in github.comments(back[0])[0]
-    done = github.run_job(again, "ci", "apply", "--expect", _read_digest(done.out))
+    digest = _read_digest(run(github.job, "plan").out)
+    done = github.run_job(again, "ci", "apply", "--expect", digest)
     assert done.code == 0, done.said
     assert own_group.model("census") == second(own_group)
 
@@ -891,6 +891,55 @@ def test_bad_input_names_the_place_and_the_next_step(
     assert step in done.err
     assert "Traceback" not in done.said
     assert "ghs_wrong" not in done.said
+
+
+BY_HAND: dict[str, tuple[tuple[str, ...], str]] = {
+    "azure-devops without a project": (("--repository", "models"), "--repository PROJECT/REPO"),
+    "azure-devops without an address": (("--repository", "a b - c/d"), "https://dev.azure.com/ORG"),
+    "gitlab without a token": (("--repository", "a/b"), "By hand: export one."),
+}
+
+
+@pytest.mark.parametrize("case", BY_HAND)
+def test_bad_input_by_hand(tmp_path: Path, case: str) -> None:
+    arguments, step = BY_HAND[case]
+    forge, _, what = case.partition(" ")
+    env = {"SYSTEM_ACCESSTOKEN": "token", "SYSTEM_COLLECTIONURI": "http://127.0.0.1:1/acme/"}
+    if what == "without an address":
+        env["SYSTEM_COLLECTIONURI"] = ""
+    done = run(tmp_path, "ci", "plan", "--forge", forge, "--request", "1", *arguments, env=env)
+    assert done.code == 1, done.said
+    assert step in done.err
+
+
+@pytest.mark.parametrize(
+    ("forge", "step"),
+    [
+        ("github", "on: pull_request"),
+        ("azure-devops", "build validation policy"),
+        ("gitlab", "merge_request_event"),
+    ],
+)
+def test_a_job_without_a_request_says_what_starts_one(
+    tmp_path: Path, own_group: Emulator, forge: str, step: str
+) -> None:
+    with make_team(forge, tmp_path / "team", own_group) as team:
+        done = team.run_job(team.enter_push(), "ci", "plan")
+    assert done.code == 1, done.said
+    assert "is not one of a request" in done.err
+    assert step in done.err
+
+
+def test_a_dry_run_of_a_fork_writes_no_page(github: Team, own_group: Emulator) -> None:
+    git(github.clone, "checkout", "-q", "main")
+    github.push("topic", second(own_group))
+    made = github.control("POST", "requests", {"branch": "topic", "fork": "eve/models"})
+    number = int(made["number"])
+    done = github.plan(number, "--dry-run")
+    assert done.code == 0, done.said
+    assert not github.page.exists()
+    assert github.plan(number).code == 0
+    assert "nothing was planned" in github.page.read_text()
 
 
 def test_the_exit_codes_of_a_refused_plan(github: Team, own_group: Emulator) -> None:

@@ -198,7 +198,8 @@ class _ApplyRun:
     def _comment(self, environment: str, one: MergedRequest, result: str, *, failed: bool) -> None:
         before = one.sticky
         body = before.body if before else ""
-        if not failed and not self._flags.is_narrowed:
+        flags = self._flags
+        if not (failed or flags.targets or flags.excluded or flags.selectors):
             body = mark_applied(body)
         at = format_utc(datetime.now(UTC))
         sticky = Sticky(

@@ -92,7 +92,7 @@ def _validate_fork(invocation: Invocation, job: Job, ci: CiFlags) -> int:
     heading = Heading(project, "", job.run_url)
     comment = f"{render_no_plan(heading, said, errors)}\n{_FORK}\n"
     artifacts.write_comment("", comment)
-    line = show_on_page(job.summary_file, artifacts, [comment])
+    line = "" if ci.dry_run else show_on_page(job.summary_file, artifacts, [comment])
     if line:
         click.echo(line.encode())
     if errors:

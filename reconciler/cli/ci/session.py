@@ -37,6 +37,16 @@ _APIS: Final[Mapping[str, tuple[str, str]]] = {
     "azure-devops": ("SYSTEM_COLLECTIONURI", ""),
     "gitlab": ("CI_API_V4_URL", "https://gitlab.com/api/v4"),
 }
+_API_OF: Final[Mapping[str, str]] = {
+    "github": GITHUB_API,
+    "azure-devops": "https://dev.azure.com/ORGANISATION",
+    "gitlab": "https://gitlab.com/api/v4",
+}
+_STARTS: Final[Mapping[str, str]] = {
+    "github": "On GitHub, on: pull_request starts one.",
+    "azure-devops": "On Azure Repos, a build validation policy of the target branch starts one.",
+    "gitlab": 'On GitLab, one has $CI_PIPELINE_SOURCE == "merge_request_event".',
+}
 _BY_HAND: Final = (
     "Run it in a job of GitHub Actions, Azure Pipelines or GitLab CI. By hand, give --forge"
     f" {'|'.join(FORGES)} --repository NAME --request NUMBER."
@@ -76,7 +86,7 @@ def make_job(flags: CiFlags, environ: Mapping[str, str]) -> Job:
         raise ReconcilerError(
             "the address of the API is not known",
             subject=_APIS[found.forge][0],
-            next_step="Give it: --api https://dev.azure.com/ORGANISATION",
+            next_step=f"Give it: --api {_API_OF[found.forge]}",
         )
     project, slash, repository = flags.repository.partition("/")
     named = {"repository": flags.repository} if flags.repository else {}
@@ -135,7 +145,8 @@ class CiSession:
             raise ReconcilerError(
                 f"this job of {self.forge.name} is not one of a request",
                 subject="ci",
-                next_step="Start it for a request, or give its number: --request NUMBER",
+                next_step="Start it for a request, or give its number: --request NUMBER."
+                f" {_STARTS[self.job.forge]}",
             )
         return request
 

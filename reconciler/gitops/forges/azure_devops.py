@@ -81,11 +81,13 @@ class AzureRepos:
     def __init__(self, job: Job, speaker: Speaker) -> None:
         for what, value in (("project", job.project), ("repository", job.repository)):
             # A name may hold blanks; it is quoted, but it is not one of the parts "." and "..".
-            if not value or not (is_segment(value) or value.replace(" ", "").isalnum()):
+            plain = value.replace(" ", "_")
+            if not value or not (is_segment(plain) or plain.replace("_", "").isalnum()):
                 raise ReconcilerError(
                     f"is not a {what} of Azure Repos",
                     subject=value or "(empty)",
-                    next_step=f"Give the id or the name of the {what}.",
+                    next_step=f"Give the id or the name of the {what}. By hand: --repository"
+                    " PROJECT/REPOSITORY.",
                 )
         self._job = job
         self._speaker = speaker
