@@ -894,7 +894,7 @@ def test_bad_input_names_the_place_and_the_next_step(
 
 
 BY_HAND: dict[str, tuple[tuple[str, ...], str]] = {
-    "azure-devops without a project": (("--repository", "models"), "--repository PROJECT/REPO"),
+    "azure-devops without a project": (("--repository", "models"), "--repository PROJECT/NAME"),
     "azure-devops without an address": (("--repository", "a b - c/d"), "https://dev.azure.com/ORG"),
     "gitlab without a token": (("--repository", "a/b"), "By hand: export one."),
 }

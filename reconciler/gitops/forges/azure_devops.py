@@ -81,13 +81,11 @@ class AzureRepos:
     def __init__(self, job: Job, speaker: Speaker) -> None:
         for what, value in (("project", job.project), ("repository", job.repository)):
             # A name may hold blanks; it is quoted, but it is not one of the parts "." and "..".
-            plain = value.replace(" ", "_")
-            if not value or not (is_segment(plain) or plain.replace("_", "").isalnum()):
+            if not (is_segment(value.replace(" ", "_")) or value.replace(" ", "").isalnum()):
                 raise ReconcilerError(
                     f"is not a {what} of Azure Repos",
                     subject=value or "(empty)",
-                    next_step=f"Give the id or the name of the {what}. By hand: --repository"
-                    " PROJECT/REPOSITORY.",
+                    next_step=f"Give the id or the name of the {what}: --repository PROJECT/NAME.",
                 )
         self._job = job
         self._speaker = speaker
