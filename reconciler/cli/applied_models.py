@@ -15,6 +15,7 @@ from reconciler.secrets.signatures import strip_credentials
 from reconciler.text.suggestions import ask, suggest
 
 _SHA256: Final = "sha256:"
+_CHANGE: Final = "set guards.blobs: required, apply another model, and then this one."
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,9 @@ def find_applied_models(
         raise _refuse(address, f"an apply of it in {environment} has no known result", environment)
     state = snapshot.last_applied_by_address.get(address)
     if state is None:
-        raise _refuse(address, f"it was never applied in {environment}", environment)
+        refused = _refuse(address, f"it was never applied in {environment}", environment)
+        refused.next_step += f". If that has no changes: {_CHANGE}"
+        raise refused
     models = list(assembly.kinds[address.kind].list_models(manifest))
     if not models:
         step = "Name its models in spec.trainedModels."
@@ -82,13 +85,13 @@ def _find_applied(
         for pointer, digest in state.digests.items()
         if _normalize(state.owned.get(pointer)) == _normalize(model.uri)
     }
-    if not digests:
+    if not digests and _normalize(model.uri) not in map(_normalize, state.owned.values()):
         said = f'the trained model "{model.name}" was changed since the last apply in {environment}'
         raise _refuse(address, said, environment)
-    digest = next(iter(digests))
+    digest = next(iter(digests), "")
     if len(digests) > 1 or not digest.startswith(_SHA256):
         said = f'the ledger of {environment} has no digest of the trained model "{model.name}"'
-        step = "Let the apply read the model in storage: guards.blobs: required, then apply again."
+        step = f"An apply records it when it changes the model. In {environment}, {_CHANGE}"
         raise ReconcilerError(said, subject=str(address), next_step=step)
     if model.pin and model.pin != digest:
         said = f'the digest of the trained model "{model.name}" was changed since the last apply in'

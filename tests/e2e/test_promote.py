@@ -114,6 +114,39 @@ def test_a_model_whose_bytes_were_not_read_is_refused(project: Project) -> None:
     apply(project, "dev")
     code, said = promote(project)
     assert (code, "the ledger of dev has no digest of the trained model" in said) == (1, True)
+    # An apply without a change of the model does not record it, so the next step names another way.
+    assert "set guards.blobs: required, apply another model, and then this one." in said
+    project.blobs = "required"
+    project.write_project()
+    apply(project, "dev")
+    assert promote(project) == (code, said)
+    for model in ("old", "new"):
+        write(project, "dev", model)
+        apply(project, "dev")
+    write_manifest(project, project.emulator.model_uri("${values.model}"), "'${values.digest}'")
+    code, said = promote(project)
+    assert (code, DIGESTS["new"] in (project.folder / "environments/prod.yaml").read_text()) == (
+        0,
+        True,
+    ), said
+
+
+def test_a_model_that_is_in_service_before_the_first_apply_needs_one_that_changes_it(
+    project: Project,
+) -> None:
+    write(project, "dev", "old")
+    write(project, "prod", "new")
+    apply(project, "dev")
+    code, said = promote(project)
+    assert (code, "it was never applied in dev" in said) == (1, True)
+    assert "If that has no changes: set guards.blobs: required, apply another model" in said
+    # An apply that changes something else does not say which bytes the model has.
+    manifest = project.folder / "manifests" / "census.yaml"
+    manifest.write_text(f"{manifest.read_text()}  definition: {{tags: {{team: growth}}}}\n")
+    apply(project, "dev")
+    code, said = promote(project)
+    assert (code, "was changed since" in said) == (1, False)
+    assert "the ledger of dev has no digest of the trained model" in said
 
 
 def test_a_commit_holds_the_edit_alone(project: Project) -> None:
