@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from reconciler.cli.demo.stage import Stage
+from reconciler.cli.demo.stage import Stage, list_variables
 from reconciler.git import Git
 
 
@@ -44,4 +44,4 @@ def show_git(stage: Stage, *arguments: str) -> None:
 
 def git(stage: Stage, *arguments: str) -> str:
     """Run git in the project and return what it prints; raises GitFailed."""
-    return Git(stage.folder).ask("--no-pager", *arguments)
+    return Git(stage.folder, list_variables()).ask("--no-pager", *arguments)

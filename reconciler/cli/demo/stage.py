@@ -86,7 +86,7 @@ class Stage:
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=subprocess.STDOUT,
-            env={**_variables(), **(variables or {})},
+            env={**list_variables(), **(variables or {})},
         )
         try:
             return process.wait()
@@ -103,7 +103,7 @@ class Stage:
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stderr=subprocess.STDOUT,
-            env=_variables(),
+            env=list_variables(),
             preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call, no lock is taken
         ) as process:
             while process.poll() is None and not self._is_changing():
@@ -173,8 +173,14 @@ class Stage:
             return json.loads(reply.read() or b"null"), operation
 
 
-def _variables() -> dict[str, str]:
-    return {**os.environ, "RECONCILER_IN_AUTOMATION": "1", "RECONCILER_ENV": ""}
+def list_variables() -> dict[str, str]:
+    """The variables of a command of the story: those of this process, without its git author."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("GIT_AUTHOR_", "GIT_COMMITTER_"))
+    }
+    return {**kept, "RECONCILER_IN_AUTOMATION": "1", "RECONCILER_ENV": ""}
 
 
 @contextlib.contextmanager

@@ -31,6 +31,7 @@ from reconciler.emulator.azurite import AzuriteUnavailable
 from reconciler.errors import ReconcilerError
 from reconciler.git import Git
 from reconciler.model.values import dataclass
+from reconciler.text.counting import count
 
 MODELS: Final = ("2026-11-13", "2026-11-20", "2026-11-27")
 _USUAL_BLOB: Final = "http://127.0.0.1:10000"
@@ -114,8 +115,8 @@ class Team(Stage):
         """Print the comments of a request as its reviewers see them, or their first lines."""
         shown = self.control("GET", f"requests/{number}")
         comments = [one["body"] for one in shown["comments"] if not one["system"]]
-        count = "1 comment" if len(comments) == 1 else f"{len(comments)} comments"
-        click.secho(f"Pull request {number}: {shown['title']}, {count}", fg="cyan")
+        said = f"{shown['title']}, {count(len(comments), 'comment')}"
+        click.secho(f"Pull request {number}: {said}", fg="cyan")
         for body in comments:
             text = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL).strip().splitlines()
             for line in text[:lines]:
