@@ -207,8 +207,13 @@ def test_the_story_of_requests_applies_what_was_reviewed_and_nothing_else(tmp_pa
         "demo",
         "--story",
         "gitops",
-        # As in a job of another forge, and in a hook of git.
-        env={"TMPDIR": str(tmp_path), "GITLAB_CI": "true", "GIT_DIR": "/nonexistent"},
+        # As in a job of another forge, in a hook of git, and with the owner as git's author.
+        env={
+            "TMPDIR": str(tmp_path),
+            "GITLAB_CI": "true",
+            "GIT_DIR": "/x",
+            "GIT_AUTHOR_EMAIL": "ana@example.com",
+        },
     )
     assert done.code == 0, done.said
     story = [
