@@ -18,6 +18,8 @@ from reconciler.manifests.recognition import (
     API_VERSION,
     TEST_KIND,
     check_foreign,
+    find_passed,
+    match_kinds,
     read_top_level,
 )
 from reconciler.manifests.references import Found
@@ -57,6 +59,7 @@ def load_policies(
     try:
         for file in folder.walk(path):
             loading.load_file(file)
+        loading.find_unread(path)
     except ProjectTooLarge as error:
         loading.findings += error.findings()
     found = (*folder.findings, *loading.findings)
@@ -82,6 +85,17 @@ class _Loading:
         for node in parsed.compose():
             self._load_document(parsed, node)
         self.findings += parsed.findings
+
+    def find_unread(self, walked: Path) -> None:
+        """Reports the policies that the walk of a folder has passed: they judge nothing."""
+        for unread in find_passed(self._folder, walked, match_kinds(["Policy"])):
+            finding = Finding(
+                f"is not read: {unread.why}",
+                subject=f"{self._shown}{unread.file}",
+                next_step=_RENAME,
+                severity="warning",
+            )
+            self.findings.append(finding)
 
     def _load_document(self, parsed: Text, node: yaml.Node) -> None:
         version, kind = (read_top_level(node, name) for name in ("apiVersion", "kind"))
@@ -122,6 +136,12 @@ class _Loading:
     ) -> None:
         at = places.find_nearest(pointer)
         self.findings.append(replace(finding, subject=subject, place=at))
+
+
+_RENAME: Final = (
+    "If it has policies, name it NAME.yaml, outside of hidden folders. If not, move it out of the"
+    " folder."
+)
 
 
 def _name(document: Json) -> str:

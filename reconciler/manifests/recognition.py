@@ -130,18 +130,28 @@ def find_unread(
     `usual` is the folder of manifests that was walked. `read` are the files of manifests that were
     read, with symbolic links resolved. `ours` is the pattern of `match_kinds`.
     """
-    for path, why in _find_candidates(folder, usual):
+    beside = ((path, OUTSIDE) for path in folder.list_beside(usual) if is_manifest_name(path.name))
+    for path, why in (*_find_passed(folder, usual), *beside):
         if why == _NOWHERE:
             yield UnreadFile(folder.name(path), why, None)
         elif folder.name(path) not in folder.files and folder.resolve(path) not in read:
             yield from _read_unread(folder, path, why, ours)
 
 
+def find_passed(folder: Folder, walked: Path, ours: re.Pattern[str]) -> Iterator[UnreadFile]:
+    """Yields the files with documents of ours that a walk has passed.
+
+    `walked` is the folder that was walked. `ours` is the pattern of `match_kinds`.
+    """
+    for path, why in _find_passed(folder, walked):
+        yield from _read_unread(folder, path, why, ours)
+
+
 _NOWHERE: Final = "it is a link that leads nowhere"
 
 
-def _find_candidates(folder: Folder, usual: Path) -> Iterator[tuple[Path, str]]:
-    """Yields files that may hold manifests, each with the reason why no walk yields it."""
+def _find_passed(folder: Folder, usual: Path) -> Iterator[tuple[Path, str]]:
+    """Yields files that a walk has passed, each with the reason why it does not yield it."""
     for path in folder.passed:
         hidden = path.name.startswith(".")
         if path.is_dir():
@@ -155,9 +165,6 @@ def _find_candidates(folder: Folder, usual: Path) -> Iterator[tuple[Path, str]]:
                 yield path, _NOWHERE
         elif usual != folder.root or _MAY_HOLD.search(path.name):
             yield path, "its name does not end in .yaml or .yml"
-    for path in folder.list_beside(usual):
-        if is_manifest_name(path.name):
-            yield path, OUTSIDE
 
 
 def _read_unread(

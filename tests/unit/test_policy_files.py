@@ -258,6 +258,32 @@ def test_what_is_not_a_regular_file_is_refused(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("rules.json", "its name does not end in .yaml or .yml"),
+        ("production.yaml.off", "its name does not end in .yaml or .yml"),
+        (".production.yaml", "its name is hidden"),
+        ("team/.old/production.yaml", "its folder is hidden"),
+    ],
+)
+@pytest.mark.parametrize("named", ["", "rules/"])
+def test_a_policy_that_is_not_read_is_a_warning(
+    tmp_path: Path, named: str, name: str, why: str
+) -> None:
+    folder = tmp_path / (named or "policies")
+    (folder / name).parent.mkdir(parents=True)
+    (folder / name).write_text(WHOLE)
+    (folder / "notes.txt").write_text("Who wrote these rules.")
+    (folder / "read.yaml").write_text(WHOLE)
+    policies, found = load_policies(Folder(folder if named else tmp_path), named and str(folder))
+    assert len(policies) == 1
+    said = [(one.severity, one.subject, one.message) for one in found]
+    assert said == [
+        ("warning", str(folder / name) if named else f"policies/{name}", f"is not read: {why}")
+    ]
+
+
 def test_a_match_that_never_matches_is_a_warning(tmp_path: Path) -> None:
     policies, _ = load(tmp_path, p=WHOLE)
     resources = [("WebService", {"tier": "gold", "team": "risk"})]
