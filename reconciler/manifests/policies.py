@@ -63,9 +63,9 @@ def load_policies(
     except ProjectTooLarge as error:
         loading.findings += error.findings()
     found = (*folder.findings, *loading.findings)
-    if named and not (loading.policies or found):
+    if named and not (loading.policies or any(one.severity == "error" for one in found)):
         step = "Name the folder with the files of kind: Policy. Nothing would be judged."
-        found = (Finding("holds no policy", subject=named, next_step=step),)
+        found = (*found, Finding("holds no policy", subject=named, next_step=step))
     return tuple(loading.policies[name] for name in sorted(loading.policies)), found
 
 

@@ -284,6 +284,16 @@ def test_a_policy_that_is_not_read_is_a_warning(
     ]
 
 
+def test_a_named_folder_whose_only_policy_is_not_read_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "rules.json").write_text(WHOLE)
+    policies, found = load_policies(Folder(tmp_path), str(tmp_path))
+    assert policies == ()
+    assert [(one.severity, one.message) for one in found] == [
+        ("warning", "is not read: its name does not end in .yaml or .yml"),
+        ("error", "holds no policy"),
+    ]
+
+
 def test_a_match_that_never_matches_is_a_warning(tmp_path: Path) -> None:
     policies, _ = load(tmp_path, p=WHOLE)
     resources = [("WebService", {"tier": "gold", "team": "risk"})]
