@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Final, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from reconciler.document.pointers import format_pointer
 from reconciler.model import Finding, Json
@@ -232,6 +232,8 @@ def _split_storage(uri: str) -> tuple[str, int | None, str]:
     except ValueError:
         return "", None, ""
     unclear = not uri.isprintable() or "\\" in uri or " " in uri or "@" in parts.netloc
+    # A client may resolve a segment that leads upwards, and so read from another account.
+    unclear = unclear or not {".", ".."}.isdisjoint(unquote(parts.path).split("/"))
     return "" if unclear else host, port, parts.path.lstrip("/").partition("/")[0]
 
 

@@ -96,6 +96,21 @@ def test_a_refusal_names_policy_rule_place_and_who_may_lift_it() -> None:
         ("https://evil.example\\@census.blob.core.windows.net/m", "census", False),
         ("https://evil.example/census.blob.core.windows.net/m.ilearner", "census", False),
         ("http://127.0.0.1:10000/devstoreaccount1/models/m.ilearner", "127.0.0.1", True),
+        (
+            "http://127.0.0.1:10000/devstoreaccount1/../evil/m.ilearner",
+            "127.0.0.1:10000/devstoreaccount1",
+            False,
+        ),
+        (
+            "http://127.0.0.1:10000/devstoreaccount1/%2E%2e/evil/m",
+            "127.0.0.1:10000/devstoreaccount1",
+            False,
+        ),
+        (
+            "http://127.0.0.1:10000/devstoreaccount1%2f..%2fevil/m",
+            "127.0.0.1:10000/devstoreaccount1",
+            False,
+        ),
         ("http://127.0.0.1:10000/devstoreaccount1/models/m.ilearner", "127.0.0.1:10000", True),
         ("http://127.0.0.1:10000/acct/models/m.ilearner", "127.0.0.1:10000/acct", True),
         ("http://127.0.0.1:10000/other/models/m.ilearner", "127.0.0.1:10000/acct", False),
