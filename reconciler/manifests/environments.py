@@ -142,7 +142,8 @@ def list_in_folders(
 def _list_files(folder: Folder) -> list[Path]:
     """The files directly in `environments/` that hold an environment, sorted by name.
 
-    A project may have such a folder for other files; these are not its environments.
+    A project may have such a folder for other files; these are not its environments. A file that
+    cannot be read is one, so that nothing is done without it.
     """
     return [path for path in _list_named(folder) if _holds_environment(folder, path)]
 
@@ -156,9 +157,11 @@ def _list_named(folder: Folder) -> list[Path]:
 
 
 def _holds_environment(folder: Folder, file: Path) -> bool:
-    if not file.is_file():
+    if file.is_dir():
         return False
-    text = Folder(folder.root).read(file) or ""
+    text = Folder(folder.root).read(file)
+    if text is None:
+        return True  # it may be one, so its error must not be passed over
     parsed = Text(folder.name(file), text)
     return any(map(_is_environment, parsed.compose())) or bool(
         parsed.findings and _OURS.search(text)

@@ -1,5 +1,7 @@
 """Environments: what is laid over the project, tokens with their places, and every refusal."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -467,6 +469,24 @@ def test_a_retraining_keeps_its_own_variable(project: Path) -> None:
     assert said(loaded) == []
     (retraining,) = loaded.retrainings
     assert retraining.model.uri == "https://a/b/dev/${run}.ilearner"
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda file: file.symlink_to("nowhere"), "cannot be read: No such file or directory"),
+        (lambda file: file.write_bytes(b"\xff\xfe\x00"), "is not text in UTF-8"),
+        (os.mkfifo, "is not a regular file"),
+    ],
+)
+def test_an_environment_whose_file_cannot_be_read_is_not_passed_over(
+    project: Path, make: Callable[[Path], object], why: str
+) -> None:
+    make(project / "environments" / "odd.yaml")
+    assert "odd" in list_environments(project)
+    found = [one for one in read(project, "odd").findings if one.severity == "error"]
+    assert [one.subject or str(one.place) for one in found] == ["environments/odd.yaml"]
+    assert why in found[0].message
 
 
 def test_a_file_beside_the_environments_is_not_passed_over_in_silence(project: Path) -> None:
