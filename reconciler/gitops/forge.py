@@ -34,6 +34,12 @@ class Request:
     url: str = ""
     draft: bool = False
     from_fork: bool = False
+    sign: str = "#"
+
+    @property
+    def name(self) -> str:
+        """The request for people, such as `#7`, or `!7` where `#7` is an issue or a work item."""
+        return f"{self.sign}{self.number}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,10 +53,11 @@ def _check_compiled(schema: Json, path: Path) -> Iterator[Found]:
         if at and at[-1] == "pattern":
             said, step = "the pattern cannot be used", _PATTERN
         else:
-            said, step = "is not a value that JSON Schema allows here", ""
+            said, step = "is not a value that JSON Schema allows here", _SCHEMA
         yield format_pointer(at), Finding(said, next_step=step)
 
 
+_SCHEMA: Final = "Write what draft 2020-12 of JSON Schema allows, such as {type: string}."
 _PATTERN: Final = (
     "Write a regular expression that is not too large, without lookaround and backreferences."
 )

@@ -251,7 +251,8 @@ def test_a_checkout_without_the_merge_is_not_applied(team: Team, own_group: Emul
     said = ("ci", "apply", "--request", str(number), "--detailed-exitcode")
     done = team.run_job(variables, *said)
     assert done.code == 3, done.said
-    assert f"does not have the merge of #{number}" in done.err
+    sign = "#" if team.forge == "github" else "!"
+    assert f"does not have the merge of {sign}{number}" in done.err
     assert f"git checkout {commit[:12]}" in done.err
     assert team.comments(number) == kept
     assert own_group.model("census") == first_model(own_group)
@@ -910,6 +911,17 @@ def test_bad_input_by_hand(tmp_path: Path, case: str) -> None:
     done = run(tmp_path, "ci", "plan", "--forge", forge, "--request", "1", *arguments, env=env)
     assert done.code == 1, done.said
     assert step in done.err
+
+
+def test_artifacts_are_not_in_a_file(tmp_path: Path, own_group: Emulator) -> None:
+    with make_team("github", tmp_path / "team", own_group) as team:
+        number = team.request("topic", second(own_group))
+        (team.folder / "file").write_text("mine")
+        done = team.plan(number, "--artifacts", "../file")
+    assert done.code == 1, done.said
+    assert "is not a folder" in done.err
+    assert "--artifacts DIR" in done.err
+    assert (team.folder / "file").read_text() == "mine"
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ def test_a_wrong_rule_is_refused_at_its_place(tmp_path: Path, rules: str, said: 
         ("{^$defs: {}}", 'a rule cannot have the keyword "$defs"'),
         ("{properties: {name: {^pattern: '(?=a)b'}}}", "the pattern cannot be used | Write a regular expression"),
         ("{properties: {name: {^pattern: '(a{1000}){1000}'}}}", "the pattern cannot be used"),
-        ("{properties: {name: {^type: text}}}", "is not a value that JSON Schema allows here"),
+        ("{properties: {name: {^type: text}}}", "is not a value that JSON Schema allows here | Write what draft 2020-12 of JSON Schema allows"),
         ("{^required: address}", "is not a value that JSON Schema allows here"),
         ("{^properties: 3}", "is not a value that JSON Schema allows here"),
         ("{^allOf: []}", "is not a value that JSON Schema allows here"),

@@ -59,6 +59,11 @@ class Artifacts:
 
     def _check_ours(self) -> None:
         """Raise ReconcilerError if something else is in the folder, so that nothing is lost."""
+        if not self.folder.is_dir():
+            said = "is not a folder"
+            raise ReconcilerError(
+                said, subject=str(self.folder), next_step="Name a folder: --artifacts DIR"
+            )
         found = sorted(self.folder.iterdir())
         ours = {path for pattern in _OURS for path in self.folder.glob(pattern) if path.is_file()}
         others = [path.name for path in found if path not in ours]

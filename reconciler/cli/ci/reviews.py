@@ -68,7 +68,7 @@ class MergedRequest:
     @property
     def name(self) -> str:
         """The request for people."""
-        return f"#{self.request.number}"
+        return self.request.name
 
     @property
     def is_untouched(self) -> bool:
@@ -109,7 +109,7 @@ class Reviews:
         if session.flags.number:
             request = session.find_request()
             if request.state != "merged":
-                raise _refuse(f"#{request.number} is {request.state}, and not merged", _MERGE)
+                raise _refuse(f"{request.name} is {request.state}, and not merged", _MERGE)
             if self._checkout.lacks(request.merge_commit):
                 raise _refuse_checkout(self._checkout, request)
             return (request,)
@@ -163,12 +163,11 @@ class Reviews:
         name = name_status("plan", self._project, environment)
         said = self._find_status(request.head, name, request)
         confirmed = is_start_of(said.description if said else "", sticky.changes)
-        number = request.number
         if confirmed is False:
-            doubt = f"The comment of #{number} and the status of its commit disagree."
+            doubt = f"The comment of {request.name} and the status of its commit disagree."
             return MergedRequest(request, sticky, doubt)
         if sticky.edited and not confirmed:
-            doubt = f"The comment of #{number} was edited, and no status confirms its digest."
+            doubt = f"The comment of {request.name} was edited, and no status confirms its digest."
             return MergedRequest(request, sticky, doubt)
         return MergedRequest(request, sticky)
 
@@ -260,7 +259,7 @@ def _refuse(why: str, step: str) -> PlanRefused:
 def _refuse_checkout(checkout: Checkout, request: Request) -> PlanRefused:
     return _refuse(
         f"the checkout is at {shorten_commit(checkout.commit, 12)}, which does not have the merge"
-        f" of #{request.number}",
+        f" of {request.name}",
         f"Check out the target branch: git checkout {request.base} && git pull. Or its commit:"
         f" git checkout {shorten_commit(request.merge_commit, 12)}",
     )

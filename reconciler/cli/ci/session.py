@@ -260,7 +260,7 @@ def check_open(session: CiSession, request: Request) -> None:
     if request.state != "open":
         raise ReconcilerError(
             f"the request is {request.state}: no plan is shown in it any more",
-            subject=f"{session.forge.name} #{request.number}",
+            subject=f"{session.forge.name} {request.name}",
             next_step="Open a request for the change.",
         )
 

@@ -217,6 +217,7 @@ class AzureRepos:
     def _read_request(self, document: Mapping[str, Json]) -> Request:
         state = _STATES.get(get_text(document, "status"), "closed")
         number = get_number(document, "pullRequestId")
+        merged = get_text(document, "lastMergeCommit", "commitId")
         return Request(
             number=number,
             head=get_text(document, "lastMergeSourceCommit", "commitId"),
@@ -224,13 +225,12 @@ class AzureRepos:
             state=state,
             base_commit=get_text(document, "lastMergeTargetCommit", "commitId"),
             branch=get_text(document, "sourceRefName").removeprefix("refs/heads/"),
-            merge_commit=get_text(document, "lastMergeCommit", "commitId")
-            if state == "merged"
-            else "",
+            merge_commit=merged if state == "merged" else "",
             author=get_text(document, "createdBy", "uniqueName"),
             url=self._name_page(document, number),
             draft=document.get("isDraft") is True,
             from_fork=bool(document.get("forkSource")),
+            sign="!",
         )
 
     def _name_page(self, document: Mapping[str, Json], number: int) -> str:

@@ -354,6 +354,7 @@ def _read_request(document: Mapping[str, Json]) -> Request:
         url=get_text(document, "web_url"),
         draft=document.get("draft") is True,
         from_fork=document.get("source_project_id") != document.get("target_project_id"),
+        sign="!",
     )
 
 
