@@ -341,9 +341,12 @@ def drift_options(command: _Command) -> _Command:
 
 def approval_options(command: _Command) -> _Command:
     """Add the options for signed approvals: `approvals`, `keyring` and `require`."""
-    for option in (_REQUIRE, _KEYRING, _APPROVALS):
-        command = option(command)
-    return command
+    return approvals_options(_REQUIRE(command))
+
+
+def approvals_options(command: _Command) -> _Command:
+    """Add the options that name signed approvals: `approvals` and `keyring`."""
+    return _APPROVALS(_KEYRING(command))
 
 
 def check_approval_flags(approvals: str, keyring: str, require: int | None) -> None:

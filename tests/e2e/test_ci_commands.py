@@ -1260,16 +1260,46 @@ def test_a_policy_refuses_and_an_approval_lifts_it(github: Team, own_group: Emul
     done = run(github.folder, "approve", str(plan), "--key", str(key), "--out", out)
     assert done.code == 0, done.said
 
+    signed = ("--approvals", str(approvals), "--keyring", str(github.folder / "signers"))
+    done = github.plan(number, "--detailed-exitcode", *signed)
+    assert done.code == 2, done.said
+    assert "Approved by alice@example.org" in done.err
+    (comment,) = github.comments(number)
+    assert "Refused" not in comment
+    assert github.statuses(number)["reconciler/plan/census"][0] == "success"
+
     github.merge(number)
     done = github.apply("--detailed-exitcode")
     assert done.code == 3, done.said
     assert own_group.model("census") == first_model(own_group)
     assert "other storage than census" in github.comments(number)[0]
-    signed = ("--approvals", str(approvals), "--keyring", str(github.folder / "signers"))
     done = github.apply("--detailed-exitcode", *signed)
     assert done.code == 0, done.said
     assert "Approved by alice@example.org" in done.err
     assert own_group.model("census") == second(own_group)
+
+
+def test_without_an_approval_only_a_policy_refuses(github: Team, own_group: Emulator) -> None:
+    """The flags are in a workflow for every request, also for those that need no approval."""
+    folder = github.folder / "approvals"
+    folder.mkdir()
+    (folder / ".gitkeep").touch()
+    (github.folder / "signers").write_text(f"a@example.org {write_key(folder.parent / 'a').line}\n")
+    signed = ("--approvals", str(folder), "--keyring", str(github.folder / "signers"))
+    number = github.request("topic", second(own_group))
+    done = github.plan(number, *signed)
+    assert (done.code, done.err.count("pproval")) == (0, 0), done.said
+    github.merge(number)
+    done = github.apply(*signed, "--require", "0")
+    assert (done.code, done.err.count("pproval")) == (0, 0), done.said
+    assert own_group.model("census") == second(own_group)
+
+
+def test_approvals_of_a_plan_need_a_keyring(github: Team, own_group: Emulator) -> None:
+    number = github.request("topic", second(own_group))
+    done = github.plan(number, "--approvals", "approvals")
+    assert (done.code, "--keyring" in done.err) == (1, True), done.said
+    assert github.comments(number) == []
 
 
 POLICY = (

@@ -6,11 +6,12 @@ import contextlib
 import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 import yaml
 
+from reconciler.cli.apply_session import make_approved
 from reconciler.cli.ci.artifacts import Artifacts, show_on_page
 from reconciler.cli.ci.session import CiFlags, CiSession, check_open, make_job, name_status
 from reconciler.cli.context import Invocation
@@ -18,7 +19,6 @@ from reconciler.cli.exit_codes import ExitWord, classify_error, get_exit_code
 from reconciler.cli.loading import load_all, load_each
 from reconciler.cli.output import show
 from reconciler.cli.wiring import Assembly, PlanFlags, assemble
-from reconciler.engine.planning.plan import make_plan
 from reconciler.errors import ManifestInvalid, ReconcilerError
 from reconciler.files import find_checkout, resolve_path
 from reconciler.gitops.comments import Sticky
@@ -36,6 +36,9 @@ from reconciler.plans.reviewed import UNTOUCHED, describe_changes, write_reviewe
 from reconciler.render.comments import Heading, render_no_plan, render_plan_comment
 from reconciler.render.junit import Suite, make_findings_suite, make_plan_suite
 from reconciler.text.commits import shorten_commit
+
+if TYPE_CHECKING:  # start-up: imported only where approvals are given
+    from reconciler.cli.signed_approvals import SignedApprovals
 
 # From the gravest on.
 _GRAVITY: Final[tuple[ExitWord, ...]] = ("interrupted", "error", "stale", "refused", "changes")
@@ -58,7 +61,9 @@ class Planned:
     plan: Plan | None = None
 
 
-def run_ci_plan(invocation: Invocation, flags: PlanFlags, ci: CiFlags) -> int:
+def run_ci_plan(
+    invocation: Invocation, flags: PlanFlags, ci: CiFlags, signed: tuple[str, str] = ("", "")
+) -> int:
     """Plan a request; returns the exit code, as `plan` does."""
     job = make_job(ci, os.environ)
     if job.from_fork:  # its job may have no token at all
@@ -70,7 +75,7 @@ def run_ci_plan(invocation: Invocation, flags: PlanFlags, ci: CiFlags) -> int:
         if request.from_fork:
             return _validate_fork(invocation, job, ci)
         check_open(session, request)
-        words = _PlanRun(session, request, flags).run()
+        words = _PlanRun(session, request, flags, signed).run()
     exit_word: ExitWord = next((one for one in _GRAVITY if one in words), "no-changes")
     return session.conclude(get_exit_code(exit_word, detailed=invocation.detailed_exitcode))
 
@@ -104,8 +109,11 @@ def _validate_fork(invocation: Invocation, job: Job, ci: CiFlags) -> int:
 class _PlanRun:
     """The plans of one request, one environment after the other."""
 
-    def __init__(self, session: CiSession, request: Request, flags: PlanFlags) -> None:
+    def __init__(
+        self, session: CiSession, request: Request, flags: PlanFlags, signed: tuple[str, str]
+    ) -> None:
         self._session, self._request, self._flags = session, request, flags
+        self._signed = signed  # the folder of approvals, and the keyring
         self._head = session.job.head or request.head
         self._base = session.job.base or request.base
         self._targets = find_targets(session.invocation, session.folder)
@@ -171,8 +179,9 @@ class _PlanRun:
                 check_committed(assembly)
                 self._set_status(environment, "pending", "planning")
                 runtime = assembly.runtime(self._flags.parallelism, self._flags.max_calls)
-                made = make_plan(runtime, assembly.request(self._flags))
-                plan = assembly.judge_by_command(made)
+                approvals = self._read_approvals(assembly)
+                request = assembly.request(self._flags)
+                plan = make_approved(invocation, assembly, runtime, request, approvals)
         except Uncommitted as error:
             self._report_local([environment], error)
             invocation.print_findings(error.findings())
@@ -188,6 +197,15 @@ class _PlanRun:
             show(plan, "text", invocation)
         self._report_plan(environment, plan, merged)
         return Planned(environment, plan.outcome, make_plan_suite(suite, plan, folder), plan)
+
+    def _read_approvals(self, assembly: Assembly) -> SignedApprovals | None:
+        folder, keyring = self._signed
+        if not folder:
+            return None
+        from reconciler.cli.signed_approvals import read_approvals
+
+        # Only the policies ask for them here; `apply` counts them.
+        return read_approvals(self._session.invocation, assembly, folder, keyring, 0)
 
     def _report_plan(self, environment: str, plan: Plan, merged: MergeResult) -> None:
         """Show a plan on the request, unless it was merged since: then nothing more is reviewed."""

@@ -17,6 +17,7 @@ from reconciler.cli.options import (
     ENV,
     apply_options,
     approval_options,
+    approvals_options,
     check_approval_flags,
     drift_options,
     plan_options,
@@ -112,6 +113,7 @@ def ci() -> None:
 @_BASE
 @_ARTIFACTS
 @_job_options
+@approvals_options
 @plan_options
 @ENV
 @click.pass_obj
@@ -121,13 +123,16 @@ def plan(invocation: Invocation, /, **given: Any) -> int:
     The merge of the request into its target branch is planned, for each environment that it
     touches: in one comment, in one status of its commit, and in files for the job. A request that
     cannot be merged is reported and not planned. Of a request from a fork only the manifests are
-    validated. The exit codes are those of plan.
+    validated. Signed approvals lift here what they lift in ci apply. The exit codes are those of
+    plan.
     """
     from reconciler.cli.ci.planning import run_ci_plan
     from reconciler.cli.wiring import PlanFlags
 
     flags = _take_ci_flags(given)
-    return run_ci_plan(invocation, PlanFlags(**given), flags)
+    signed = given.pop("approvals"), given.pop("keyring")
+    check_approval_flags(*signed, None)
+    return run_ci_plan(invocation, PlanFlags(**given), flags, signed)
 
 
 @ci.command(
