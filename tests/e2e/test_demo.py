@@ -196,7 +196,7 @@ def quote_guide() -> list[str]:
     guide = (ROOT / "manifests" / "README.md").read_text(encoding="utf-8")
     section = guide.partition("## Pull requests\n")[2].partition("\n## ")[0]
     (quoted,) = re.findall(r"^```text\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
-    assert quoted.count("$ reconciler ") == 8
+    assert quoted.count("$ reconciler ") == 9
     return [f"\n{line}" for line in str(quoted).splitlines()]
 
 
@@ -244,6 +244,10 @@ def test_the_story_of_requests_applies_what_was_reviewed_and_nothing_else(tmp_pa
         "Pull request 2: Serve the model of 2026-11-27 in prod, 1 comment\n",
         "$ reconciler approve .reconciler-ci/plan-prod.plan --key ../keys/ana",
         "$ git add approvals",
+        "$ reconciler ci plan --approvals approvals --keyring ../keys/signers",
+        "Approved by ana@example.com",
+        "Plan: 0 to add, 1 to change, 0 to destroy.\nRead 1",
+        "Comment replaced: ",
         "$ reconciler ci apply --approvals approvals --keyring ../keys/signers",
         "Approved by ana@example.com",
         "Apply complete! Resources: 0 added, 1 changed, 0 destroyed.",
@@ -268,10 +272,10 @@ def test_the_story_of_requests_applies_what_was_reviewed_and_nothing_else(tmp_pa
         for part in done.out.split("$ reconciler ")
         if part.startswith("ci ")
     ]
-    commands, (first, dev, edited, applied, prod, approved) = zip(*shown, strict=True)
-    assert commands == ("plan", "plan", "apply", "apply", "plan", "apply")
+    commands, (first, dev, edited, applied, prod, *approved) = zip(*shown, strict=True)
+    assert commands == ("plan", "plan", "apply", "apply", "plan", "plan", "apply")
     # The second commit corrects the digest in the file, and the bytes of the model are the same.
-    assert (first, applied, approved) == (dev, dev, prod)
+    assert (first, applied, approved) == (dev, dev, [prod, prod])
     assert len({dev, edited, prod}) == 3
     assert re.findall(r"  \| `Digest of its changes: (sha256:\w+)`", done.out) == [first, dev]
     assert f"Changes: {prod}\n" in done.out

@@ -19,6 +19,7 @@ from reconciler.cli.demo.team import MODELS, Team, find_digest, replace_text
 _BEFORE, _OLD, _NEW = MODELS
 _DEV: Final = "environments/dev.yaml"
 _OWNER: Final = "ana@example.com"
+_SIGNED: Final = ("--approvals", "approvals", "--keyring", "../keys/signers")
 _POLICY: Final = f"""\
 apiVersion: reconciler/v1
 kind: Policy
@@ -117,13 +118,14 @@ def _promote(team: Team) -> None:
     show_git(team, "add", "approvals")
     show_git(team, "commit", "--quiet", "--message", "Add the approval of ana")
     team.push("promote")
-    team.review_again(number)
+    print_text("The push starts the job again. It reads the approval and the keyring:")
+    team.review(number, *_SIGNED)
     print_text(
-        "The request is merged. apply reads the approval and the keyring. The new files are not of"
-        " one\nenvironment, so dev is planned too:"
+        "The rule does not refuse the change now, and the request is merged. apply judges it again."
+        " The\nnew files are not of one environment, so dev is planned too:"
     )
     before = team.merge(number)
-    team.deliver(before, "--approvals", "approvals", "--keyring", "../keys/signers")
+    team.deliver(before, *_SIGNED)
     print_text("The ledger of prod has who approved it:")
     run(team, "history", "--env", "prod")
     print_text("Is it done? The plan of both environments must have no changes.")

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import re
-import subprocess
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import field
@@ -81,17 +80,6 @@ class Team(Stage):
 
     def review(self, number: int, *arguments: str, expected: int = 0) -> None:
         """Run the job of a request, in the merge that the forge has made of it."""
-        with self._checking_out(number) as variables:
-            run(self, "ci", "plan", *arguments, expected=expected, variables=variables)
-
-    def review_again(self, number: int) -> None:
-        """Run the job of a request whose plan has been shown, without a word."""
-        with self._checking_out(number) as variables:
-            self.run("ci", "plan", variables=variables, stdout=subprocess.DEVNULL)
-
-    @contextlib.contextmanager
-    def _checking_out(self, number: int) -> Iterator[dict[str, str]]:
-        """Check a request out as its forge does; the variables of the job as a context."""
         request = self.control("GET", f"requests/{number}")
         git(self, "fetch", "-q", "origin", f"refs/pull/{number}/merge")
         git(self, "checkout", "-q", "--detach", "FETCH_HEAD")
@@ -102,7 +90,8 @@ class Team(Stage):
                 "base": {"sha": request["base_commit"], "ref": "main"},
             },
         }
-        yield self._describe("pull_request", f"refs/pull/{number}/merge", event)
+        variables = self._describe("pull_request", f"refs/pull/{number}/merge", event)
+        run(self, "ci", "plan", *arguments, expected=expected, variables=variables)
         git(self, "checkout", "-q", request["branch"])
 
     def deliver(self, before: str, *arguments: str, expected: int = 0) -> None:
