@@ -913,6 +913,21 @@ def test_bad_input_by_hand(tmp_path: Path, case: str) -> None:
     assert step in done.err
 
 
+def test_an_apply_by_hand_before_the_merge_leaves_no_failure(
+    team: Team, own_group: Emulator
+) -> None:
+    number = team.request("topic", second(own_group))
+    assert team.plan(number).code == 0
+    options, variables = team.name_by_hand()
+    git(team.job, "fetch", "-q", "origin", "topic")
+    git(team.job, "checkout", "-q", "--detach", "FETCH_HEAD")
+    for more in (["--request", str(number)], []):
+        done = team.run_job(variables, "ci", "apply", *options, *more, "--detailed-exitcode")
+        assert done.code == 3, done.said
+        assert "reconciler/apply/" not in str(team.look(number)["statuses"])
+    assert own_group.model("census") == first_model(own_group)
+
+
 def test_artifacts_are_not_in_a_file(tmp_path: Path, own_group: Emulator) -> None:
     with make_team("github", tmp_path / "team", own_group) as team:
         number = team.request("topic", second(own_group))

@@ -78,8 +78,9 @@ class _ApplyRun:
 
     def run(self) -> int:
         """Apply each environment that the merge changes; the first failure ends the run."""
-        for environment in self._targets:
-            self._set_status(environment, "pending", "applying")
+        by_hand = self._session.job.event == "manual"
+        if not by_hand:
+            self._begin()
         try:
             requests = self._reviews.find_requests()
             known = {one: self._reviews.read_all(one, requests) for one in self._targets}
@@ -87,9 +88,12 @@ class _ApplyRun:
                 one for one in self._targets if self._reviews.is_changed(known[one], one, self._all)
             ]
         except ReconcilerError as error:
-            for environment in self._targets:
+            # A mistake of a person, such as a request that is open, leaves no failure beside it.
+            for environment in () if by_hand else self._targets:
                 self._finish(environment, (), classify_error(error), error.findings())
             raise
+        if by_hand:
+            self._begin()
         for environment in sorted({*self._targets} - {*due}):
             self._set_status(environment, "success", UNCHANGED)
         for number, environment in enumerate(due):
@@ -102,6 +106,10 @@ class _ApplyRun:
             if code:
                 return code
         return 0
+
+    def _begin(self) -> None:
+        for environment in self._targets:
+            self._set_status(environment, "pending", "applying")
 
     def _skip(self, left: Sequence[str], failed: str) -> None:
         for environment in left:
