@@ -232,6 +232,7 @@ def test_an_old_job_that_runs_again_does_not_undo_a_later_request(
         done = github.run_job(again, "ci", "apply", "--detailed-exitcode")
         assert done.code == 4, done.said
         assert f"The plan of #{first[0]} was applied before" in done.err
+        assert "1 change was not reviewed after the apply of the request" in done.err
         assert "run the apply of the newest commit" in done.err
         assert own_group.model("census") == first_model(own_group)
     assert "applied before" in github.comments(first[0])[0]

@@ -31,7 +31,7 @@ from reconciler.plans.reviewed import (
     read_reviewed,
 )
 from reconciler.text.commits import shorten_commit
-from reconciler.text.counting import count
+from reconciler.text.counting import agree, count
 
 # So many merges may wait for an apply, at most.
 _MOST_COMMITS: Final = 50
@@ -45,7 +45,7 @@ _REVIEW: Final = (
     "Open a request that brings the change, and merge it after the review. Or review the plan here,"
     " and apply it by hand: reconciler apply --expect"
 )
-_NEWEST: Final = "If later commits are merged, run the apply of the newest commit. Otherwise: "
+_NEWEST: Final = "If later commits are merged, run the apply of the newest commit instead. "
 _CURES: Final = {
     "approved": "Let somebody other than its author approve it, and run the job again.",
     "mergeable": "Let it meet the rules of the repository, and run the job again.",
@@ -273,7 +273,13 @@ def _describe_difference(
     what = "the plan" if result.unknown else count(len(steps), "change")
     left = len(steps) - _MOST_NAMED
     read = [one.read() for one in known]
-    newest = _NEWEST if any(one.applied for one in read if one is not None) else ""
+    again = any(one.applied for one in read if one is not None)
+    newest = _NEWEST if again else ""
+    number = 1 if result.unknown else len(steps)
+    if again:
+        why = f"{agree(number, 'was', 'were')} not reviewed after the apply of the request"
+    else:
+        why = f"{agree(number, 'differs', 'differ')} from what was reviewed"
     lines = [
         *_list_reviewed(known),
         f"Planned now: {digest_of_changes(plan)}.",
@@ -286,7 +292,7 @@ def _describe_difference(
     if result.gone:
         lines.append(f"{count(result.gone, 'reviewed change')} of the request is not in this plan.")
     return Finding(
-        f"{what} differs from what was reviewed: nothing was written",
+        f"{what} {why}: nothing was written",
         subject=_SUBJECT,
         detail=tuple(lines),
         next_step=f"{newest}{_REVIEW} {digest_of_changes(plan)}",
