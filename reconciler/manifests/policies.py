@@ -54,7 +54,8 @@ def load_policies(
     path = folder.root if named else folder.root / POLICIES
     if named and not path.is_dir():
         why = "is not a folder" if path.exists() else "does not exist"
-        return (), (Finding(f"the folder of policies {why}", subject=named),)
+        finding = Finding(f"the folder of policies {why}", subject=named, next_step=_NAME_FOLDER)
+        return (), (finding,)
     loading = _Loading(folder, f"{named.rstrip('/')}/" if named else "")
     try:
         for file in folder.walk(path):
@@ -64,9 +65,11 @@ def load_policies(
         loading.findings += error.findings()
     found = (*folder.findings, *loading.findings)
     if named and not (loading.policies or any(one.severity == "error" for one in found)):
-        step = "Name the folder with the files of kind: Policy. Nothing would be judged."
-        found = (*found, Finding("holds no policy", subject=named, next_step=step))
+        found = (*found, Finding("holds no policy", subject=named, next_step=_NAME_FOLDER))
     return tuple(loading.policies[name] for name in sorted(loading.policies)), found
+
+
+_NAME_FOLDER: Final = "Name the folder with the files of kind: Policy. Nothing would be judged."
 
 
 class _Loading:

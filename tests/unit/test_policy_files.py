@@ -284,6 +284,13 @@ def test_a_policy_that_is_not_read_is_a_warning(
     ]
 
 
+def test_a_named_folder_that_does_not_exist_is_refused_with_the_next_step(tmp_path: Path) -> None:
+    named = str(tmp_path / "nope")
+    _, (finding,) = load_policies(Folder(Path(named)), named)
+    assert (finding.subject, finding.message) == (named, "the folder of policies does not exist")
+    assert finding.next_step.startswith("Name the folder with the files of kind: Policy.")
+
+
 def test_a_named_folder_whose_only_policy_is_not_read_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "rules.json").write_text(WHOLE)
     policies, found = load_policies(Folder(tmp_path), str(tmp_path))
