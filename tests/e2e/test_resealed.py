@@ -75,7 +75,7 @@ COMPARED = """
     /resource_drift/*/pointers /resource_drift/*/pointers/*
     /rollouts /rollouts/* /rollouts/*/fleet /rollouts/*/sizes /rollouts/*/sizes/*
     /rollouts/*/pause_s /rollouts/*/max_failures
-    /inputs/project /inputs/cloud
+    /inputs/project /inputs/cloud /inputs/environment
     /outcome /changes_digest
 """
 
