@@ -21,17 +21,22 @@ BYTES = {name: name.encode() for name in ("old", "new")}
 DIGESTS = {name: hashlib.sha256(data).hexdigest() for name, data in BYTES.items()}
 
 
+def name_model(emulator: Emulator, name: str) -> str:
+    """The address of a model in a folder of its own: other tests rely on models that are absent."""
+    return emulator.model_uri(f"promote/{name}")
+
+
 @pytest.fixture
 def project(own_group: Emulator, tmp_path: Path) -> Project:
     """Two environments that serve `old`; dev declares `new`. The models are in storage."""
     made = Project(tmp_path / "project", own_group, blobs="required")
     (made.folder / "environments").mkdir()
     for name, data in BYTES.items():
-        upload_model(own_group.model_uri(name), data, {})
+        upload_model(name_model(own_group, name), data, {})
     for name, model in (("dev", "new"), ("prod", "old")):
         write(made, name, model)
-        own_group.deploy(f"census-{name}", own_group.model_uri("old"))
-    write_manifest(made, own_group.model_uri("${values.model}"), "'${values.digest}'")
+        own_group.deploy(f"census-{name}", name_model(own_group, "old"))
+    write_manifest(made, name_model(own_group, "${values.model}"), "'${values.digest}'")
     return made
 
 
@@ -108,7 +113,7 @@ def test_what_was_changed_since_is_refused(project: Project) -> None:
 def test_a_model_whose_bytes_were_not_read_is_refused(project: Project) -> None:
     project.blobs = "skip"
     project.write_project()
-    write_manifest(project, project.emulator.model_uri("${values.model}"), "'${values.digest}'")
+    write_manifest(project, name_model(project.emulator, "${values.model}"), "'${values.digest}'")
     manifest = project.folder / "manifests" / "census.yaml"
     manifest.write_text(manifest.read_text().replace("      sha256: '${values.digest}'\n", ""))
     apply(project, "dev")
@@ -123,7 +128,7 @@ def test_a_model_whose_bytes_were_not_read_is_refused(project: Project) -> None:
     for model in ("old", "new"):
         write(project, "dev", model)
         apply(project, "dev")
-    write_manifest(project, project.emulator.model_uri("${values.model}"), "'${values.digest}'")
+    write_manifest(project, name_model(project.emulator, "${values.model}"), "'${values.digest}'")
     code, said = promote(project)
     assert (code, DIGESTS["new"] in (project.folder / "environments/prod.yaml").read_text()) == (
         0,
@@ -193,9 +198,9 @@ def git(project: Project, *arguments: str) -> str:
 
 
 def test_a_text_of_two_values_is_refused(project: Project) -> None:
-    uri = project.emulator.model_uri("${env.name}-${values.model}")
+    uri = name_model(project.emulator, "${env.name}-${values.model}")
     manifest = write_manifest(project, uri, "'${values.digest}'")
-    upload_model(project.emulator.model_uri("dev-new"), BYTES["new"], {})
+    upload_model(name_model(project.emulator, "dev-new"), BYTES["new"], {})
     apply(project, "dev")
     before = manifest.read_text()
     code, said = promote(project)
@@ -207,7 +212,7 @@ def test_a_text_of_two_values_is_refused(project: Project) -> None:
 def test_a_digest_that_cannot_be_written_is_refused_with_the_way_to_write_it(
     project: Project,
 ) -> None:
-    manifest = write_manifest(project, project.emulator.model_uri("${values.model}"), "''")
+    manifest = write_manifest(project, name_model(project.emulator, "${values.model}"), "''")
     manifest.write_text(manifest.read_text().replace("      sha256: ''\n", ""))
     apply(project, "dev")
     file = project.folder / "environments" / "prod.yaml"
@@ -232,7 +237,7 @@ def test_a_manifest_that_only_prod_reads_is_edited(project: Project) -> None:
         (project.folder / name / "census.yaml").write_text(
             "apiVersion: reconciler/v1\nkind: WebService\nmetadata: {name: census-dev}\n"
             f"spec:\n  trainedModels:\n    {MODEL}: # kept\n"
-            f"      uri: {project.emulator.model_uri(model)}\n"
+            f"      uri: {name_model(project.emulator, model)}\n"
         )
     (project.folder / "manifests" / "census.yaml").unlink()
     apply(project, "dev")
@@ -247,7 +252,7 @@ def test_a_manifest_that_only_prod_reads_is_edited(project: Project) -> None:
 def test_a_value_that_others_use_too_is_not_changed(project: Project) -> None:
     apply(project, "dev")
     other = project.folder / "manifests" / "other.yaml"
-    uri = project.emulator.model_uri("${values.model}")
+    uri = name_model(project.emulator, "${values.model}")
     other.write_text(
         "apiVersion: reconciler/v1\nkind: WebService\nmetadata: {name: other}\n"
         f"spec:\n  trainedModels:\n    {MODEL}: {{uri: '{uri}'}}\n"
