@@ -28,12 +28,24 @@ ACTIONS: Final[Mapping[Action, list[str]]] = {
     Action.ADOPT: ["adopt"],
 }
 
+# The attribute of a plan that holds the digest when it is known.
+_DIGEST: Final = "_changes_digest"
+
 
 def digest_of_changes(plan: Plan) -> str:
     """Return the sha256 of the canonical list of what each step does, sorted by address.
 
-    If the plan has an environment, the list begins with its name.
+    If the plan has an environment, the list begins with its name. The digest is computed once and
+    kept with the plan, which never changes: its comment, its status and its apply all ask for it.
     """
+    kept = vars(plan)
+    if _DIGEST not in kept:
+        kept[_DIGEST] = _digest(plan)
+    found: str = kept[_DIGEST]
+    return found
+
+
+def _digest(plan: Plan) -> str:
     steps = sorted(plan.steps, key=lambda step: str(step.resource.address))
     environment = plan.inputs.environment
     digest = hashlib.sha256(b"[")

@@ -87,9 +87,7 @@ def find_digests(plan: Plan) -> tuple[str, str]:
     """
     kept = vars(plan)
     if _DIGESTS not in kept:
-        head = _head_of(plan)
-        changes = head.get("changes_digest") or digest_of_changes(plan)
-        kept[_DIGESTS] = _digest(head, plan), changes
+        kept[_DIGESTS] = _digest(_head_of(plan), plan), digest_of_changes(plan)
     found: tuple[str, str] = kept[_DIGESTS]
     return found
 
