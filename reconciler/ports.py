@@ -23,6 +23,8 @@ from reconciler.model import (
     Cloud,
     CompressedDocument,
     Declared,
+    DriftPast,
+    DriftRun,
     DueCall,
     Entry,
     Event,
@@ -621,6 +623,58 @@ class Ledger(Protocol):
         Raises LedgerConflict when a later lock than that with the number `fence` was taken; 0 means
         that the caller has no lock.
         """
+        ...
+
+
+class DriftHistory(Protocol):
+    """What earlier drift runs found, beside the ledger. If it is lost, only dates are lost."""
+
+    def load(self) -> DriftPast:
+        """The last runs and the open findings; an empty one where nothing was ever kept.
+
+        Raises LedgerInvalid where it cannot be read.
+        """
+        ...
+
+    def append(self, run: DriftRun, since: Mapping[str, str]) -> None:
+        """Keep a run, and when each of its open findings was first seen, by its key.
+
+        Raises LedgerInvalid where it cannot be written.
+        """
+        ...
+
+    def note_sent(self, keys: Collection[str]) -> None:
+        """Keep that a webhook has reported these findings; raises as `append` does."""
+        ...
+
+
+class LeaderTerm(Lease, Protocol):
+    """The time in which this process leads; it is renewed until it is lost or released.
+
+    `check` raises LedgerConflict once another process may lead.
+    """
+
+    def is_held(self) -> bool:
+        """Whether this process surely leads now; False is final."""
+        ...
+
+    def release(self) -> None:
+        """End the term, so that another process can lead at once; never raises."""
+        ...
+
+
+class Leadership(Protocol):
+    """Which of several `watch` processes leads; it does not touch the lock of the ledger."""
+
+    def acquire(self, lock_owner: LockOwner) -> LeaderTerm | None:
+        """Begin a term; None while another process leads. Does not wait.
+
+        Raises LedgerInvalid where the lease cannot be read or written.
+        """
+        ...
+
+    def find_leader(self) -> LockOwner | None:
+        """The process that leads now; None if no process is known to lead."""
         ...
 
 

@@ -37,8 +37,12 @@ from reconciler.model.declared import (
 )
 from reconciler.model.drift import (
     Drift,
+    DriftPast,
     DriftReport,
+    DriftRun,
+    IgnoreRule,
     ResourceStatus,
+    Severity,
     Verdict,
 )
 from reconciler.model.events import (
@@ -118,7 +122,9 @@ __all__ = [
     "DataUploaded",
     "Declared",
     "Drift",
+    "DriftPast",
     "DriftReport",
+    "DriftRun",
     "DueCall",
     "Entry",
     "Environment",
@@ -129,6 +135,7 @@ __all__ = [
     "Finding",
     "FleetStopped",
     "GuardLimits",
+    "IgnoreRule",
     "Inputs",
     "Intent",
     "IntentResolved",
@@ -162,6 +169,7 @@ __all__ = [
     "RunJoined",
     "SecretReference",
     "ServiceTiming",
+    "Severity",
     "Snapshot",
     "SourceLocation",
     "Step",

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import enum
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Final, Literal, TypeAlias
 
-from reconciler.model.core import ABSENT, Absent, Address, Finding, Json, Resource
+from reconciler.model.core import (
+    ABSENT,
+    Absent,
+    Address,
+    Finding,
+    Json,
+    Resource,
+    SourceLocation,
+)
 from reconciler.model.ledger import LastApplied
 from reconciler.model.plan import Inputs, Refresh
 from reconciler.model.values import dataclass
+
+Severity: TypeAlias = Literal["error", "warning", "note"]
 
 
 class Verdict(enum.StrEnum):
@@ -35,6 +47,44 @@ class Verdict(enum.StrEnum):
     NOT_OBSERVABLE = "not observable"
     INCOMPLETE = "evidence incomplete"
 
+    @property
+    def severity(self) -> Severity:
+        """How grave it is; the same in each format."""
+        return _SEVERITY[self]
+
+
+_SEVERITY: Final[Mapping[Verdict, Severity]] = {
+    Verdict.MODEL_SWAPPED: "error",
+    Verdict.ARTIFACT_MUTATED: "error",
+    Verdict.MISSING: "error",
+    Verdict.FAILED: "error",
+    Verdict.CONFLICT: "error",
+    Verdict.DRIFTED: "warning",
+    Verdict.CREDENTIAL_EXPIRING: "warning",
+    Verdict.INCOMPLETE: "warning",
+    Verdict.PENDING: "note",
+    Verdict.UNMANAGED: "note",
+    Verdict.NOT_OBSERVABLE: "note",
+    Verdict.IN_SYNC: "note",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class IgnoreRule:
+    """One rule of `.driftignore`: which findings are accepted, why, until when, and by whom.
+
+    `address` and `pointer` are patterns as in a shell; an empty `pointer` matches each place.
+    `verdict` is None for each verdict. `until` is the last day of the rule, as an ISO date in UTC.
+    """
+
+    address: str
+    pointer: str
+    verdict: Verdict | None
+    reason: str
+    until: str
+    owner: str
+    place: SourceLocation
+
 
 @dataclass(frozen=True, slots=True)
 class Drift:
@@ -43,7 +93,10 @@ class Drift:
     `pointer` is "" for the whole resource. `remembered`, `live` and `declared` are ABSENT for a
     missing value; `hidden` says that they must not be shown. `since` is when the difference was
     first seen, in UTC. `note` holds more facts, and `commands` the commands that resolve the
-    difference. `fleet` is the fleet of the resource, if any.
+    difference. `fleet` is the fleet of the resource, if any. `place` is where the manifest declares
+    the value, or else the resource; None for a resource without a manifest. `key` is a digest that
+    names the same difference in each run. `is_new` says that no earlier run and no baseline had it.
+    `rule` is the rule that ignores it.
     """
 
     resource: Resource
@@ -57,6 +110,10 @@ class Drift:
     since: str = ""
     commands: tuple[str, ...] = ()
     fleet: Address | None = None
+    place: SourceLocation | None = None
+    key: str = ""
+    is_new: bool = True
+    rule: IgnoreRule | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +131,35 @@ class ResourceStatus:
     fleet: Address | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class DriftRun:
+    """One earlier run: when it was, in UTC, of which commit, and its resources by their verdict."""
+
+    at: str
+    commit: str
+    counts: Mapping[Verdict, int]
+
+
+@dataclass(frozen=True)
+class DriftPast:
+    """What the earlier runs of a project and environment found.
+
+    `runs` are the last ones, the oldest first. `since` has the time when each open finding was
+    first seen, in UTC, by its key. `sent` are the keys that the webhooks have reported.
+    """
+
+    runs: tuple[DriftRun, ...] = ()
+    since: Mapping[str, str] = field(default_factory=dict)
+    sent: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True)
 class DriftReport:
     """All differences since the last apply, how complete they are, and how fresh they are.
 
-    `lost` warns of lines that the ledger had and has no longer.
+    `lost` warns of lines that the ledger had and has no longer. `ignored` are the findings that a
+    rule of `.driftignore` ignores; `findings` does not have them. `expired` are the rules that are
+    over. `runs` are the last runs, this one included, the oldest first.
     """
 
     statuses: tuple[ResourceStatus, ...]
@@ -88,6 +169,9 @@ class DriftReport:
     made_at: str
     baseline: Literal["kept", "lost"]
     lost: Finding | None = None
+    ignored: tuple[Drift, ...] = ()
+    expired: tuple[IgnoreRule, ...] = ()
+    runs: tuple[DriftRun, ...] = ()
 
     @property
     def outcome(self) -> Literal["in-sync", "drift", "evidence-incomplete"]:
