@@ -42,11 +42,17 @@ from reconciler.model import (
     StepResult,
 )
 from reconciler.model.values import dataclass
-from reconciler.plans.drift import NOT_KNOWN, compare_resource, incomplete, worst_verdict
+from reconciler.plans.drift import (
+    NOT_KNOWN,
+    compare_resource,
+    find_place,
+    incomplete,
+    worst_verdict,
+)
+from reconciler.plans.drift_history import make_key
 from reconciler.plans.reasons import format_author
 from reconciler.plans.step import Comparison
 from reconciler.ports import Ledger
-from reconciler.text.json_text import canonical
 from reconciler.text.times import format_utc
 
 
@@ -58,6 +64,7 @@ class _Compared:
     at: float = 0.0
     comparison: Comparison | None = None
     fleet: Address | None = None
+    manifest: Manifest | None = None
 
 
 def report_drift(
@@ -78,6 +85,7 @@ def report_drift(
         replace(
             past.explain(_compare(runtime, request, snapshot, manifest, observed[resource])),
             fleet=manifest.member.fleet if manifest.member else None,
+            manifest=manifest,
         )
         for manifest, resource in zip(chosen, resources, strict=True)
     ]
@@ -87,6 +95,7 @@ def report_drift(
         found = find_unmanaged(runtime, request, resources, snapshot)
         compared += [_compare_unmanaged(snapshot, one) for one in found]
     now = runtime.clock()
+    compared = [_locate(one) for one in compared]
     findings = _date(runtime, compared, now)
     return DriftReport(
         statuses=tuple(_make_status(one) for one in compared),
@@ -138,12 +147,16 @@ def _compare(
     comparison = make_comparison(runtime, request, snapshot, manifest, seen)
     if comparison is None:
         last_applied = snapshot.last_applied_by_address.get(manifest.address)
-        note = _explain_unread(seen.finding)
-        return _Compared(seen.resource, (incomplete(seen.resource, note),), last_applied)
+        place = seen.finding.place if seen.finding is not None else None
+        unread = replace(incomplete(seen.resource, _explain_unread(seen.finding)), place=place)
+        return _Compared(seen.resource, (unread,), last_applied)
     found, last_applied = list(compare_resource(comparison)), comparison.last_applied
     if comparison.live is ABSENT:
         return _Compared(seen.resource, tuple(found), last_applied, seen.at)
-    found += [incomplete(seen.resource, one.message) for one in comparison.declared.findings]
+    found += [
+        replace(incomplete(seen.resource, one.message), place=one.place)
+        for one in comparison.declared.findings
+    ]
     return _Compared(seen.resource, tuple(found), last_applied, seen.at, comparison)
 
 
@@ -202,26 +215,42 @@ def _compare_unmanaged(snapshot: Snapshot, finding: Drift) -> _Compared:
 
 def _date(runtime: Runtime, compared: Sequence[_Compared], now: datetime) -> list[Drift]:
     """Return the findings with the time when each was first seen, from the observation store."""
-    found = {_name(each.resource): [_key(one) for one in each.findings] for each in compared}
+    keys = [(each, one, make_key(one)) for each in compared for one in each.findings]
+    found: dict[str, list[str]] = {_name(each.resource): [] for each in compared}
+    for each, _, key in keys:
+        found[_name(each.resource)].append(key)
     first = runtime.observations.notice(found, now.timestamp())
     return [
         replace(
             one,
-            since=format_utc(first[_name(each.resource), _key(one)]),
+            since=format_utc(first[_name(each.resource), key]),
             fleet=each.fleet,
+            key=key,
+            is_new=first[_name(each.resource), key] == now.timestamp(),
         )
-        for each in compared
-        for one in each.findings
+        for each, one, key in keys
     ]
+
+
+def _locate(compared: _Compared) -> _Compared:
+    """Return the findings with their places; those about a resource without a manifest have none.
+
+    A place is looked for only where there is a finding, because the file is composed again for it.
+    """
+    manifest, comparison = compared.manifest, compared.comparison
+    if manifest is None:
+        return compared
+    models = comparison.declared.models if comparison is not None else ()
+    placed = (
+        replace(one, place=one.place or find_place(manifest, models, one))
+        for one in compared.findings
+    )
+    return replace(compared, findings=tuple(placed))
 
 
 def _name(resource: Resource) -> str:
     """Return the name that dates findings; an address alone can mean another resource later."""
     return f"{resource.address} {resource.id.casefold()}"
-
-
-def _key(one: Drift) -> str:
-    return canonical([one.verdict, one.pointer, str(one.live)])
 
 
 def _make_status(one: _Compared) -> ResourceStatus:

@@ -22,8 +22,11 @@ from reconciler.model import (
     Drift,
     Json,
     LastApplied,
+    Manifest,
+    ModelReference,
     Path,
     Resource,
+    SourceLocation,
     Verb,
     Verdict,
 )
@@ -89,6 +92,27 @@ def incomplete(resource: Resource, note: str, settle_command: str = "") -> Drift
     """Return the finding for a resource without evidence; `settle_command` is the next step."""
     commands = (settle_command,) if settle_command else ("reconciler drift --refresh full",)
     return Drift(resource, Verdict.INCOMPLETE, note=note, commands=commands)
+
+
+def find_place(
+    manifest: Manifest, models: Collection[ModelReference], finding: Drift
+) -> SourceLocation:
+    """Return where the manifest declares the value of a finding, or else the resource.
+
+    `models` are those that the manifest names; each has an entry of its own.
+    """
+    for model in models:
+        if format_pointer(model.path) == finding.pointer and model.place is not None:
+            return model.place
+        if model.entry and model.sas_path and format_pointer(model.sas_path) == finding.pointer:
+            return manifest.place(f"{model.entry}/sas")
+    if finding.pointer in manifest.secrets:
+        return manifest.place(format_pointer(("spec", "secrets", finding.pointer)))
+    declared = finding.declared is not ABSENT or finding.hidden
+    at = f"/spec/definition{finding.pointer}"
+    if finding.pointer and (declared or at in manifest.places):
+        return manifest.place(at)
+    return manifest.member.place if manifest.member else manifest.place("/metadata/name")
 
 
 def _missing(comparison: Comparison) -> Drift:

@@ -8,10 +8,19 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Final
 
-from reconciler.model import ABSENT, Drift, DriftReport, Json, ResourceStatus, Verdict
+from reconciler.model import (
+    ABSENT,
+    Drift,
+    DriftReport,
+    DriftRun,
+    IgnoreRule,
+    Json,
+    ResourceStatus,
+    Verdict,
+)
 from reconciler.plans.plan_file import inputs_document
 
-FORMAT_VERSION: Final = "1.0"
+FORMAT_VERSION: Final = "1.1"
 _NOT_OBSERVABLE: Final = (Verdict.INCOMPLETE,)
 
 
@@ -25,6 +34,13 @@ def drift_document(report: DriftReport) -> Json:
         "coverage": count_coverage(report),
         "resources": [_status_document(one) for one in report.statuses],
         "findings": [_finding_document(one) for one in report.findings],
+        "ignored": [
+            {**_finding_document(one), "rule": _rule_document(one.rule)}
+            for one in report.ignored
+            if one.rule is not None
+        ],
+        "ignore_expired": [_rule_document(one) for one in report.expired],
+        "runs": [_run_document(one) for one in report.runs],
         "refresh": asdict(report.refresh),
         "inputs": inputs_document(report.inputs),
     }
@@ -62,12 +78,33 @@ def _finding_document(one: Drift) -> Json:
     values = {"remembered": one.remembered, "live": one.live, "declared": one.declared}
     return {
         "address": str(one.resource.address),
+        "key": one.key,
         "verdict": one.verdict.value,
+        "severity": one.verdict.severity,
         "pointer": one.pointer,
         **{name: value for name, value in values.items() if value is not ABSENT},
         "hidden": one.hidden,
         "note": one.note,
         "since": one.since,
+        "is_new": one.is_new,
+        "place": asdict(one.place) if one.place is not None else None,
         "settle": list(one.commands),
         "fleet": str(one.fleet) if one.fleet else None,
     }
+
+
+def _rule_document(rule: IgnoreRule) -> Json:
+    return {
+        "address": rule.address,
+        "pointer": rule.pointer,
+        "verdict": rule.verdict.value if rule.verdict is not None else None,
+        "reason": rule.reason,
+        "until": rule.until,
+        "owner": rule.owner,
+        "place": asdict(rule.place),
+    }
+
+
+def _run_document(run: DriftRun) -> Json:
+    counts = {verdict.value: number for verdict, number in run.counts.items() if number}
+    return {"at": run.at, "commit": run.commit, "counts": counts}

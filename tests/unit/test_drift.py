@@ -1,6 +1,8 @@
 """Who moved what: remembered, live and declared, and what is said of a resource as a whole."""
 
 import copy
+import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +14,7 @@ from reconciler.engine.drift import report_drift
 from reconciler.engine.planning.plan import make_plan
 from reconciler.errors import BlobExpired, BlobForbidden, Unavailable
 from reconciler.kinds.web_service import KIND
+from reconciler.manifests.yaml_text import Text
 from reconciler.model import (
     ABSENT,
     Address,
@@ -20,12 +23,19 @@ from reconciler.model import (
     DriftReport,
     GuardLimits,
     Json,
+    Manifest,
+    Member,
+    Resource,
+    SourceLocation,
     Verdict,
 )
 from reconciler.plans.drift_file import drift_document
+from reconciler.plans.drift_history import make_key
 from reconciler.render.drift.markdown import render_drift_markdown
 from reconciler.render.drift.text import render_drift
 from reconciler.render.words.colour import Paint
+from reconciler.text.json_text import canonical
+from tests.outputs import check_output
 from tests.unit.test_engine import MODEL, NEW, OLD, Ledger, World, make_request, run, world_of
 
 URI = "/properties/assets/asset3/locationInfo/uri"
@@ -343,3 +353,97 @@ def test_nothing_sensitive_is_in_a_baseline() -> None:
     before = lives(assets={"x": {"name": "M", "type": "Resource", "locationInfo": {
         "uri": "https://a/b/c.ilearner", "credentials": "planted-secret"}}})  # fmt: skip
     assert "planted-secret" not in str(make_baseline(KIND.field, before, ()))
+
+
+def place_in(text: str, file: str = "a.yaml") -> Manifest:
+    """A manifest as the loader reads it, with the places of its values."""
+    read = Text(file, text)
+    (node,) = read.compose()
+    document = read.build(node)
+    return Manifest(
+        Address("WebService", document["metadata"]["name"]),
+        document["spec"],
+        file,
+        "sha256:0",
+        places=read.find_places(node),
+    )
+
+
+PLACED = f"""\
+metadata: {{name: a}}
+spec:
+  trainedModels:
+    {MODEL}:
+      uri: {NEW}
+      sha256: {"0" * 64}
+  secrets:
+    /properties/keys/primary: {{env: K}}
+  definition:
+    properties:
+      title: Census income
+"""
+
+
+def test_a_finding_names_the_line_that_declares_its_value(applied: World) -> None:
+    swap(applied, "a", OLD)
+    move(applied, "a", title="another", description="somebody")
+    asked = make_request("a", refresh="full")
+    reported = report_drift(applied.runtime(), replace(asked, manifests=[place_in(PLACED)]))
+    places = {one.pointer: str(one.place) for one in reported.findings}
+    assert places == {
+        URI: "a.yaml:5:7",
+        "/properties/keys/primary": "a.yaml:8:5",
+        "/properties/title": "a.yaml:11:7",
+        "/properties/description": "a.yaml:1:12",  # no manifest declares it
+    }
+
+
+def test_a_whole_resource_is_at_its_name_or_at_the_row_of_its_fleet(applied: World) -> None:
+    del applied.documents["a"]
+    applied.fails["b"] = Unavailable("no answer", status=500)
+    applied.add("z")
+    row = SourceLocation("rows.csv", 7, 1)
+    b = replace(place_in(PLACED.replace("name: a", "name: b")), file="b.yaml")
+    asked = make_request("a", "b", refresh="full")
+    of_fleet = replace(b, member=Member(Address("Fleet", "f"), 6, row))
+    asked = replace(asked, manifests=[place_in(PLACED), of_fleet])
+    reported = report_drift(applied.runtime(), asked, list_unmanaged=True)
+    places = {one.resource.address.name: one.place for one in reported.findings}
+    assert places == {"a": SourceLocation("a.yaml", 1, 12), "b": row, "z": None}
+    document = drift_document(reported)
+    check_output(json.loads(canonical(document)), "drift")
+    assert [one["place"] for one in document["findings"]][-1] is None
+
+
+def test_a_key_names_the_same_difference_and_no_other(applied: World) -> None:
+    swap(applied, "a", OLD)
+    key = only(report(applied)).key
+    assert re.fullmatch("[0-9a-f]{16}", key)
+    assert only(report(applied)).key == key
+    swap(applied, "a", OLD.replace("old", "older"))
+    assert only(report(applied)).key != key
+    swap(applied, "a", OLD)
+    moved_on = report(applied, uri=NEW.replace("new", "newer"))
+    assert moved_on.findings[0].key != key  # a conflict
+    del applied.documents["a"]
+    assert only(report(applied)).key != key
+
+
+def test_the_key_of_a_hidden_value_does_not_depend_on_the_value() -> None:
+    resource = Resource(Address("WebService", "a"), "/x/A")
+    hidden = Drift(resource, Verdict.DRIFTED, "/p", hidden=True)
+    null = replace(hidden, live=None)
+    assert make_key(hidden) != make_key(null)
+    same = replace(hidden, resource=Resource(Address("WebService", "a"), "/X/a"), note="other")
+    assert make_key(hidden) == make_key(same)
+
+
+def test_each_verdict_has_a_severity_in_the_document(applied: World) -> None:
+    swap(applied, "a", OLD)
+    move(applied, "b", title="another")
+    found = drift_document(report(applied))["findings"]
+    assert [(one["verdict"], one["severity"]) for one in found] == [
+        ("model-swapped", "error"),
+        ("drifted", "warning"),
+    ]
+    assert {one.severity for one in Verdict} == {"error", "warning", "note"}
