@@ -557,6 +557,10 @@ class Lease(Protocol):
         """Raise LedgerConflict when another process may hold the lock."""
         ...
 
+    def is_wanted(self) -> bool:
+        """Whether a command waits for this lock; `watch` releases it before its next step."""
+        ...
+
 
 class Ledger(Protocol):
     """The intents and their results, in order. It loses no line and never holds a secret.
@@ -573,8 +577,9 @@ class Ledger(Protocol):
     ) -> AbstractContextManager[Lease]:
         """Take the lock; waits at most `within_s` seconds, with pauses of 1 s, doubled up to 16 s.
 
-        Raises LockHeld with the owner. An owner loses the lock that is dead, or that has not
-        renewed it for a minute, by the clock of the storage or by that of the waiting process.
+        An owner that yields learns that this process waits; `within_s` begins when it has released
+        the lock. Raises LockHeld with the owner. An owner loses the lock that is dead, or that has
+        not renewed it for a minute, by the clock of the storage or by that of the waiting process.
         """
         ...
 
@@ -664,7 +669,11 @@ class LeaderTerm(Lease, Protocol):
 
 
 class Leadership(Protocol):
-    """Which of several `watch` processes leads; it does not touch the lock of the ledger."""
+    """Which of several `watch` processes leads; it does not touch the lock of the ledger.
+
+    A leader that is silent loses the lease to an object that has watched it for a whole lease, so
+    a process keeps one object and asks it every few seconds.
+    """
 
     def acquire(self, lock_owner: LockOwner) -> LeaderTerm | None:
         """Begin a term; None while another process leads. Does not wait.

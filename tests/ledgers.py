@@ -33,6 +33,9 @@ class HeldLock:
         if self.ledger.lock_owner != self.lock_owner:
             raise LedgerConflict("another process acquired the lock", subject="memory")
 
+    def is_wanted(self) -> bool:
+        return False
+
 
 @dataclass
 class MemoryLedger:

@@ -32,7 +32,14 @@ from reconciler.ledgers.chain import (
     read_facts,
     stamp,
 )
-from reconciler.ledgers.lock import Heartbeat, HeldLock, read_clock, wait_for
+from reconciler.ledgers.lock import (
+    LOCK_NAME,
+    Heartbeat,
+    HeldLock,
+    read_clock,
+    wait_for,
+    wait_for_turn,
+)
 from reconciler.ledgers.records import BadLine, Checkpoint, Marker
 from reconciler.ledgers.verify import verify_lines
 from reconciler.model import Address, Entry, Fact, Intent, LockOwner, Snapshot, VerifyReport
@@ -66,7 +73,7 @@ class AzureBlobLedger:
         self._environment = environment
         self._heartbeat = heartbeat
         self._segments = Segments(container, prefix, most_blocks)
-        self._lock = BlobLock(container, prefix, self._segments, heartbeat)
+        self._lock = BlobLock(container, f"{prefix}{LOCK_NAME}", heartbeat, self._segments)
 
     def load(self) -> Snapshot:
         """Returns the current state, in one read; LedgerInvalid names the first invalid line."""
@@ -86,8 +93,16 @@ class AzureBlobLedger:
     def lock(
         self, lock_owner: LockOwner, within_s: float, emit: Emit
     ) -> AbstractContextManager[Lease]:
-        """Acquires the lock; waits for it up to `within_s` seconds, then raises LockHeld."""
-        return wait_for(lambda: self._acquire(lock_owner), within_s, emit).keep_alive()
+        """Acquires the lock; waits for it up to `within_s` seconds, then raises LockHeld.
+
+        While its owner yields, it waits for its turn first.
+        """
+
+        def acquire() -> HeldLock:
+            note = self._lock.note
+            return wait_for_turn(lambda: self._acquire(lock_owner), lock_owner, note, emit)
+
+        return wait_for(acquire, within_s, emit).keep_alive()
 
     def _acquire(self, lock_owner: LockOwner) -> HeldLock:
         started = read_clock()

@@ -25,9 +25,11 @@ from reconciler.ledgers.lock import (
     LockRecord,
     held_by,
     make_lock_record,
+    name_note,
     not_held,
     read_lock_record,
     write_lock_record,
+    write_note,
 )
 from reconciler.ledgers.process import is_lock_owner_dead
 from reconciler.ledgers.records import BadLine, Marker
@@ -43,13 +45,17 @@ _REPAIR: Final = "Make sure that no command uses the ledger, then delete it."
 
 
 class BlobLock:
-    """The lock's blob: who holds the lock, and its fencing token."""
+    """The lock's blob: who holds the lock, and its fencing token.
+
+    `segments` have the lines that the lock protects; None for a lock that protects no lines.
+    """
 
     def __init__(
-        self, container: Container, prefix: str, segments: Segments, heartbeat: Heartbeat
+        self, container: Container, name: str, heartbeat: Heartbeat, segments: Segments | None
     ) -> None:
         self._container = container
-        self._name = f"{prefix}lock.json"
+        self._name = name
+        self.note = BlobNote(container, name)
         self._segments = segments
         self._heartbeat = heartbeat
         self.subject = f"{container.address}/{self._name}"
@@ -133,9 +139,11 @@ class BlobLock:
                 self._container.release(self._name, lease)
             raise
         self._remembered = chain_head
+        if lock_owner.yields:
+            self.note.remove()
         lock_handle = BlobLockHandle(self, acquired.lock_owner or lock_owner, lease)
         try:
-            self._segments.append(Marker("lock", acquired.fence))
+            self._append_marker(acquired.fence)
         except BaseException:
             lock_handle.release()
             raise
@@ -160,7 +168,7 @@ class BlobLock:
     def _find_newer(self) -> ChainHead:
         """Returns the ledger's head; the remembered one if lines after it are lost."""
         try:
-            chain_head = self._segments.find_append_position().chain_head
+            chain_head = self._find_chain_head()
         except LedgerInvalid:
             return self._remembered
         return self._remembered if find_loss(self._remembered, chain_head) else chain_head
@@ -186,13 +194,21 @@ class BlobLock:
         if not blob.leased or found.lock_owner is None or found.lock_owner.id != lock_id:
             lock_owner = found.lock_owner if blob.leased else None
             raise not_held(lock_id, lock_owner, self.subject)
-        fence = max(found.fence, self._segments.find_append_position().chain_head.fence) + 1
-        self._segments.append(Marker("lock", fence))
+        fence = max(found.fence, self._find_chain_head().fence) + 1
+        self._append_marker(fence)
         # The owner may release the lock at the same time.
         with contextlib.suppress(PreconditionFailed, BlobNotFound):
             self._container.break_lease(self._name, blob.etag)
             self._write(LockRecord(fence, chain_head=found.chain_head), etag=blob.etag)
         return found.lock_owner
+
+    def _find_chain_head(self) -> ChainHead:
+        return self._segments.find_append_position().chain_head if self._segments else START
+
+    def _append_marker(self, fence: int) -> None:
+        """Refuses every earlier owner that appends a line from now on."""
+        if self._segments:
+            self._segments.append(Marker("lock", fence))
 
     def _read(self) -> tuple[LeasedBlob, LockRecord]:
         try:
@@ -217,6 +233,32 @@ class BlobLock:
         self._container.write(self._name, write_lock_record(lock_record, renewed), lease, etag)
 
 
+class BlobNote:
+    """The note beside a lock's blob that a command waits for the lock."""
+
+    def __init__(self, container: Container, lock: str) -> None:
+        self._container = container
+        self._name = name_note(lock)
+
+    def exists(self) -> bool:
+        """Whether a command has left the note; raises LedgerInvalid."""
+        try:
+            self._container.find_size(self._name)
+        except BlobNotFound:
+            return False
+        return True
+
+    def leave(self, lock_owner: LockOwner) -> None:
+        """Writes the note, unless it exists; never raises."""
+        with contextlib.suppress(PreconditionFailed, BlobNotFound, LedgerInvalid):
+            self._container.write_new(self._name, write_note(lock_owner))
+
+    def remove(self) -> None:
+        """Removes the note, if it exists; never raises."""
+        with contextlib.suppress(PreconditionFailed, BlobNotFound, LedgerInvalid):
+            self._container.delete(self._name)
+
+
 @dataclass(frozen=True, slots=True)
 class BlobLockHandle:
     """A lock that one owner holds on a ledger in a container."""
@@ -232,6 +274,10 @@ class BlobLockHandle:
     def is_held(self) -> bool:
         """Renews the lease; returns whether it is still ours."""
         return self.lock.renew(self.lease)
+
+    def is_wanted(self) -> bool:
+        """Whether a command that waits for the lock has left a note."""
+        return self.lock.note.exists()
 
     def release(self) -> None:
         """Releases the lock, if it is still ours."""

@@ -10,7 +10,6 @@ see a part of an entry. open_ledger creates it.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import threading
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.errors import LedgerInvalid
-from reconciler.files import make_folder, replace_file, sync_folder
+from reconciler.files import replace_file, sync_folder
 from reconciler.ledgers.chain import (
     RESTORE,
     ChainHead,
@@ -43,16 +42,22 @@ from reconciler.ledgers.file_lock import FileLock, FileLockHandle
 from reconciler.ledgers.line_file import (
     LocksMissing,
     append_durably,
-    check_locks,
     digest_part,
     find_end,
     find_end_shared,
-    lock_file,
     read_lines,
     read_parts,
     set_torn_aside,
 )
-from reconciler.ledgers.lock import Heartbeat, HeldLock, read_clock, wait_for
+from reconciler.ledgers.lock import (
+    LOCK_NAME,
+    Heartbeat,
+    HeldLock,
+    read_clock,
+    wait_for,
+    wait_for_turn,
+)
+from reconciler.ledgers.locked_file import LockedFile
 from reconciler.ledgers.records import BadLine, Checkpoint, Record
 from reconciler.ledgers.verify import TornTail, verify_lines
 from reconciler.model import Address, Entry, Fact, Intent, LockOwner, Snapshot, VerifyReport
@@ -61,10 +66,6 @@ from reconciler.ports import Emit, Lease
 NAME: Final = "ledger.jsonl"
 # One for all ledgers of the process: it does not depend on what a file system promises.
 _THREADS: Final = threading.Lock()
-_LOCAL: Final = (
-    "Set a folder on a local disk in spec.ledger.path, or keep the ledger in blob storage:"
-    " spec.ledger.container."
-)
 _UNREADABLE: Final = "Allow this user to read it, or set another folder in spec.ledger.path."
 _UNWRITTEN: Final = "Free disk space or allow this user to write, then plan and apply again."
 _UNCHANGED: Final = (
@@ -92,8 +93,8 @@ class FileLedger:
         self._environment = environment
         self._file = folder / NAME
         self._heartbeat = heartbeat
-        self._lock = FileLock(folder, heartbeat)
-        self._has_locks = False
+        self._lock = FileLock(folder / LOCK_NAME, heartbeat)
+        self._locked_file = LockedFile(self._file, _THREADS)
 
     def load(self) -> Snapshot:
         """Returns the current state, in one read; LedgerInvalid names the first invalid line."""
@@ -105,8 +106,16 @@ class FileLedger:
     def lock(
         self, lock_owner: LockOwner, within_s: float, emit: Emit
     ) -> AbstractContextManager[Lease]:
-        """Acquires the lock; waits for it up to `within_s` seconds, then raises LockHeld."""
-        return wait_for(lambda: self._acquire(lock_owner), within_s, emit).keep_alive()
+        """Acquires the lock; waits for it up to `within_s` seconds, then raises LockHeld.
+
+        While its owner yields, it waits for its turn first.
+        """
+
+        def acquire() -> HeldLock:
+            note = self._lock.note
+            return wait_for_turn(lambda: self._acquire(lock_owner), lock_owner, note, emit)
+
+        return wait_for(acquire, within_s, emit).keep_alive()
 
     def _acquire(self, lock_owner: LockOwner) -> HeldLock:
         started = read_clock()
@@ -120,7 +129,9 @@ class FileLedger:
                     self._replay(self._number(self._file, end), remembered)
 
             acquired = self._lock.acquire(handle, lock_owner, chain_head, check_lines)
-        lock_handle = FileLockHandle(self._lock, self._locked, self._find_chain_head, acquired)
+        lock_handle = FileLockHandle(
+            self._lock, self._locked_file.lock, self._find_chain_head, acquired
+        )
         return HeldLock(
             acquired,
             lock_handle,
@@ -227,7 +238,7 @@ class FileLedger:
     def _guarded(self, what: str, next_step: str) -> Iterator[int]:
         """Opens the file, locked for writing; an OSError becomes LedgerInvalid."""
         try:
-            with self._locked() as handle:
+            with self._locked_file.lock() as handle:
                 yield handle
         except BadLine as error:
             raise invalid(str(self._file), 0, error) from error
@@ -237,63 +248,6 @@ class FileLedger:
                 subject=str(self._file),
                 next_step=next_step,
             ) from error
-
-    @contextmanager
-    def _locked(self) -> Iterator[int]:
-        with _THREADS:
-            handle = self._open_locked()
-            try:
-                self._check_locks()
-                yield handle
-            finally:
-                os.close(handle)
-
-    def _check_locks(self) -> None:
-        """Raises LedgerInvalid if the file's lock does not exclude others; checks it once."""
-        if not self._has_locks:
-            try:
-                check_locks(self._file)
-            except LocksMissing as error:
-                raise self._without_locks() from error
-            self._has_locks = True
-
-    def _without_locks(self) -> LedgerInvalid:
-        return LedgerInvalid(
-            "the file system of the ledger does not lock files, so two commands could write it at"
-            " the same time",
-            subject=str(self._file),
-            next_step=_LOCAL,
-        )
-
-    def _open_locked(self) -> int:
-        """Opens the file, locked for writing; creates it and its folder if necessary."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        while True:
-            self._make_folder()
-            handle = os.open(self._file, flags, 0o600)
-            try:
-                lock_file(handle, fcntl.LOCK_EX)
-                if self._is_current(handle):
-                    return handle
-            except LocksMissing as error:
-                os.close(handle)
-                raise self._without_locks() from error
-            except BaseException:
-                os.close(handle)
-                raise
-            os.close(handle)
-
-    def _is_current(self, handle: int) -> bool:
-        """Whether the file is still at its path after the wait for its lock."""
-        try:
-            return os.path.samestat(os.fstat(handle), self._file.stat())
-        except FileNotFoundError:
-            return False
-
-    def _make_folder(self) -> None:
-        if not self._folder.is_dir():
-            make_folder(self._folder)
-            sync_folder(self._folder.parent)
 
     def _append(self, handle: int, record: Entry | Intent | Fact) -> int:
         at, last = find_end(handle)
@@ -364,7 +318,7 @@ class FileLedger:
         try:
             return find_end_shared(handle)
         except LocksMissing as error:
-            raise self._without_locks() from error
+            raise self._locked_file.describe_missing_locks() from error
         except BadLine as error:
             raise invalid(str(self._file), 0, error) from error
         except OSError as error:

@@ -8,6 +8,7 @@ monotonic clock, and has seen no renewal: times of other clocks are not compared
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from reconciler.errors import LedgerInvalid
-from reconciler.files import replace_file
+from reconciler.files import replace_file, write_new
 from reconciler.ledgers.chain import START, ChainHead, find_loss
 from reconciler.ledgers.lock import (
     LONGEST,
@@ -25,10 +26,12 @@ from reconciler.ledgers.lock import (
     LockRecord,
     held_by,
     make_lock_record,
+    name_note,
     not_held,
     read_clock,
     read_lock_record,
     write_lock_record,
+    write_note,
 )
 from reconciler.ledgers.process import is_lock_owner_dead
 from reconciler.ledgers.records import BadLine
@@ -36,7 +39,6 @@ from reconciler.model import LockOwner
 from reconciler.model.values import dataclass
 from reconciler.text.times import format_utc
 
-NAME: Final = "lock.json"
 _REPAIR: Final = "Make sure that no command uses the ledger, then move it away."
 
 Guard: TypeAlias = Callable[[], AbstractContextManager[int]]
@@ -48,8 +50,9 @@ FindChainHead: TypeAlias = Callable[[int], ChainHead]
 class FileLock:
     """The lock's file: who holds the lock, and its fencing token."""
 
-    def __init__(self, folder: Path, heartbeat: Heartbeat) -> None:
-        self.file = folder / NAME
+    def __init__(self, file: Path, heartbeat: Heartbeat) -> None:
+        self.file = file
+        self.note = FileNote(file)
         self._heartbeat = heartbeat
         # The record that was seen last, and when it was first seen, by `read_clock`.
         self._watched = LockRecord()
@@ -105,6 +108,8 @@ class FileLock:
         check_lines(found.chain_head)
         taken = make_lock_record(lock_owner, max(found.fence, chain_head.fence) + 1, chain_head)
         self.write(taken)
+        if lock_owner.yields:
+            self.note.remove()
         return taken.lock_owner or lock_owner
 
     def write(self, lock_record: LockRecord) -> None:
@@ -160,6 +165,27 @@ class FileLock:
         return LedgerInvalid(f"the lock file {what}", subject=str(self.file), next_step=_REPAIR)
 
 
+class FileNote:
+    """The note beside a lock's file that a command waits for the lock."""
+
+    def __init__(self, lock: Path) -> None:
+        self._file = lock.with_name(name_note(lock.name))
+
+    def exists(self) -> bool:
+        """Whether a command has left the note."""
+        return self._file.exists()
+
+    def leave(self, lock_owner: LockOwner) -> None:
+        """Writes the note, unless it exists; never raises."""
+        with contextlib.suppress(OSError):
+            write_new(self._file, write_note(lock_owner), mode=0o600)
+
+    def remove(self) -> None:
+        """Removes the note, if it exists; never raises."""
+        with contextlib.suppress(OSError):
+            self._file.unlink()
+
+
 @dataclass(frozen=True, slots=True)
 class FileLockHandle:
     """A lock that one owner holds on a ledger in a file."""
@@ -181,6 +207,10 @@ class FileLockHandle:
     def is_held(self) -> bool:
         """Whether the lock's file still names us as the owner."""
         return self._names_us(self.lock.read())
+
+    def is_wanted(self) -> bool:
+        """Whether a command that waits for the lock has left a note."""
+        return self.lock.note.exists()
 
     def release(self) -> None:
         """Releases the lock, if it is still ours; its fencing token and the ledger's head stay.

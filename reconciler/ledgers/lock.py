@@ -8,6 +8,7 @@ is suspended.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,10 +25,13 @@ from reconciler.ports import Emit
 from reconciler.text.durations import growing_waits
 from reconciler.text.json_text import encode_canonical, read_json
 
+LOCK_NAME: Final = "lock.json"
 LONGEST: Final = 1 << 16
 VERSION: Final = 1
 _FIRST_WAIT_S: Final = 1.0
 _LONGEST_WAIT_S: Final = 16.0
+# How often a command looks whether an owner that yields has released the lock.
+_TURN_S: Final = 0.5
 _TEXTS: Final = ("id", "who", "why", "host", "started", "since", "commit")
 _LONGEST_TEXT: Final = 1000
 _Acquired = TypeVar("_Acquired")
@@ -69,13 +73,36 @@ class LockHandle(Protocol):
         """Whether the lock still names us as the owner."""
         ...
 
+    def is_wanted(self) -> bool:
+        """Whether a command that waits for the lock has left a note."""
+        ...
+
     def release(self) -> None:
         """Releases the lock, if it is still ours."""
         ...
 
 
+class WaitingNote(Protocol):
+    """The note of a command that waits for a lock whose owner yields.
+
+    It stays until a command removes it: the one that waits, when its wait is over, or an owner that
+    yields, when it acquires the lock. So a note that a killed command leaves is removed too.
+    """
+
+    def leave(self, lock_owner: LockOwner) -> None:
+        """Writes the note, unless it exists; never raises."""
+        ...
+
+    def remove(self) -> None:
+        """Removes the note, if it exists; never raises."""
+        ...
+
+
 class HeldLock:
-    """An acquired lock; a thread renews it until the block ends."""
+    """An acquired lock; a thread renews it from `start` until `release`."""
+
+    what = "the lock of the ledger"
+    next_step = "Nothing more was written. Check who uses the ledger, then plan again."
 
     def __init__(
         self,
@@ -94,6 +121,7 @@ class HeldLock:
         self._subject = subject
         self._lost = threading.Event()
         self._ended = threading.Event()
+        self._beat = threading.Thread(target=self._keep, name="ledger-lock", daemon=True)
 
     def check(self) -> None:
         """Raises LedgerConflict if the lock may be lost.
@@ -103,22 +131,36 @@ class HeldLock:
         if self._lost.is_set() or not self._lock_handle.is_held():
             self._lost.set()
             raise self._conflict("was acquired by another process")
-        if read_clock() - self._renewed >= self._heartbeat.lease_s:
+        if self._is_over():
             raise self._conflict("could not be renewed in time")
+
+    def is_wanted(self) -> bool:
+        """Whether a command waits for the lock; False if that cannot be read."""
+        try:
+            return self._lock_handle.is_wanted()
+        except (OSError, ReconcilerError):
+            return False
 
     @contextlib.contextmanager
     def keep_alive(self) -> Iterator[HeldLock]:
         """Renews the lock while the block runs, then releases it."""
-        beat = threading.Thread(target=self._keep, name="ledger-lock", daemon=True)
-        beat.start()
+        self.start()
         try:
             yield self
         finally:
-            self._ended.set()
-            beat.join()
-            # A lock that cannot be released expires, because it is not renewed.
-            with contextlib.suppress(OSError, ReconcilerError):
-                self._lock_handle.release()
+            self.release()
+
+    def start(self) -> None:
+        """Begins to renew the lock."""
+        self._beat.start()
+
+    def release(self) -> None:
+        """Ends the renewals and releases the lock; never raises."""
+        self._ended.set()
+        self._beat.join()
+        # A lock that cannot be released expires, because it is not renewed.
+        with contextlib.suppress(OSError, ReconcilerError):
+            self._lock_handle.release()
 
     def _keep(self) -> None:
         pause = self._heartbeat.renew_s
@@ -126,18 +168,22 @@ class HeldLock:
             started = read_clock()
             pause = self._heartbeat.renew_s
             try:
-                if not self._lock_handle.renew():
+                if not self._renew():
                     self._lost.set()
                     return
                 self._renewed = started
             except (OSError, ReconcilerError):
                 pause /= 4
 
-    def _conflict(self, what: str) -> LedgerConflict:
+    def _renew(self) -> bool:
+        return self._lock_handle.renew()
+
+    def _is_over(self) -> bool:
+        return read_clock() - self._renewed >= self._heartbeat.lease_s
+
+    def _conflict(self, said: str) -> LedgerConflict:
         return LedgerConflict(
-            f"the lock of the ledger {what}",
-            subject=self._subject,
-            next_step="Nothing more was written. Check who uses the ledger, then plan again.",
+            f"{self.what} {said}", subject=self._subject, next_step=self.next_step
         )
 
 
@@ -156,18 +202,55 @@ def wait_for(
 
     A lock that seems to be abandoned is watched until its lease is over, even if that is later.
     """
-    ends = read_clock() + within_s
-    waits = growing_waits(_FIRST_WAIT_S, _LONGEST_WAIT_S, 2.0)
+    left_s, waits = within_s, _growing_waits()
     while True:
         try:
             return acquire()
         except LockHeld as error:
-            left = max(ends - read_clock(), error.watch_s)
-            if left <= 0:
+            most_s = max(left_s, error.watch_s)
+            if most_s <= 0:
                 raise
-            pause = min(next(waits), left)
+            pause = min(next(waits), most_s)
             emit(LockAwaited(error.lock_owner, pause))
+        # What passes while `acquire` waits for its turn does not count.
+        before = read_clock()
         sleep(pause)
+        left_s -= read_clock() - before
+
+
+def wait_for_turn(
+    acquire: Callable[[], _Acquired],
+    lock_owner: LockOwner,
+    note: WaitingNote,
+    emit: Emit,
+    sleep: Callable[[float], None] = time.sleep,
+) -> _Acquired:
+    """Calls `acquire` as long as it raises LockHeld with an owner that yields to `lock_owner`.
+
+    It leaves a note for that owner, which is removed at the end. Raises LockHeld of other owners.
+    """
+    waits, reported, noted = _growing_waits(), -math.inf, False
+    try:
+        while True:
+            try:
+                return acquire()
+            except LockHeld as error:
+                if lock_owner.yields or not error.lock_owner.yields:
+                    raise
+                note.leave(lock_owner)
+                noted = True
+                if read_clock() >= reported:
+                    pause = next(waits)
+                    reported = read_clock() + pause
+                    emit(LockAwaited(error.lock_owner, pause))
+            sleep(_TURN_S)
+    finally:
+        if noted:
+            note.remove()
+
+
+def _growing_waits() -> Iterator[float]:
+    return growing_waits(_FIRST_WAIT_S, _LONGEST_WAIT_S, 2.0)
 
 
 def complete(lock_owner: LockOwner, fence: int) -> LockOwner:
@@ -226,6 +309,16 @@ def write_lock_record(lock_record: LockRecord, renewed: str) -> bytes:
         "head": _write_chain_head(lock_record.chain_head),
     }
     return encode_canonical(document) + b"\n"
+
+
+def name_note(lock: str) -> str:
+    """Returns the name of the note of commands that wait for the lock with this name."""
+    return f"{lock.removesuffix('.json')}.waiting.json"
+
+
+def write_note(lock_owner: LockOwner) -> bytes:
+    """Encodes the note of a command that waits; it is for people to read."""
+    return encode_canonical(asdict(complete(lock_owner, 0))) + b"\n"
 
 
 def read_lock_record(data: bytes) -> LockRecord:

@@ -1,4 +1,4 @@
-"""Opens the ledger of a project: in its folder, or in a container of blob storage.
+"""Opens the ledger of a project, and what is kept beside it: in a folder or a container.
 
 The composition root calls it. It imports the blob modules only for a project that uses them.
 """
@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from reconciler.ledgers.file import FileLedger
 from reconciler.model import Project
-from reconciler.ports import Ledger
+from reconciler.ports import Leadership, Ledger
+
+if TYPE_CHECKING:  # start-up: only teams need blob storage
+    from reconciler.ledgers.blob_client import Container
 
 
 def open_ledger(
@@ -28,10 +31,41 @@ def open_ledger(
         folder = Path(project.root, project.ledger)
         return FileLedger(folder, project.moved, environment=project.environment)
     from reconciler.ledgers.blob import AzureBlobLedger  # noqa: PLC0415 - only teams need it
+
+    return AzureBlobLedger(
+        _open_container(project, environment, token_credential),
+        project.ledger_prefix,
+        project.moved,
+        environment=project.environment,
+    )
+
+
+def open_leadership(
+    project: Project,
+    environment: Mapping[str, str],
+    token_credential: Callable[[], Any] | None = None,
+) -> Leadership:
+    """Returns the lease of the leader, beside the ledger of a project, without a read or a call.
+
+    Raises LedgerInvalid if the address is not the address of a container.
+    """
+    from reconciler.ledgers.leadership import (  # noqa: PLC0415 - only watch needs it
+        lead_in_container,
+        lead_in_folder,
+    )
+
+    if not project.ledger_container:
+        return lead_in_folder(Path(project.root, project.ledger))
+    container = _open_container(project, environment, token_credential)
+    return lead_in_container(container, project.ledger_prefix)
+
+
+def _open_container(
+    project: Project,
+    environment: Mapping[str, str],
+    token_credential: Callable[[], Any] | None,
+) -> Container:
     from reconciler.ledgers.blob_client import Container  # noqa: PLC0415 - only teams need it
 
     own_host = urlsplit(project.cloud.blob).hostname or ""
-    container = Container(project.ledger_container, environment, token_credential, own_host)
-    return AzureBlobLedger(
-        container, project.ledger_prefix, project.moved, environment=project.environment
-    )
+    return Container(project.ledger_container, environment, token_credential, own_host)

@@ -163,6 +163,10 @@ class Approval:
     file: str = ""
 
 
+# The operation of a lock owner that yields.
+WATCH: Final = "watch"
+
+
 @dataclass(frozen=True, slots=True)
 class LockOwner:
     """The process that holds the lock of a ledger: user, command, host, start time and commit.
@@ -181,6 +185,11 @@ class LockOwner:
     since: str
     commit: str = ""
     fence: int = 0
+
+    @property
+    def yields(self) -> bool:
+        """Whether it releases the lock, after the steps that run, for a command that waits."""
+        return self.why == WATCH
 
 
 @dataclass(frozen=True)

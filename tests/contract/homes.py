@@ -13,10 +13,11 @@ from typing import Any, Protocol
 from reconciler.ledgers.blob import AzureBlobLedger
 from reconciler.ledgers.blob_client import Container
 from reconciler.ledgers.file import FileLedger
+from reconciler.ledgers.leadership import lead_in_container, lead_in_folder
 from reconciler.ledgers.lock import Heartbeat
 from reconciler.ledgers.process import describe_process
 from reconciler.model import LockOwner
-from reconciler.ports import Ledger
+from reconciler.ports import Leadership, Ledger
 from tests.ledgers import make_intent
 
 _USUAL = Heartbeat()
@@ -31,6 +32,8 @@ class Home(Protocol):
     heartbeat: Heartbeat
 
     def open(self, **more: Any) -> Ledger: ...
+
+    def lead(self) -> Leadership: ...
 
     def drop_lock(self) -> None: ...
 
@@ -48,6 +51,9 @@ class Folder:
 
     def open(self, **more: Any) -> FileLedger:
         return FileLedger(self.folder, **{"heartbeat": self.heartbeat, **more})
+
+    def lead(self) -> Leadership:
+        return lead_in_folder(self.folder, self.heartbeat)
 
     def drop_lock(self) -> None:
         (self.folder / "lock.json").unlink()
@@ -78,6 +84,9 @@ class Prefix:
         return AzureBlobLedger(
             self.container(), self.prefix, **{"heartbeat": self.heartbeat, **more}
         )
+
+    def lead(self) -> Leadership:
+        return lead_in_container(self.container(), self.prefix, self.heartbeat)
 
     def drop_lock(self) -> None:
         self.container().delete(f"{self.prefix}lock.json")

@@ -174,7 +174,7 @@ def test_threads_do_not_rely_on_the_locks_of_the_file_system(
 ) -> None:
     """Two ledgers of one process that nobody ever told that there are no locks."""
     monkeypatch.setattr("fcntl.flock", do_nothing)
-    monkeypatch.setattr("reconciler.ledgers.file.check_locks", do_nothing)
+    monkeypatch.setattr("reconciler.ledgers.locked_file.check_locks", do_nothing)
     ledgers = [FileLedger(file.parent) for _ in range(2)]
 
     def work(number: int) -> None:

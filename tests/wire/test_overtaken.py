@@ -42,6 +42,9 @@ class Standing:
         if self.lost:
             raise LedgerConflict("the lock of the ledger was acquired by another process")
 
+    def is_wanted(self) -> bool:
+        return False
+
 
 @contextmanager
 def leased(*script: Answer) -> Iterator[tuple[Recorder, Standing]]:

@@ -1,0 +1,291 @@
+"""Of several `watch` processes on one ledger one leads, in each place where a ledger can be kept."""
+
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.errors import LedgerConflict, LedgerInvalid
+from reconciler.ledgers import lock
+from reconciler.ledgers.leadership import TERM, LeaderLock, lead_in_folder
+from reconciler.ledgers.lock import Heartbeat, read_clock
+from reconciler.model import LockOwner
+from reconciler.ports import Leadership, LeaderTerm
+from tests.clocks import FakeClock
+from tests.contract.homes import SHORT, Folder, Home, hear, lock_owner, run_beside
+
+pytestmark = pytest.mark.contract
+
+# A lease that ends within a test whose other process is suspended or gone.
+BRIEF = Heartbeat(lease_s=1.2, renew_s=0.2)
+
+
+def watcher(name: str = "one", **more: Any) -> LockOwner:
+    return lock_owner(name, why="watch", **more)
+
+
+@contextmanager
+def leading(leadership: Leadership, name: str = "one") -> Iterator[LeaderTerm]:
+    term = leadership.acquire(watcher(name))
+    assert term is not None
+    try:
+        yield term
+    finally:
+        term.release()
+
+
+def lead(home: Home, machine: str = "") -> Callable[[Connection], None]:
+    """Work that leads, and answers questions about its term; with `machine` on another one."""
+
+    def work(line: Connection) -> None:
+        if machine:
+            setattr(lock, "name_machine", lambda: machine)  # noqa: B010 - in this process alone
+        with leading(home.lead(), "other") as term:
+            line.send(term.lock_owner.fence)
+            while (asked := line.recv()) != "end":
+                try:
+                    line.send(asked(term))
+                except LedgerConflict as error:
+                    line.send(error.message)
+        line.send("released")
+
+    return work
+
+
+def is_held(term: LeaderTerm) -> bool:
+    return term.is_held()
+
+
+def check(term: LeaderTerm) -> None:
+    term.check()
+
+
+def take_over(leadership: Leadership, within_s: float = 60.0) -> LeaderTerm:
+    """Ask as `watch` does, until this process leads."""
+    ends, pause = read_clock() + within_s, threading.Event()
+    while read_clock() < ends:
+        term = leadership.acquire(watcher("second"))
+        if term is not None:
+            return term
+        pause.wait(0.05)
+    raise AssertionError("nobody else leads in time")
+
+
+def test_one_leads_and_everybody_knows_who(home: Home) -> None:
+    assert home.lead().find_leader() is None
+    with leading(home.lead()) as term:
+        assert term.is_held()
+        term.check()
+        assert home.lead().acquire(watcher("second")) is None
+        assert home.lead().find_leader() == term.lock_owner
+        assert (term.lock_owner.id, term.lock_owner.why) == ("one", "watch")
+    assert home.lead().find_leader() is None
+
+
+def test_another_leads_at_once_after_a_release(home: Home) -> None:
+    second = home.lead()
+    with leading(home.lead()) as term:
+        assert second.acquire(watcher("second")) is None
+    assert not term.is_held()
+    with leading(second, "second") as later:
+        assert later.lock_owner.fence > term.lock_owner.fence
+        term.release()  # a second release ends no other term
+        assert later.is_held()
+
+
+def test_the_lock_of_the_ledger_is_free_while_somebody_leads(home: Home) -> None:
+    with leading(home.lead()):
+        assert home.open().find_lock_owner() is None
+        with home.open().lock(lock_owner(), 0, lambda _: None) as lease:
+            lease.check()
+        assert not home.open().verify().findings
+
+
+def test_no_term_is_renewed_after_its_end(home: Home) -> None:
+    with leading(home.lead()):
+        assert any(one.name == "ledger-lock" for one in threading.enumerate())
+    assert not any(one.name == "ledger-lock" for one in threading.enumerate())
+
+
+def test_another_leads_at_once_after_the_leader_was_killed(home: Home) -> None:
+    with run_beside(lead(home)) as (leader, line):
+        fence = hear(line)
+        second = home.lead()
+        assert second.acquire(watcher("second")) is None
+        leader.kill()
+        leader.join()
+        assert home.lead().find_leader() is None
+        with leading(second, "second") as term:
+            assert term.lock_owner.fence == fence + 1
+
+
+def test_another_machine_leads_once_the_leader_was_silent_for_a_lease(tmp_path: Path) -> None:
+    home = Folder(tmp_path / "ledger", BRIEF)
+    with run_beside(lead(home, "elsewhere")) as (leader, line):
+        hear(line)
+        second = home.lead()
+        assert second.acquire(watcher("second")) is None
+        leader.kill()
+        leader.join()
+        killed = read_clock()
+        assert second.acquire(watcher("second")) is None
+        take_over(second).release()
+        assert read_clock() - killed >= BRIEF.lease_s - BRIEF.renew_s
+
+
+def test_a_leader_that_was_stopped_does_not_lead_and_writes_nothing(tmp_path: Path) -> None:
+    home = Folder(tmp_path / "ledger", BRIEF)
+    with run_beside(lead(home)) as (leader, line):
+        hear(line)
+        os.kill(leader.pid or 0, signal.SIGSTOP)
+        term = take_over(home.lead())
+        line.send(check)
+        line.send(is_held)
+        os.kill(leader.pid or 0, signal.SIGCONT)
+        assert hear(line) == "the lease of the leader was acquired by another process"
+        assert hear(line) is False
+        assert term.is_held()
+        line.send("end")
+        assert hear(line) == "released"
+        assert term.is_held(), "the release of a lost term ends no other one"
+        term.release()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    """The monotonic clock of locks."""
+    clock = FakeClock()
+    for name in ("lock", "file_lock", "leadership"):
+        monkeypatch.setattr(f"reconciler.ledgers.{name}.read_clock", clock)
+    return clock
+
+
+def test_a_term_that_was_once_over_stays_over_though_nobody_else_leads(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    leadership = lead_in_folder(tmp_path, Heartbeat(lease_s=30.0, renew_s=1e6))
+    with leading(leadership) as term:
+        clock.now += 29
+        assert term.is_held()
+        clock.now += 1
+        assert not term.is_held()
+        with pytest.raises(LedgerConflict, match="the lease of the leader"):
+            term.check()
+        clock.now -= 1
+        assert not term.is_held()
+
+
+def test_a_term_is_not_renewed_after_its_lease(tmp_path: Path, clock: FakeClock) -> None:
+    with leading(lead_in_folder(tmp_path, Heartbeat(lease_s=30.0, renew_s=0.01))) as term:
+        clock.now += 31  # the machine was suspended
+        for thread in threading.enumerate():
+            if thread.name == "ledger-lock":
+                thread.join(60)
+        clock.now -= 31
+        assert not term.is_held()
+
+
+@pytest.mark.parametrize("harm", ["{", "[]", '{"version": 2}', "x" * 100_000, "[" * 20_000])
+def test_a_lease_that_cannot_be_read_is_named(tmp_path: Path, harm: str) -> None:
+    (tmp_path / "leader.json").write_text(harm)
+    for work in (
+        lambda: lead_in_folder(tmp_path).acquire(watcher()),
+        lead_in_folder(tmp_path).find_leader,
+    ):
+        with pytest.raises(LedgerInvalid, match="the lock file") as caught:
+            work()
+        assert caught.value.subject.endswith("leader.json")
+        assert "move it away" in caught.value.next_step
+
+
+def test_a_leader_whose_lease_is_damaged_does_not_lead_for_longer_than_the_lease(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    with leading(lead_in_folder(tmp_path, Heartbeat(lease_s=30.0, renew_s=1e6))) as term:
+        (tmp_path / "leader.json").write_text("{")
+        assert term.is_held(), "nobody else can lead before the lease is over"
+        with pytest.raises(LedgerInvalid):
+            term.check()
+        clock.now += 30
+        assert not term.is_held()
+
+
+def test_a_folder_that_is_deleted_ends_the_term_and_the_next_begins_in_a_new_one(
+    tmp_path: Path,
+) -> None:
+    leadership = lead_in_folder(tmp_path / "ledger", SHORT)
+    with leading(leadership) as term:
+        shutil.rmtree(tmp_path / "ledger")
+        assert not term.is_held()
+        with pytest.raises(LedgerConflict):
+            term.check()
+        with leading(leadership, "second") as later:
+            assert later.is_held()
+
+
+def test_storage_that_is_away_for_a_while(tmp_path: Path, clock: FakeClock) -> None:
+    folder, away = tmp_path / "ledger", tmp_path / "away"
+    leadership = lead_in_folder(folder, Heartbeat(lease_s=30.0, renew_s=1e6))
+    with leading(leadership) as term:
+        folder.rename(away)
+        folder.write_text("a disk that is not mounted")
+        assert term.is_held(), "until the lease is over nobody else can lead"
+        clock.now += 30
+        assert not term.is_held()
+        with pytest.raises(LedgerInvalid):
+            leadership.acquire(watcher())
+        folder.unlink()
+        away.rename(folder)
+        assert not term.is_held()
+    with leading(leadership, "second") as later:
+        assert later.is_held()
+
+
+def test_who_leads_writes_only_with_both_locks(home: Home) -> None:
+    with leading(home.lead()) as term, home.open().lock(watcher(), 0, lambda _: None) as lease:
+        both = LeaderLock(lease, term)
+        both.check()
+        assert both.lock_owner == lease.lock_owner
+        assert not both.is_wanted()
+        term.release()
+        with pytest.raises(LedgerConflict, match="the lease of the leader"):
+            both.check()
+    with (
+        leading(home.lead()) as term,
+        home.open().lock(watcher("lost"), 0, lambda _: None) as lease,
+    ):
+        home.open().unlock("lost")
+        with pytest.raises(LedgerConflict, match="the lock of the ledger"):
+            LeaderLock(lease, term).check()
+
+
+def test_a_term_lasts_half_a_minute() -> None:
+    assert Heartbeat(lease_s=30.0, renew_s=10.0) == TERM
+
+
+def test_two_that_want_to_lead_at_once(home: Home) -> None:
+    def race(line: Connection) -> None:
+        leadership = home.lead()
+        while line.recv() == "go":
+            term = leadership.acquire(watcher("other"))
+            line.send(term is not None)
+            line.recv()
+            if term is not None:
+                term.release()
+            line.send("free")
+
+    with run_beside(race) as (_, one), run_beside(race) as (_, other):
+        for _ in range(10):
+            for line in (one, other):
+                line.send("go")
+            assert sorted((hear(one), hear(other))) == [False, True]
+            for line in (one, other):
+                line.send("end of round")
+            assert (hear(one), hear(other)) == ("free", "free")
