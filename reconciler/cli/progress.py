@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final, Protocol, TextIO
 
-from reconciler.model import Event, Json
+from reconciler.model import CallEnded, Event, Json, ShownEvent
 from reconciler.render.events.console import Console
 from reconciler.render.events.json_lines import describe_event, write_line
 from reconciler.render.words.colour import Paint
@@ -27,7 +27,7 @@ _DRAWN_EVERY_S: Final = 0.1
 class EventSink(Protocol):
     """Writes events to one stream."""
 
-    def emit(self, event: Event) -> None:
+    def emit(self, event: ShownEvent) -> None:
         """Write one event; the emitter ignores every exception."""
         ...
 
@@ -37,17 +37,28 @@ class EventSink(Protocol):
 
 
 class Emitter:
-    """Writes events to one sink, one at a time, from any thread; never raises."""
+    """Writes events to one sink, one at a time, from any thread; never raises.
+
+    Each of the `observers` gets each event too, before the sink.
+    """
 
     def __init__(self, sink: EventSink) -> None:
+        self.observers: list[Callable[[Event], None]] = []
         self._sink = sink
         self._lock = threading.RLock()
 
     def __call__(self, event: Event) -> None:
         """Write an event."""
-        # Neither a closed stream nor a defect of the sink may end an apply.
-        with self._lock, contextlib.suppress(Exception):
-            self._sink.emit(event)
+        if not self.observers and isinstance(event, CallEnded):
+            return
+        with self._lock:
+            for observe in self.observers:
+                with contextlib.suppress(Exception):
+                    observe(event)
+            # Neither a closed stream nor a defect of the sink may end an apply.
+            if not isinstance(event, CallEnded):
+                with contextlib.suppress(Exception):
+                    self._sink.emit(event)
 
     def clear_line(self) -> None:
         """Remove the progress bar before other text is printed."""
@@ -77,7 +88,7 @@ class ConsoleSink:
         self._progressed = False
         self.drawn = False
 
-    def emit(self, event: Event) -> None:
+    def emit(self, event: ShownEvent) -> None:
         """Print the line of an event above the progress bar, and draw the bar again."""
         line = self._console.describe(event)
         bar = self._console.draw(self._width()) if self._width else ""
@@ -113,7 +124,7 @@ class JsonLinesSink:
         self._ended = False
         self.broken = False
 
-    def emit(self, event: Event) -> None:
+    def emit(self, event: ShownEvent) -> None:
         """Print the line of an event."""
         self.write(describe_event(event))
 

@@ -47,6 +47,7 @@ from reconciler.model.drift import (
 )
 from reconciler.model.events import (
     Agenda,
+    CallEnded,
     DataUploaded,
     Event,
     FleetStopped,
@@ -59,6 +60,7 @@ from reconciler.model.events import (
     Retrying,
     RollbackStarted,
     RunJoined,
+    ShownEvent,
     StepDone,
     StepDoubted,
     StepFailed,
@@ -113,6 +115,7 @@ __all__ = [
     "Approval",
     "Blob",
     "CachedStamp",
+    "CallEnded",
     "Cause",
     "Change",
     "CloneSource",
@@ -170,6 +173,7 @@ __all__ = [
     "SecretReference",
     "ServiceTiming",
     "Severity",
+    "ShownEvent",
     "Snapshot",
     "SourceLocation",
     "Step",

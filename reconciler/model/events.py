@@ -94,6 +94,18 @@ class Throttling:
 
 
 @dataclass(frozen=True, slots=True)
+class CallEnded:
+    """A call to a service has ended; for metrics, and not shown.
+
+    `outcome` is `ok`, `throttled` (the service refuses it for now), `refused` (any other 4xx, or a
+    redirect), `failed` (5xx) or `lost` (without a whole answer, or not sent).
+    """
+
+    method: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
 class LockAwaited:
     """Another process holds the lock; the next try is in `seconds`."""
 
@@ -211,7 +223,7 @@ class DataUploaded:
     existed: bool = False
 
 
-Event: TypeAlias = (
+ShownEvent: TypeAlias = (
     Agenda
     | Refreshing
     | Refreshed
@@ -234,3 +246,5 @@ Event: TypeAlias = (
     | Retrying
     | Throttling
 )
+
+Event: TypeAlias = ShownEvent | CallEnded

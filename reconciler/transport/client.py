@@ -22,7 +22,7 @@ from typing import Final
 
 from reconciler import __version__
 from reconciler.errors import Rejected, ReplyLost, ServiceError, Throttled, Unavailable
-from reconciler.model import Json, Retrying
+from reconciler.model import CallEnded, Json, Retrying
 from reconciler.model.values import dataclass
 from reconciler.ports import Emit, Permit, RateLimiter
 from reconciler.secrets.redaction import Redaction
@@ -293,8 +293,11 @@ class Client:
             reply = self._call(request, target, headers, body)
         except BaseException as error:
             log.failed(error)
+            outcome = "refused" if isinstance(error, Rejected) else "lost"
+            self._emit(CallEnded(request.method, outcome))
             raise
         log.answered(reply.status, lambda: read_request_id(reply.headers))
+        self._emit(CallEnded(request.method, _name_outcome(reply.status)))
         return reply
 
     def _call(
@@ -383,6 +386,13 @@ def make_connections(base_url: str, connect_s: float, read_s: float) -> Connecti
     from reconciler.transport.remote import RemoteConnections  # noqa: PLC0415 - it is slow
 
     return RemoteConnections(base_url, connect_s, read_s)
+
+
+def _name_outcome(status: int) -> str:
+    """The word of a status in `CallEnded`."""
+    if status in {429, 503}:
+        return "throttled"
+    return "ok" if status < 400 else "refused" if status < 500 else "failed"
 
 
 def _perhaps(error: ServiceError) -> ReplyLost:

@@ -6,13 +6,13 @@ from reconciler.model import (
     Action,
     Address,
     Agenda,
-    Event,
     Finding,
     LockAwaited,
     Refreshed,
     Refreshing,
     Resource,
     RollbackStarted,
+    ShownEvent,
     StepDone,
     StepFailed,
     StepSkipped,
@@ -44,7 +44,7 @@ def test_nothing_from_outside_moves_the_terminal() -> None:
     resource = Resource(Address("WebService", f"a{steer}"), f"/x/{steer}")
     finding = Finding(f"it said {steer}{'x' * 5000}")
     lock_owner = replace(LOCK_OWNER, who=steer, why=steer, host=steer, since=steer)
-    events: list[Event] = [
+    events: list[ShownEvent] = [
         Refreshing(resource),
         StepStarted(resource, UPDATE),
         StepFailed(resource, UPDATE, finding),

@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -21,7 +21,7 @@ from reconciler.errors import (
     Unauthorized,
     Unavailable,
 )
-from reconciler.model import Event, Retrying, Throttling
+from reconciler.model import CallEnded, Event, Retrying, Throttling
 from reconciler.transport import Client, CommandRateLimiter
 from reconciler.transport.replies import Reply, make_error
 from reconciler.transport.timeouts import Timeouts, read_timeouts
@@ -42,6 +42,7 @@ class Recorder:
     def __init__(self, script: Script, timeouts: Timeouts = TIMEOUTS) -> None:
         self.clock = FakeClock()
         self.events: list[Event] = []
+        self.outcomes: list[tuple[str, str]] = []
         self._server = run_scripted(script)
         self._stack = ExitStack()
         self._patience = timeouts
@@ -52,7 +53,7 @@ class Recorder:
         self.rate_limiter = CommandRateLimiter(self.events.append, clock=clock, sleep=clock.sleep)
         self.client = Client(
             self.server.url,
-            self.events.append,
+            self.hear,
             self.rate_limiter,
             timeouts=self._patience,
             clock=clock,
@@ -62,6 +63,12 @@ class Recorder:
 
     def __exit__(self, *error: object) -> None:
         self._stack.close()
+
+    def hear(self, event: Event) -> None:
+        if isinstance(event, CallEnded):
+            self.outcomes.append((event.method, event.outcome))
+        else:
+            self.events.append(event)
 
     @property
     def slept(self) -> list[float]:
@@ -166,7 +173,31 @@ def test_a_write_that_never_reached_anybody_is_sent_again() -> None:
     with pytest.raises(Unavailable, match="cannot be reached"):
         client.send("PUT", "/x", {})
     assert len(slept) == TIMEOUTS.retries
-    assert [type(event) for event in events] == [Retrying] * TIMEOUTS.retries
+    lost = [event for event in events if isinstance(event, CallEnded)]
+    assert lost == [CallEnded("PUT", "lost")] * (TIMEOUTS.retries + 1)
+    assert [type(one) for one in events if one not in lost] == [Retrying] * TIMEOUTS.retries
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (OK, "ok"),
+        (Answer(204), "ok"),
+        (Answer(302, headers={"Location": "/y"}), "refused"),
+        (Answer(404, {}), "refused"),
+        (Answer(500, {}), "failed"),
+        (Answer(200, b"<html>"), "lost"),
+        (Answer(drop=True), "lost"),
+    ],
+)
+def test_each_call_is_reported_with_its_outcome(answer: Answer, outcome: str) -> None:
+    with Recorder(answers(answer), replace(TIMEOUTS, retries=0)) as recorder:
+        with suppress(ServiceError):
+            recorder.client.send("GET", "/x?token=secret")
+        assert recorder.outcomes == [("GET", outcome)]
+    with Recorder(answers(Answer(429, {}), OK)) as recorder:
+        recorder.client.send("PUT", "/x", {})
+        assert recorder.outcomes == [("PUT", "throttled"), ("PUT", "ok")]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from reconciler.model import (
     Action,
     Agenda,
     DataUploaded,
-    Event,
     FleetStopped,
     IntentResolved,
     JobReported,
@@ -25,6 +24,7 @@ from reconciler.model import (
     Retrying,
     RollbackStarted,
     RunJoined,
+    ShownEvent,
     StepDone,
     StepDoubted,
     StepFailed,
@@ -84,7 +84,7 @@ class Console:
         self._reads: ProgressBar | None = None
         self._steps: ProgressBar | None = None
 
-    def describe(self, event: Event) -> str | None:
+    def describe(self, event: ShownEvent) -> str | None:
         """Returns the line of an event; None if the event needs no line or the bar shows it."""
         if isinstance(event, Agenda):
             return self._open(event)
@@ -116,7 +116,7 @@ class Console:
             return None
         return ProgressBar(name, total, self._clock())
 
-    def _count(self, event: Event) -> None:
+    def _count(self, event: ShownEvent) -> None:
         """Updates the bars with an event, and removes a bar that is complete."""
         match event:
             case Refreshed(failed=failed):
@@ -148,7 +148,7 @@ def _advance(
     return progress_bar if progress_bar.ended < progress_bar.total else None
 
 
-def describe(event: Event, paint: Paint) -> str | None:  # noqa: C901, PLR0911, PLR0912 - one a kind
+def describe(event: ShownEvent, paint: Paint) -> str | None:  # noqa: C901, PLR0911, PLR0912 - one a kind
     """Returns the line of an event; None if the event needs no line."""
     match event:
         case Agenda() | Refreshed():

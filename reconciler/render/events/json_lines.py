@@ -17,7 +17,6 @@ from reconciler.model import (
     Address,
     Agenda,
     DataUploaded,
-    Event,
     Finding,
     FleetStopped,
     IntentResolved,
@@ -33,6 +32,7 @@ from reconciler.model import (
     Retrying,
     RollbackStarted,
     RunJoined,
+    ShownEvent,
     Step,
     StepDone,
     StepDoubted,
@@ -166,18 +166,18 @@ def _end(outcome: Outcome, word: str, said: str, level: str) -> Json:
     return _message("change_summary", said, level, changes=changes, outcome=word, stopped=stopped)
 
 
-def describe_event(event: Event) -> Json:
+def describe_event(event: ShownEvent) -> Json:
     """Returns the message of an event. Every event has a message."""
     return _message(_type(event), _format_message(event), **_list_fields(event))
 
 
-def _type(event: Event) -> str:
+def _type(event: ShownEvent) -> str:
     if isinstance(event, Refreshed):
         return "refresh_errored" if event.failed else "refresh_complete"
     return _TYPES[type(event)]
 
 
-def _format_message(event: Event) -> str:
+def _format_message(event: ShownEvent) -> str:
     match event:
         case Agenda(reads=reads, steps=()):
             return f"{count(reads, 'service')} to read"
@@ -189,7 +189,7 @@ def _format_message(event: Event) -> str:
             return describe(event, _PLAIN) or ""
 
 
-def _list_fields(event: Event) -> dict[str, Json]:  # noqa: C901, PLR0911, PLR0912 - one a kind
+def _list_fields(event: ShownEvent) -> dict[str, Json]:  # noqa: C901, PLR0911, PLR0912 - one a kind
     """The fields of the message in addition to its text."""
     match event:
         case Agenda(reads, steps):
