@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from reconciler.model import Event, Throttling
+from reconciler.model import CallEnded, Event, Throttling
 from reconciler.transport import Client, CommandRateLimiter
 from reconciler.transport.timeouts import Timeouts
 from tests.scripted import Answer, Call, Script, run_scripted
@@ -72,5 +72,7 @@ def test_no_call_fails_where_three_of_ten_are_refused(seed: int) -> None:
     assert 40 <= refused <= 130
     # Each wait of all is told once, however many had to wait.
     reported = [event for event in events if isinstance(event, Throttling)]
-    assert len(reported) == len(events) <= refused
+    ended = [event for event in events if isinstance(event, CallEnded)]
+    assert len(ended) == sent
+    assert len(reported) == len(events) - sent <= refused
     assert all(re.fullmatch(r"(reads|writes) of 127\.0\.0\.1:\d+", one.subject) for one in reported)
