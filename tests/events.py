@@ -1,6 +1,7 @@
 """One event of every kind, for tests of what tells them."""
 
 import typing
+from dataclasses import replace
 
 from reconciler.model import (
     Action,
@@ -54,6 +55,7 @@ def every_event() -> list[ShownEvent]:
     """Every kind of event at least once; each action where it has words of its own."""
     events: list[ShownEvent] = [
         LockAwaited(LOCK_OWNER, 1.5),
+        LockAwaited(replace(LOCK_OWNER, why="watch"), 1.0),
         IntentResolved(CENSUS, UPDATE, StepResult.DONE, ""),
         IntentResolved(CENSUS, UPDATE, StepResult.NOT_DONE, "live is as it was"),
         IntentResolved(

@@ -235,7 +235,8 @@ LOCK_TIMEOUT = click.option(
     metavar="DURATION",
     default="0s",
     show_default=True,
-    help="How long to wait for the lock of the ledger, such as 90s or 1m30s.",
+    help="How long to wait for the lock of the ledger, such as 90s or 1m30s. The wait for watch,"
+    " which releases the lock after the steps that run, does not count.",
 )
 _STEP_TIMEOUT = click.option(
     "--step-timeout",

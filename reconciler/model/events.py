@@ -107,7 +107,10 @@ class CallEnded:
 
 @dataclass(frozen=True, slots=True)
 class LockAwaited:
-    """Another process holds the lock; the next try is in `seconds`."""
+    """Another process holds the lock; the next try is in `seconds`.
+
+    An owner that yields is asked more often, and reported again after `seconds`.
+    """
 
     lock_owner: LockOwner
     seconds: float

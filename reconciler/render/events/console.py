@@ -65,6 +65,7 @@ _ENDS = {
 _MOST_NAMED: Final = 20
 # Above this number, a bar is more useful than the lines.
 _BAR_ABOVE: Final = 10
+_YIELDS: Final = "it releases the lock after the steps that run"
 _LONGEST: Final = 600
 # A pause of less would be shown as 0.0s; in seconds.
 _SHORTEST: Final = 0.05
@@ -162,7 +163,8 @@ def describe(event: ShownEvent, paint: Paint) -> str | None:  # noqa: C901, PLR0
             said = f"{count(steps, 'step')}, in reverse order"
             return f"{paint('bold', 'Rolling back:')} {said}"
         case LockAwaited(lock_owner, seconds):
-            said = f"{describe_lock_owner(lock_owner)}; retrying in {_seconds(math.ceil(seconds))}"
+            retry = f"retrying in {_seconds(math.ceil(seconds))}"
+            said = f"{describe_lock_owner(lock_owner)}; {_YIELDS if lock_owner.yields else retry}"
             return f"{paint('bold', 'Acquiring the lock of the ledger:')} {said}"
         case Retrying(subject, reason, seconds):
             said = f"{_line(reason)}; retrying {_describe_pause(seconds)}"
