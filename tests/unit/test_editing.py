@@ -347,6 +347,8 @@ def test_json_that_yaml_cannot_read_is_edited_too() -> None:
 def test_the_examples_of_this_project() -> None:
     for file in find_tracked("manifests/*.yaml"):
         text = file.read_text(encoding="utf-8")
+        if "\napiVersion: reconciler/" not in text:
+            continue  # a file of another tool
         edits = [Edit("/metadata/name", "other"), Edit("/metadata/labels/x", "y")]
         edited = edit_yaml(file.name, text, 0, edits)
         lines = zip(text.splitlines(), edited.splitlines(), strict=True)
