@@ -18,13 +18,17 @@ from reconciler.ledgers.leadership import TERM, LeaderLock, lead_in_folder
 from reconciler.ledgers.lock import Heartbeat, read_clock
 from reconciler.model import LockOwner
 from reconciler.ports import Leadership, LeaderTerm
+from reconciler.transport import azure_core
 from tests.clocks import FakeClock
-from tests.contract.homes import SHORT, Folder, Home, hear, lock_owner, run_beside
+from tests.contract.conftest import make_prefix
+from tests.contract.go_between import go_between
+from tests.contract.homes import SHORT, Folder, Home, Prefix, hear, lock_owner, run_beside
 
 pytestmark = pytest.mark.contract
 
 # A lease that ends within a test whose other process is suspended or gone.
 BRIEF = Heartbeat(lease_s=1.2, renew_s=0.2)
+UNRENEWED = Heartbeat(lease_s=30.0, renew_s=1e6)
 
 
 def watcher(name: str = "one", **more: Any) -> LockOwner:
@@ -126,8 +130,16 @@ def test_another_leads_at_once_after_the_leader_was_killed(home: Home) -> None:
             assert term.lock_owner.fence == fence + 1
 
 
-def test_another_machine_leads_once_the_leader_was_silent_for_a_lease(tmp_path: Path) -> None:
-    home = Folder(tmp_path / "ledger", BRIEF)
+@pytest.fixture(params=["file", pytest.param("azure_blob", marks=pytest.mark.slow)])
+def brief_home(request: pytest.FixtureRequest, tmp_path: Path) -> Home:
+    """One whose leases end soon; storage knows none of less than 15 seconds."""
+    if request.param == "file":
+        return Folder(tmp_path / "ledger", BRIEF)
+    return make_prefix(request)
+
+
+def test_another_machine_leads_once_the_leader_was_silent_for_a_lease(brief_home: Home) -> None:
+    home, heartbeat = brief_home, brief_home.heartbeat
     with run_beside(lead(home, "elsewhere")) as (leader, line):
         hear(line)
         second = home.lead()
@@ -137,11 +149,11 @@ def test_another_machine_leads_once_the_leader_was_silent_for_a_lease(tmp_path: 
         killed = read_clock()
         assert second.acquire(watcher("second")) is None
         take_over(second).release()
-        assert read_clock() - killed >= BRIEF.lease_s - BRIEF.renew_s
+        assert read_clock() - killed >= heartbeat.lease_s - heartbeat.renew_s - 0.5
 
 
-def test_a_leader_that_was_stopped_does_not_lead_and_writes_nothing(tmp_path: Path) -> None:
-    home = Folder(tmp_path / "ledger", BRIEF)
+def test_a_leader_that_was_stopped_does_not_lead_and_writes_nothing(brief_home: Home) -> None:
+    home = brief_home
     with run_beside(lead(home)) as (leader, line):
         hear(line)
         os.kill(leader.pid or 0, signal.SIGSTOP)
@@ -170,7 +182,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
 def test_a_term_that_was_once_over_stays_over_though_nobody_else_leads(
     tmp_path: Path, clock: FakeClock
 ) -> None:
-    leadership = lead_in_folder(tmp_path, Heartbeat(lease_s=30.0, renew_s=1e6))
+    leadership = lead_in_folder(tmp_path, UNRENEWED)
     with leading(leadership) as term:
         clock.now += 29
         assert term.is_held()
@@ -208,7 +220,7 @@ def test_a_lease_that_cannot_be_read_is_named(tmp_path: Path, harm: str) -> None
 def test_a_leader_whose_lease_is_damaged_does_not_lead_for_longer_than_the_lease(
     tmp_path: Path, clock: FakeClock
 ) -> None:
-    with leading(lead_in_folder(tmp_path, Heartbeat(lease_s=30.0, renew_s=1e6))) as term:
+    with leading(lead_in_folder(tmp_path, UNRENEWED)) as term:
         (tmp_path / "leader.json").write_text("{")
         assert term.is_held(), "nobody else can lead before the lease is over"
         with pytest.raises(LedgerInvalid):
@@ -232,7 +244,7 @@ def test_a_folder_that_is_deleted_ends_the_term_and_the_next_begins_in_a_new_one
 
 def test_storage_that_is_away_for_a_while(tmp_path: Path, clock: FakeClock) -> None:
     folder, away = tmp_path / "ledger", tmp_path / "away"
-    leadership = lead_in_folder(folder, Heartbeat(lease_s=30.0, renew_s=1e6))
+    leadership = lead_in_folder(folder, UNRENEWED)
     with leading(leadership) as term:
         folder.rename(away)
         folder.write_text("a disk that is not mounted")
@@ -246,6 +258,29 @@ def test_storage_that_is_away_for_a_while(tmp_path: Path, clock: FakeClock) -> N
         assert not term.is_held()
     with leading(leadership, "second") as later:
         assert later.is_held()
+
+
+def test_blob_storage_that_is_away_for_a_while(
+    prefix: Prefix, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {**azure_core.storage_options(), "retry_total": 0}
+    monkeypatch.setattr(azure_core, "storage_options", lambda: options)
+    with go_between(prefix.address.removesuffix("/devstoreaccount1/reconciler")) as wire:
+        away = Prefix(f"{wire.url}/devstoreaccount1/reconciler", prefix.prefix, UNRENEWED)
+        leadership = away.lead()
+        with leading(leadership) as term:
+            wire.what, wire.losses = "leader.json", ["request"] * 1000
+            assert term.is_held(), "until the lease is over nobody else can lead"
+            with pytest.raises(LedgerInvalid):
+                term.check()
+            clock.now += UNRENEWED.lease_s
+            assert not term.is_held()
+            with pytest.raises(LedgerInvalid):
+                leadership.acquire(watcher())
+            wire.losses = []
+            assert not term.is_held()
+        with leading(leadership, "second") as later:
+            assert later.is_held()
 
 
 def test_who_leads_writes_only_with_both_locks(home: Home) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +13,15 @@ from reconciler.errors import LedgerConflict, Throttled
 from reconciler.kinds.endpoint import KIND as ENDPOINT
 from reconciler.kinds.web_service import KIND as WEB_SERVICE
 from reconciler.kinds.web_service.provider import WebServiceProvider
+from reconciler.ledgers.leadership import LeaderLock, lead_in_folder
+from reconciler.ledgers.lock import Heartbeat
 from reconciler.model import ABSENT, Absent, CloneSource, Live, LockOwner, Step
 from reconciler.ports import Provider, RateLimiter
 from reconciler.transport.connections import Connections
 from reconciler.transport.loopback import LoopbackConnections
 from reconciler.transport.remote import RemoteConnections
 from tests.access import access
+from tests.clocks import FakeClock
 from tests.scripted import Answer, Call, Script, Scripted, answers, run_scripted
 from tests.wire import test_endpoint as endpoints
 from tests.wire import test_provider
@@ -63,6 +67,26 @@ def test_a_write_is_not_sent_without_the_lock(method: str) -> None:
             recorder.client.send(method, "/x", {})
         assert recorder.calls == []
         assert recorder.client.send("GET", "/x").status == 200
+
+
+@pytest.mark.parametrize("method", WRITES)
+def test_a_leader_that_was_suspended_for_longer_than_its_lease_sends_no_write(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeClock()
+    monkeypatch.setattr("reconciler.ledgers.lock.read_clock", clock)
+    monkeypatch.setattr("reconciler.ledgers.leadership.read_clock", clock)
+    term = lead_in_folder(tmp_path, Heartbeat(30.0, 1e6)).acquire(Standing.lock_owner)
+    assert term is not None
+    with leased(OK, OK) as (recorder, lease):
+        recorder.rate_limiter.require(LeaderLock(lease, term))
+        assert recorder.client.send(method, "/x", {}).status == 200
+        clock.now += 31
+        with pytest.raises(LedgerConflict, match="the lease of the leader"):
+            recorder.client.send(method, "/x", {})
+        assert len(recorder.calls) == 1
+        assert recorder.client.send("GET", "/x").status == 200
+    term.release()
 
 
 @pytest.mark.parametrize("method", WRITES)
