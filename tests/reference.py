@@ -28,7 +28,7 @@ from reconciler.render.schema_fields import HEAD, list_fields
 PAGE: Final = Path(__file__).parents[1] / "schemas" / "README.md"
 _OUTPUTS: Final = {
     "plan": "`plan --format json`, `show --format json`, and a plan saved by `--out`",
-    "environments": "`plan --env all --format json`",
+    "environments": "`plan --env all --format json` and `drift --env all --format json`",
     "events": "`apply --format json`: one JSON object a line",
     "drift": "`drift --format json`",
     "list": "`list --format json`",

@@ -47,7 +47,7 @@ def complete_environments(ctx: click.Context, _: click.Parameter, incomplete: st
 
         given = ctx.find_root().params
         folder = Path(given.get("chdir") or "", given.get("project") or "reconciler.yaml").parent
-        every = [ALL_ENVIRONMENTS] if ctx.info_name == "plan" else []
+        every = [ALL_ENVIRONMENTS] if ctx.info_name in {"plan", "drift"} else []
         return _pick([*list_environments(folder), *every], incomplete)
     return []
 

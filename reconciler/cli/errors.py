@@ -27,6 +27,7 @@ _NEVER_SUGGESTED: Final = ("--allow", "--auto-approve", "--destroy", "--force", 
 
 # The flags that stand before the command, and have a value.
 _GLOBAL: Final = ("--chdir", "--project")
+_CHOICE: Final = re.compile(r"'(.*)' is not one of")
 _RANGES: Final = re.compile(r"is not a valid (integer|float)(?: range)?")
 
 
@@ -95,7 +96,7 @@ def _explain(error: Exception, arguments: Sequence[str]) -> tuple[Finding, ...]:
     if isinstance(error, click.UsageError):
         # click lists choices on lines of their own, and calls a number an "integer range".
         said = _RANGES.sub(_name_number, " ".join(error.format_message().split()))
-        return (Finding(said, next_step=_point_to_help(error)),)
+        return (Finding(said, next_step=_suggest_choice(error) or _point_to_help(error)),)
     if isinstance(error, click.ClickException):
         return (Finding(error.format_message()),)
     if isinstance(error, OSError):
@@ -106,6 +107,16 @@ def _explain(error: Exception, arguments: Sequence[str]) -> tuple[Finding, ...]:
             next_step="Run it again with RECONCILER_LOG=debug to see where.",
         ),
     )
+
+
+def _suggest_choice(error: click.UsageError) -> str:
+    """The question whether a similar choice of an option was meant; "" without one."""
+    param = error.param if isinstance(error, click.BadParameter) else None
+    given = _CHOICE.search(error.message)
+    if param is None or not isinstance(param.type, click.Choice) or not given:
+        return ""
+    near = suggest_word(given[1], list(map(str, param.type.choices)), never=())
+    return f"Did you mean '{near}'?" if near else ""
 
 
 def _explain_flag(error: click.NoSuchOption, arguments: Sequence[str]) -> Finding:

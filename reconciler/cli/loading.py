@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from reconciler.cli.context import Invocation
+from reconciler.files import find_checkout, resolve_path
 from reconciler.kinds import find_kinds
 from reconciler.manifests import Loaded, load
 from reconciler.manifests.folder import ENVIRONMENTS, POLICIES, Folder
@@ -83,6 +84,12 @@ def _name_environments(finding: Finding, names: Sequence[str]) -> Finding:
 def find_root(invocation: Invocation) -> Path:
     """The folder of the project."""
     return Path(invocation.project_file).parent if invocation.project_file else Path()
+
+
+def find_folder(folder: Path) -> str:
+    """A folder of the project, relative to the top of the repository."""
+    top, found = find_checkout(folder), resolve_path(folder)
+    return "" if found == top else found.relative_to(top).as_posix()
 
 
 def load_one(

@@ -105,6 +105,7 @@ def report_drift(
         made_at=format_utc(now.timestamp()),
         baseline="kept" if snapshot.known else "lost",
         lost=snapshot.lost,
+        whole=request.whole and not request.targets and not request.excluded,
     )
 
 

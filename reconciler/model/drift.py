@@ -159,7 +159,8 @@ class DriftReport:
 
     `lost` warns of lines that the ledger had and has no longer. `ignored` are the findings that a
     rule of `.driftignore` ignores; `findings` does not have them. `expired` are the rules that are
-    over. `runs` are the last runs, this one included, the oldest first.
+    over. `runs` are the last runs, this one included, the oldest first. `whole` says that every
+    resource of the project was asked for.
     """
 
     statuses: tuple[ResourceStatus, ...]
@@ -172,6 +173,7 @@ class DriftReport:
     ignored: tuple[Drift, ...] = ()
     expired: tuple[IgnoreRule, ...] = ()
     runs: tuple[DriftRun, ...] = ()
+    whole: bool = True
 
     @property
     def outcome(self) -> Literal["in-sync", "drift", "evidence-incomplete"]:
@@ -180,3 +182,11 @@ class DriftReport:
         if said - {Verdict.INCOMPLETE}:
             return "drift"
         return "evidence-incomplete" if said else "in-sync"
+
+
+@dataclass(frozen=True, slots=True)
+class FailedReport:
+    """An environment whose drift report could not be made, and why."""
+
+    environment: str
+    findings: tuple[Finding, ...]

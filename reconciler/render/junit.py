@@ -6,11 +6,21 @@ and Jenkins all read. Names are stable, because they are compared between branch
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from reconciler.model import Drift, DriftReport, Finding, Plan, Verdict
+from reconciler.model import (
+    Drift,
+    DriftReport,
+    FailedReport,
+    Finding,
+    Plan,
+    SourceLocation,
+    Verdict,
+)
 from reconciler.model.values import dataclass
 from reconciler.render.drift.text import list_values
 from reconciler.render.words.escape import cut, escape
@@ -34,12 +44,16 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class JUnitCase:
-    """A resource. `file` is relative to the top of the repository; `line` counts from 1."""
+    """A resource. `file` is relative to the top of the repository; `line` counts from 1.
+
+    `skipped` says why problems of it do not count; a test with other problems fails all the same.
+    """
 
     name: str
     problems: tuple[Problem, ...] = ()
     file: str = ""
     line: int = 0
+    skipped: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +80,9 @@ def _count(tests: Iterable[JUnitCase]) -> dict[str, str]:
     every = list(tests)
     errors = sum(_is_error(one) for one in every)
     failures = sum(bool(one.problems) for one in every) - errors
-    counts = {"tests": len(every), "failures": failures, "errors": errors, "skipped": 0, "time": 0}
+    skipped = sum(bool(one.skipped) and not one.problems for one in every)
+    counts = {"tests": len(every), "failures": failures, "errors": errors, "skipped": skipped}
+    counts["time"] = 0
     return {name: str(number) for name, number in counts.items()}
 
 
@@ -78,16 +94,27 @@ def _add_suite(root: Element, suite: Suite, number: int) -> None:
     when = {"timestamp": suite.at.removesuffix("Z")} if suite.at else {}
     named = {"name": _clean(suite.name), **_count(suite.tests), **when, "id": str(number)}
     parent = SubElement(root, "testsuite", named)
-    for test in suite.tests:
+    for test, name in zip(suite.tests, _name_tests(suite.tests), strict=True):
         attributes = {
             "classname": _clean(f"{suite.name}.{test.name.partition('/')[0]}".replace(" ", ".")),
-            "name": _clean(test.name),
+            "name": name,
             **({"file": _clean(test.file), "line": str(test.line)} if test.file else {}),
             "time": "0",
         }
         child = SubElement(parent, "testcase", attributes)
         if test.problems:
             _add_problem(child, test)
+        elif test.skipped:
+            SubElement(child, "skipped", {"message": _clean(test.skipped)})
+
+
+def _name_tests(tests: Sequence[JUnitCase]) -> Iterator[str]:
+    """The names, each once: what is cut or escaped to the same text gets a digest of its own."""
+    names = [_clean(test.name) for test in tests]
+    shared = {name for name, number in Counter(names).items() if number > 1}
+    for test, name in zip(tests, names, strict=True):
+        digest = hashlib.sha256(test.name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+        yield f"{name} {digest}" if name in shared else name
 
 
 def _add_problem(parent: Element, test: JUnitCase) -> None:
@@ -137,9 +164,8 @@ def _make_tests(
     errors = errors or {_PROJECT: []}
     for name, found in errors.items():
         place = next((one.place for one in found if one.place is not None), None)
-        file = f"{folder}/{place.file}".lstrip("/") if place else ""
         problems = tuple(map(_make_problem, found))
-        yield JUnitCase(name, problems, file, place.line if place else 0)
+        yield JUnitCase(name, problems, _join_path(folder, place), place.line if place else 0)
 
 
 def _make_problem(finding: Finding) -> Problem:
@@ -148,14 +174,66 @@ def _make_problem(finding: Finding) -> Problem:
     return Problem(finding.guard or "invalid", finding.message, "\n".join(filter(None, lines)))
 
 
-def make_drift_suite(name: str, report: DriftReport) -> Suite:
-    """The suite of a drift report: drift fails a test, and incomplete evidence is an error."""
-    found: dict[str, list[Problem]] = {str(one.resource.address): [] for one in report.statuses}
-    for drift in report.findings:
+def render_drift_junit(
+    reports: Sequence[DriftReport], folder: str = "", failed: Sequence[FailedReport] = ()
+) -> str:
+    """Returns the document of some drift reports, with a suite for each environment."""
+    project = next((one.inputs.project for one in reports), "")
+    suites = [
+        make_drift_suite(name_drift_suite(project, one.inputs.environment), one, folder)
+        for one in reports
+    ]
+    suites += [
+        make_findings_suite(name_drift_suite(project, one.environment), one.findings, folder)
+        for one in failed
+    ]
+    return render_junit("reconciler drift", suites)
+
+
+def name_drift_suite(project: str, environment: str) -> str:
+    """The name of the suite of a drift report."""
+    return " ".join(filter(None, ["drift", project, environment]))
+
+
+def make_drift_suite(name: str, report: DriftReport, folder: str = "") -> Suite:
+    """The suite of a drift report: drift fails a test, and incomplete evidence is an error.
+
+    A resource of which each finding is ignored is a skipped test with the reason. `folder` is the
+    folder of the project, relative to the top of the repository.
+    """
+    found: dict[str, list[Drift]] = {str(one.resource.address): [] for one in report.statuses}
+    for drift in (*report.findings, *report.ignored):
         if drift.verdict is not Verdict.NOT_OBSERVABLE:
-            found.setdefault(str(drift.resource.address), []).append(_describe_drift(drift))
-    tests = tuple(JUnitCase(address, tuple(found[address])) for address in sorted(found))
-    return Suite(name, tests, report.made_at)
+            found.setdefault(str(drift.resource.address), []).append(drift)
+    tests = (_make_drift_test(address, found[address], folder) for address in sorted(found))
+    return Suite(name, tuple(tests), report.made_at)
+
+
+def _make_drift_test(address: str, findings: Sequence[Drift], folder: str) -> JUnitCase:
+    place = next((one.place for one in findings if one.place is not None), None)
+    problems = tuple(_describe_drift(one) for one in findings if one.rule is None)
+    reasons = dict.fromkeys(map(_describe_rule, findings))
+    return JUnitCase(
+        address,
+        problems,
+        _join_path(folder, place),
+        place.line if place else 0,
+        "; ".join(filter(None, reasons)),
+    )
+
+
+def _describe_rule(drift: Drift) -> str:
+    if drift.rule is None:
+        return ""
+    where = f" at {drift.pointer}" if drift.pointer else ""
+    rule = drift.rule
+    return (
+        f"{drift.verdict.value}{where} is ignored until {rule.until} ({rule.owner}): {rule.reason}"
+    )
+
+
+def _join_path(folder: str, place: SourceLocation | None) -> str:
+    return f"{folder}/{place.file}".lstrip("/") if place else ""
 
 
 def _describe_drift(drift: Drift) -> Problem:

@@ -114,8 +114,12 @@ def _check(arguments: Sequence[str], done: Done) -> Done:
         document = json.loads(done.out)
         schema = "environments" if "environments" in document else "plan"
         check_output(document, schema)
-    if done.out.startswith("{") and '"coverage"' in done.out:
-        check_output(json.loads(done.out), "drift")
+    if done.out.startswith("{") and '"coverage"' in done.out and "$schema" not in done.out:
+        document = json.loads(done.out)
+        check_output(document, "environments" if "environments" in document else "drift")
+        for one in document.get("environments", ()):
+            if "drift" in one:
+                check_output(one["drift"], "drift")
     if "--json" in arguments and "apply" in arguments:
         check_stream(done.out)
     return done

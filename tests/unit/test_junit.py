@@ -7,6 +7,7 @@ from reconciler.model import (
     Address,
     Drift,
     DriftReport,
+    FailedReport,
     Finding,
     Plan,
     Refresh,
@@ -20,8 +21,10 @@ from reconciler.render.junit import (
     make_drift_suite,
     make_findings_suite,
     make_plan_suite,
+    render_drift_junit,
     render_junit,
 )
+from tests.drift_reports import finding, report, rule
 from tests.plans import NEW, live, step
 from tests.plans import plan as a_plan
 
@@ -128,3 +131,56 @@ def test_five_thousand_resources_are_one_small_file() -> None:
     document = render_junit("x", [make_findings_suite("y", found, "")])
     assert junitparser.JUnitXml.fromstring(document.encode()).failures == 5_000
     assert len(document) < 2_000_000
+
+
+def drift_suite(*reports: DriftReport, folder: str = "") -> junitparser.TestSuite:
+    document = junitparser.JUnitXml.fromstring(render_drift_junit(reports, folder).encode())
+    assert document.name == "reconciler drift"
+    return next(iter(document))
+
+
+def test_an_ignored_finding_is_a_skipped_test_with_its_reason() -> None:
+    ignored = (finding("a", rule=rule()), finding("b", rule=rule()))
+    suite = drift_suite(report(finding("b", Verdict.MISSING), ignored=ignored, in_sync=["c"]))
+    assert (suite.tests, suite.failures, suite.errors, suite.skipped) == (3, 1, 0, 1)
+    by_name = {one.name: one for one in suite}
+    (skipped,) = by_name["WebService/a"].result
+    assert isinstance(skipped, junitparser.Skipped)
+    assert "the load test runs until Friday" in skipped.message
+    assert "until 2026-12-04 (ml-team)" in skipped.message
+    assert by_name["WebService/b"].is_failure
+    assert by_name["WebService/c"].is_passed
+
+
+def test_a_drifted_resource_names_its_place() -> None:
+    (one,) = drift_suite(report(finding("a"), environment="prod"), folder="services/ml")
+    assert (one.classname, one.name) == ("drift.census.prod.WebService", "WebService/a")
+    assert one._elem.get("file") == "services/ml/manifests/a.yaml"
+    assert one._elem.get("line") == "9"
+    assert one._elem.get("time") == "0"
+
+
+def test_each_environment_is_a_suite_and_one_without_a_report_fails() -> None:
+    made = report(in_sync=["a"], environment="dev")
+    failed = FailedReport("prod", (Finding("is not YAML", "a.yaml"),))
+    document = junitparser.JUnitXml.fromstring(render_drift_junit([made], "", [failed]).encode())
+    assert [one.name for one in document] == ["drift census dev", "drift census prod"]
+    assert (document.tests, document.failures) == (2, 1)
+
+
+def test_names_are_stable_and_unique_even_where_they_are_cut() -> None:
+    names = [f"{'n' * 600}{end}{'n' * 400}" for end in "ab"] + ["c\x01", "c\\x01"]
+    first = [one.name for one in drift_suite(report(*map(finding, names)))]
+    again = [one.name for one in drift_suite(report(*map(finding, reversed(names))))]
+    assert len(set(first)) == len(names)
+    assert sorted(first) == sorted(again)
+
+
+@pytest.mark.parametrize(
+    "text", ["\x1b[31m", "\x00", "\ufffe", "a\u202eb", "]]>", "<img src=x>", "@all", "\ud800"]
+)
+def test_a_hostile_drift_report_can_be_read(text: str) -> None:
+    one = finding(text, live=text, note=text, place=SourceLocation(text, 1, 1))
+    ignored = finding("x", rule=rule(reason=text, owner=text))
+    suite = drift_suite(report(one, environment=text, ignored=(ignored,)))
+    assert (suite.failures, suite.skipped) == (1, 1)

@@ -1,8 +1,8 @@
 """The files that a job keeps, in a folder of their own, and the page of the job.
 
 The folder holds nothing but these files: those of an earlier run are removed first. It ignores
-itself in git. What a forge shows of them: the plan as HTML, the findings as tests (JUnit), and the
-counts of Terraform's report (GitLab).
+itself in git. What a forge shows of them: the plan as HTML, the findings as tests (JUnit), drift in
+code scanning (SARIF), and the counts of Terraform's report (GitLab).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from reconciler.render.junit import Suite, render_junit
 FOLDER: Final = ".reconciler-ci"
 _OURS: Final = (
     *(f"plan{rest}.{kind}" for rest in ("", "-*") for kind in ("plan", "html", "md")),
-    *(f"drift{rest}.{kind}" for rest in ("", "-*") for kind in ("json", "md")),
+    *(f"drift{rest}.{kind}" for rest in ("", "-*") for kind in ("json", "md", "html", "sarif")),
     *("plan.xml", "drift.xml", "tfplan.json", "summary.md", ".gitignore"),
 )
 # It says whose the folder is, and keeps the folder out of commits.
@@ -106,15 +106,19 @@ class Artifacts:
         }
         self._write("tfplan.json", json.dumps(counts) + "\n")
 
-    def write_drift(self, report: DriftReport, comment: str) -> None:
-        """Save a drift report as JSON and as Markdown."""
-        from reconciler.plans.drift_file import drift_document
-        from reconciler.text.json_text import canonical, escape_json
+    def write_drift(self, report: DriftReport, comment: str, folder: str) -> None:
+        """Save a drift report in each format but JUnit, which is one file for a whole run.
+
+        `folder` is the folder of the project, relative to the top of the repository.
+        """
+        from reconciler.cli.drift_formats import FORMATS, name_suffix, render_reports
 
         environment = report.inputs.environment
         stem = f"drift-{environment}" if environment else "drift"
-        self._write(f"{stem}.json", escape_json(canonical(drift_document(report))) + "\n")
         self._write(f"{stem}.md", comment)
+        for form in sorted({*FORMATS} - {"text", "markdown", "junit"}):
+            text = render_reports(form, [report], folder=folder)
+            self._write(f"{stem}{name_suffix(form)}", text)
 
     def write_page(self, text: str) -> Path:
         """Save the page of a job of Azure Pipelines; returns the file."""

@@ -9,10 +9,11 @@ from typing import Final
 import click
 
 from reconciler.cli.ci.artifacts import Artifacts, show_on_page
-from reconciler.cli.ci.planning import choosing, find_folder, find_targets, name_project
+from reconciler.cli.ci.planning import choosing, find_targets, name_project
 from reconciler.cli.ci.session import CiFlags
 from reconciler.cli.context import Invocation
 from reconciler.cli.exit_codes import ExitWord, classify_error, get_exit_code
+from reconciler.cli.loading import find_folder
 from reconciler.cli.wiring import PlanFlags, assemble
 from reconciler.engine.drift import report_drift
 from reconciler.errors import ReconcilerError
@@ -21,7 +22,12 @@ from reconciler.model import DriftReport
 from reconciler.render.comments import Heading, render_no_plan
 from reconciler.render.drift.markdown import render_drift_markdown
 from reconciler.render.drift.text import render_drift
-from reconciler.render.junit import Suite, make_drift_suite, make_findings_suite
+from reconciler.render.junit import (
+    Suite,
+    make_drift_suite,
+    make_findings_suite,
+    name_drift_suite,
+)
 from reconciler.render.plan.markdown import code
 
 # From the gravest on.
@@ -63,7 +69,7 @@ class _DriftRun:
 
     def _report(self, environment: str) -> tuple[Suite, ExitWord]:
         """Report one environment; an error of it ends nothing else."""
-        name = " ".join(filter(None, ["drift", self._project, environment]))
+        name = name_drift_suite(self._project, environment)
         try:
             report = self._make(environment)
         except ReconcilerError as error:
@@ -74,9 +80,9 @@ class _DriftRun:
             return make_findings_suite(name, findings, self._folder), classify_error(error)
         _, _, body = render_drift_markdown(report).partition("\n")
         body = body.replace("### ", f"### {code(self._project)}{'' if environment else ':'} ", 1)
-        self._artifacts.write_drift(report, body)
+        self._artifacts.write_drift(report, body, self._folder)
         self._pages.append(body)
-        return make_drift_suite(name, report), report.outcome
+        return make_drift_suite(name, report, self._folder), report.outcome
 
     def _make(self, environment: str) -> DriftReport:
         invocation = self._invocation

@@ -16,11 +16,11 @@ from reconciler.cli.ci.artifacts import Artifacts, show_on_page
 from reconciler.cli.ci.session import CiFlags, CiSession, check_open, make_job, name_status
 from reconciler.cli.context import Invocation
 from reconciler.cli.exit_codes import ExitWord, classify_error, get_exit_code
-from reconciler.cli.loading import load_all, load_each
+from reconciler.cli.loading import find_folder, load_all, load_each
 from reconciler.cli.output import show
 from reconciler.cli.wiring import Assembly, PlanFlags, assemble
 from reconciler.errors import ManifestInvalid, ReconcilerError
-from reconciler.files import find_checkout, resolve_path
+from reconciler.files import resolve_path
 from reconciler.gitops.comments import Sticky
 from reconciler.gitops.forge import Request, StatusState
 from reconciler.gitops.jobs import Job
@@ -360,9 +360,3 @@ def check_committed(assembly: Assembly) -> None:
             subject=differing[0],
             next_step="Commit and push the change, or restore the file.",
         )
-
-
-def find_folder(folder: Path) -> str:
-    """A folder of the project, relative to the top of the repository."""
-    top, found = find_checkout(folder), resolve_path(folder)
-    return "" if found == top else found.relative_to(top).as_posix()

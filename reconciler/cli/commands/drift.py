@@ -9,9 +9,13 @@ import click
 from reconciler.cli.command import Command
 from reconciler.cli.completion import complete_addresses, complete_files
 from reconciler.cli.context import Invocation
-from reconciler.cli.options import ENV, drift_options, format_options
+from reconciler.cli.drift_formats import DRIFT_FORMAT, OUTS
+from reconciler.cli.options import ENV, drift_options
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
+    from reconciler.cli.drift_formats import ReportFile
+    from reconciler.cli.wiring import Assembly
+    from reconciler.engine.runtime import Runtime
     from reconciler.model import DriftReport
 
 
@@ -22,12 +26,17 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
         "reconciler drift",
         "# Exit with 2 for drift, for a scheduled job",
         "reconciler drift --detailed-exitcode --format json",
+        "# Save the report as Markdown, for code scanning and as tests",
+        "reconciler drift --out drift.md --out drift.sarif --out drift.junit.xml",
+        "# Report every environment of the project",
+        "reconciler drift --env all",
         "# Write the live values into the manifest",
         "reconciler drift --accept WebService/census",
     ),
 )
 @click.argument("paths", nargs=-1, metavar="[PATH]...", shell_complete=complete_files)
-@format_options("text", "json", "markdown", about="The format of the report.")
+@OUTS
+@DRIFT_FORMAT
 @click.option("--unmanaged", is_flag=True, help="List the services that no manifest names.")
 @click.option(
     "--accept",
@@ -44,6 +53,7 @@ def drift(
     invocation: Invocation,
     /,
     paths: tuple[str, ...],
+    outs: tuple[ReportFile, ...],
     form: str,
     *,
     unmanaged: bool,
@@ -53,47 +63,47 @@ def drift(
     """Report what changed since the last apply, in the services or in the manifests.
 
     No service is changed. The values in the ledger, in the services and in the manifests are
-    compared. Each finding names
-    the command that resolves it. A resource that could not be read never counts as in sync. With
-    --accept the live values are written into the manifest; its other characters are unchanged.
+    compared. Each finding names the command that resolves it. A resource that could not be read
+    never counts as in sync. --out saves the report too, in the format that the file's name ends
+    with. With --env all, each environment has its section, and the gravest one decides the exit
+    code. With --accept the live values are written into the manifest; its other characters are
+    unchanged.
     """
     from dataclasses import replace
 
-    from reconciler.cli.exit_codes import get_exit_code
     from reconciler.cli.wiring import PlanFlags, assemble, parse_addresses
     from reconciler.engine.drift import report_drift
+    from reconciler.manifests.folder import ALL_ENVIRONMENTS
 
     flags = PlanFlags(**wanted)  # type: ignore[arg-type]  # click has checked each by its option
+    every = invocation.environment == ALL_ENVIRONMENTS
     if accepted:
+        _check_accept(outs, every=every)
         parse_addresses("--accept", accepted)
         flags = replace(flags, targets=accepted, refresh="full")
-    assembly = assemble(invocation, paths)
-    assembly.warn_of_shared()
-    runtime = assembly.runtime(flags.parallelism, flags.max_calls)
-    report = report_drift(runtime, assembly.request(flags, paths), list_unmanaged=unmanaged)
-    invocation.clear_progress()
-    assembly.warn_of(report.lost)
+
+    def make() -> tuple[Assembly, Runtime, DriftReport]:
+        assembly = assemble(invocation, paths)
+        assembly.warn_of_shared()
+        runtime = assembly.runtime(flags.parallelism, flags.max_calls)
+        report = report_drift(runtime, assembly.request(flags, paths), list_unmanaged=unmanaged)
+        invocation.clear_progress()
+        assembly.warn_of(report.lost)
+        return assembly, runtime, report
+
     if accepted:
         from reconciler.cli.accept import accept
 
-        accept(invocation, assembly, runtime, report, paths)
+        accept(invocation, *make(), paths)
         return 0
-    _show(report, form, invocation)
-    return get_exit_code(report.outcome, detailed=invocation.detailed_exitcode)
+    from reconciler.cli.drift_reports import report_all, report_one
+
+    report = report_all if every else report_one
+    return report(invocation, lambda: make()[2], form, outs, paths)
 
 
-def _show(report: DriftReport, form: str, invocation: Invocation) -> None:
-    if form == "json":
-        from reconciler.cli.streams import print_json
-        from reconciler.plans.drift_file import drift_document
-        from reconciler.text.json_text import canonical, escape_json
-
-        print_json(escape_json(canonical(drift_document(report))))
-    elif form == "markdown":
-        from reconciler.render.drift.markdown import render_drift_markdown
-
-        click.echo(render_drift_markdown(report), nl=False)
-    else:
-        from reconciler.render.drift.text import render_drift
-
-        click.echo(render_drift(report, paint=invocation.paint()), color=True)
+def _check_accept(outs: tuple[ReportFile, ...], *, every: bool) -> None:
+    if outs:
+        raise click.UsageError("give --accept or --out: --accept makes no report")
+    if every:
+        raise click.UsageError("--accept needs one environment: name it with --env")

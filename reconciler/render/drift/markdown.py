@@ -28,19 +28,22 @@ _FINDINGS: Final = 30_000
 _NAMED: Final = 8
 
 
-def render_drift_markdown(report: DriftReport) -> str:
-    """Returns the report in less than 60,000 characters; the most important parts come first."""
+def render_drift_markdown(report: DriftReport, *, share: int = 0) -> str:
+    """Returns the report in less than 60,000 characters; the most important parts come first.
+
+    With a `share`, it is a part of a comment with so many parts, and has no marker.
+    """
     groups = group_statuses(report)
     environment = report.inputs.environment
-    marker = write_marker("drift", report.inputs.project, environment)
-    lines = [marker, f"### {write_prefix(environment)}{count_verdicts(report)}"]
+    marker = [] if share else [write_marker("drift", report.inputs.project, environment)]
+    lines = [*marker, f"### {write_prefix(environment)}{count_verdicts(report)}"]
     if report.outcome == "evidence-incomplete":
         lines.append("\n> **Evidence incomplete**: some resources could not be read.")
     if groups:
         lines += ["", "| resource | verdict | last applied |", "|---|---|---|"]
-        lines += keep_within((_row(one) for one in groups), _ROWS)
+        lines += keep_within((_row(one) for one in groups), _ROWS // max(share, 1))
         lines += ["", "<details><summary>What changed</summary>", ""]
-        lines += keep_within(_findings(groups), _FINDINGS)
+        lines += keep_within(_findings(groups), _FINDINGS // max(share, 1))
         lines += ["", "</details>"]
     lines += ["", describe_knowledge(report)]
     hidden = count_hidden(report.findings)

@@ -1,0 +1,297 @@
+"""The formats of a drift report, in one table, and the files of `--out`.
+
+`drift`, `ci drift` and `watch` use it. The files are checked before any service is read, so that a
+report is not lost for a wrong name.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import click
+
+from reconciler.cli.completion import complete_files
+from reconciler.cli.exit_codes import ExitWord
+from reconciler.cli.options import format_options
+from reconciler.errors import ManifestInvalid
+from reconciler.files import (
+    LinkRefused,
+    check_path,
+    find_checkout,
+    is_stream,
+    resolve_path,
+    write_whole,
+)
+from reconciler.model import DriftReport, FailedReport, Finding, Project
+from reconciler.model.values import dataclass
+from reconciler.render.words.colour import Paint
+from reconciler.text.suggestions import suggest
+
+
+@dataclass(frozen=True, slots=True)
+class _Format:
+    """The suffixes of its files, the usual one first, and what each file of it begins with."""
+
+    suffixes: tuple[str, ...]
+    mark: bytes
+
+
+_FORMATS: Final[dict[str, _Format]] = {
+    "text": _Format((".txt",), rb".*Coverage: [0-9]"),
+    "json": _Format((".json",), rb'\{"(baseline|environments)":'),
+    "markdown": _Format((".md",), rb"<!-- reconciler drift "),
+    "sarif": _Format((".sarif", ".sarif.json"), rb'\{.*"reconciler/drift/'),
+    "junit": _Format((".junit.xml", ".xml"), rb'<\?xml .*<testsuites name="reconciler drift"'),
+}
+FORMATS: Final = tuple(_FORMATS)
+_BY_SUFFIX: Final = {suffix: name for name, one in _FORMATS.items() for suffix in one.suffixes}
+# What tells a file of ours from others is at the beginning or at the end of it.
+_HEAD_BYTES: Final = 1 << 20
+_TAIL_BYTES: Final = 1 << 16
+# From the gravest on.
+_GRAVITY: Final[Sequence[ExitWord]] = ("error", "drift", "evidence-incomplete", "in-sync")
+# What a user needs in a folder to make a file there.
+_MAKE: Final = os.W_OK | os.X_OK
+_NOT_WRITTEN: Final = "Nothing was read, and nothing was written."
+
+
+def name_suffix(form: str) -> str:
+    """The usual suffix of the files of a format, with its dot."""
+    return _FORMATS[form].suffixes[0]
+
+
+def render_reports(
+    form: str,
+    reports: Sequence[DriftReport],
+    *,
+    paint: Paint | None = None,
+    folder: str = "",
+    failed: Sequence[FailedReport] = (),
+) -> str:
+    """The reports of a project in one format, with a line feed at the end.
+
+    Each environment has one report, or is among `failed`. `folder` is the folder of the project,
+    relative to the top of the repository.
+    """
+    if form == "sarif":
+        from reconciler.render.drift.sarif import render_sarif
+
+        return render_sarif(reports, folder, failed)
+    if form == "junit":
+        from reconciler.render.junit import render_drift_junit
+
+        return render_drift_junit(reports, folder, failed)
+    if len(reports) == 1 and not failed:
+        return _render_one(form, reports[0], paint or Paint())
+    from reconciler.render.drift.sections import join_reports
+
+    return join_reports(form, reports, failed, name_outcome(reports, failed), paint or Paint())
+
+
+def _render_one(form: str, report: DriftReport, paint: Paint) -> str:
+    if form == "json":
+        from reconciler.plans.drift_file import drift_document
+        from reconciler.text.json_text import canonical, escape_json
+
+        return escape_json(canonical(drift_document(report))) + "\n"
+    if form == "markdown":
+        from reconciler.render.drift.markdown import render_drift_markdown
+
+        return render_drift_markdown(report)
+    from reconciler.render.drift.text import render_drift
+
+    return render_drift(report, paint=paint) + "\n"
+
+
+def name_outcome(reports: Sequence[DriftReport], failed: Sequence[FailedReport] = ()) -> ExitWord:
+    """The gravest outcome of an environment; it decides the exit code."""
+    words: set[ExitWord] = {one.outcome for one in reports}
+    words |= {"error"} if failed else set()
+    return next(one for one in _GRAVITY if one in words)
+
+
+def print_reports(form: str, text: str) -> None:
+    """Print what `render_reports` made, in the encoding that its format says it has."""
+    if form in {"json", "sarif"}:
+        from reconciler.cli.streams import print_json
+
+        print_json(text, nl=False)
+    else:
+        declares = form in {"html", "junit"}
+        click.echo(text.encode("utf-8", "replace") if declares else text, nl=False, color=True)
+
+
+DRIFT_FORMAT: Final = format_options(
+    *FORMATS,
+    about="The format of the report: sarif is for code scanning, junit has one test for each"
+    " resource.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFile:
+    """A file of `--out`, as it was given, and the format that its suffix names."""
+
+    name: str
+    form: str
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return Path(self.name)
+
+
+def read_outs(
+    _: click.Context, __: click.Parameter, names: tuple[str, ...]
+) -> tuple[ReportFile, ...]:
+    """The files of `--out`; raises click.BadParameter for a suffix that no format has."""
+    return tuple(map(_read_out, names))
+
+
+def _read_out(name: str) -> ReportFile:
+    low = Path(name).name.lower()
+    suffix = next((one for one in sorted(_BY_SUFFIX, key=len, reverse=True)
+                   if low.endswith(one) and low != one), "")  # fmt: skip
+    if not suffix:
+        given = "".join(Path(low).suffixes[-1:])
+        near = suggest(given, _BY_SUFFIX) if given else ""
+        question = f" Did you mean {near}?" if near else ""
+        raise click.BadParameter(
+            f"{name!r} does not end as a file of a format does.{question} Files end in"
+            f" {', '.join(_BY_SUFFIX)}."
+        )
+    return ReportFile(name, _BY_SUFFIX[suffix])
+
+
+OUTS: Final = click.option(
+    "--out",
+    "outs",
+    metavar="FILE",
+    multiple=True,
+    callback=read_outs,
+    shell_complete=complete_files,
+    help="Also save the report to FILE, in the format that its name ends with:"
+    f" {', '.join(_BY_SUFFIX)}. Repeatable.",
+)
+
+
+def check_outs(outs: Sequence[ReportFile]) -> None:
+    """Raise ManifestInvalid with every file of `--out` that cannot be written."""
+    found = [*filter(None, map(_find_fault, outs)), *_find_equal(outs)]
+    if found:
+        raise ManifestInvalid(tuple(found))
+
+
+def _find_fault(out: ReportFile) -> Finding | None:
+    try:
+        check_path(out.path, find_checkout(Path()))
+        return _find_stream_fault(out) if is_stream(out.path) else _find_file_fault(out)
+    except LinkRefused as error:
+        return _refuse(str(error.filename), str(error.strerror))
+    except (OSError, ValueError) as error:
+        said = error.strerror if isinstance(error, OSError) else str(error)
+        return _refuse(out.name, f"cannot be a file: {said}")
+
+
+def _find_stream_fault(out: ReportFile) -> Finding | None:
+    return None if os.access(out.path, os.W_OK) else _refuse(out.name, "may not be written")
+
+
+def _find_file_fault(out: ReportFile) -> Finding | None:
+    path, folder = out.path, out.path.parent
+    if not folder.exists():
+        return _refuse(str(folder), "the folder does not exist", f"Make it: mkdir -p {folder}")
+    faults = (
+        (str(folder), "is not a folder", not folder.is_dir()),
+        (str(folder), "nothing may be written to this folder", not os.access(folder, _MAKE)),
+        (out.name, "is a folder", path.is_dir()),
+        (
+            out.name,
+            f"is not a drift report in {out.form}, and --out replaces nothing else",
+            path.is_file() and not _is_ours(out),
+        ),
+    )
+    return next((_refuse(who, said) for who, said, applies in faults if applies), None)
+
+
+def _refuse(subject: str, message: str, cure: str = "") -> Finding:
+    step = cure or "Name a new file, such as drift.html."
+    return Finding(message, subject=subject, next_step=f"{step} {_NOT_WRITTEN}")
+
+
+def _is_ours(out: ReportFile) -> bool:
+    """Whether a file is empty, or is a report of the same format."""
+    try:
+        with out.path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            data = file.read(_HEAD_BYTES)
+            file.seek(max(0, size - _TAIL_BYTES))
+            data += file.read(_TAIL_BYTES)
+    except OSError:
+        return False
+    return not size or bool(re.match(_FORMATS[out.form].mark, data, re.DOTALL))
+
+
+def _find_equal(outs: Sequence[ReportFile]) -> Iterator[Finding]:
+    """The files that are named twice, whatever their spelling."""
+    seen: dict[object, str] = {}
+    for out in outs:
+        identity = _identify(out.path)
+        if identity in seen:
+            yield _refuse(out.name, f"is the same file as {seen[identity]}", "Name each file once.")
+        seen.setdefault(identity, out.name)
+
+
+def _identify(path: Path) -> object:
+    try:
+        state = path.stat()
+    except (OSError, ValueError):
+        return os.path.realpath(path)
+    return state.st_dev, state.st_ino
+
+
+def check_outs_in_project(outs: Sequence[ReportFile], project: Project) -> None:
+    """Raise ManifestInvalid for files of `--out` in the folder of the ledger."""
+    ledger = resolve_path(Path(project.root, project.ledger))
+    found = [
+        _refuse(out.name, "is in the folder of the ledger")
+        for out in outs
+        if not is_stream(out.path) and resolve_path(out.path).is_relative_to(ledger)
+    ]
+    if found:
+        raise ManifestInvalid(tuple(found))
+
+
+def write_outs(
+    outs: Sequence[ReportFile],
+    reports: Sequence[DriftReport],
+    folder: str,
+    failed: Sequence[FailedReport] = (),
+) -> list[Finding]:
+    """Write each file of `--out`, whole or not at all; returns what could not be written."""
+    found = []
+    for out in outs:
+        text = render_reports(out.form, reports, folder=folder, failed=failed)
+        data = text.encode("utf-8", "replace")
+        try:
+            if is_stream(out.path):
+                out.path.write_bytes(data)
+            else:
+                write_whole(out.path, data)
+        except OSError as error:
+            found.append(_explain(out.name, error))
+    return found
+
+
+def _explain(name: str, error: OSError) -> Finding:
+    full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+    step = "Make room on the disk, then run it again." if full else ""
+    said = f"the report cannot be written: {error.strerror or error}"
+    return replace(Finding(said, subject=name), next_step=step)
