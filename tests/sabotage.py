@@ -294,6 +294,27 @@ SABOTAGES = (
         "if True",
         "tests/e2e/test_promote.py::test_what_was_changed_since_is_refused",
     ),
+    Sabotage(
+        "a leader that was suspended renews the lease that was over",
+        "reconciler/ledgers/leadership.py",
+        "return not self._is_over() and super()._renew()",
+        "return super()._renew()",
+        "tests/contract/test_leadership.py::test_a_term_is_not_renewed_after_its_lease",
+    ),
+    Sabotage(
+        "a write needs the lock of the ledger, and not the lease of the leader",
+        "reconciler/ledgers/leadership.py",
+        "self.term.check()",
+        "pass",
+        "tests/wire/test_overtaken.py::test_a_leader_that_was_suspended_for_longer_than_its_lease_sends_no_write",
+    ),
+    Sabotage(
+        "a command does not wait for its turn after watch",
+        "reconciler/ledgers/lock.py",
+        "if lock_owner.yields or not error.lock_owner.yields:",
+        "if True:",
+        "tests/contract/test_lock_turns.py::test_a_command_that_waits_for_no_time_gets_the_lock_after_the_step",
+    ),
 )
 
 
