@@ -36,7 +36,7 @@ from reconciler.render.plan.patch import show_operations
 from tests.golden import check
 from tests.plans import SPEC, live, plan, rich_plan, step, step_of_every_shape, updates
 
-VOID = {"meta", "link", "input"}
+VOID = {"meta", "link", "input", "wbr"}
 BLOCKS = {"h1", "h2", "p", "li", "tr", "dt", "summary", "legend", "label", "form", "pre", "table"}
 MARKS = {"h1": "# ", "h2": "## ", "summary": "> ", "li": "* "}
 HOSTILE = (
