@@ -162,7 +162,7 @@ def _make_row(number: int, environment: int, group: DriftGroup, now: str) -> Pag
 
 
 def _sum_up(places: Sequence[PagePlace]) -> str:
-    """What a row says of its places: the first one, and how many more there are."""
+    """The summary of a row: its first place, and how many more there are."""
     if not places:
         return ""
     said = places[0].path or places[0].note
