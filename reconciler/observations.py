@@ -13,7 +13,7 @@ import os
 import sqlite3
 import threading
 import zlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -22,7 +22,7 @@ from reconciler.model import ABSENT, Absent, CachedStamp, CompressedDocument
 from reconciler.text.json_text import read_json
 
 NAME: Final = "observations.sqlite3"
-_VERSION: Final = 4
+_VERSION: Final = 5
 _BUSY_TIMEOUT_S: Final = 5.0
 # No reply that was decoded to a document is longer, even if its text is escaped.
 _MOST_BYTES: Final = 64 << 20
@@ -38,9 +38,6 @@ _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS seen (
     key TEXT PRIMARY KEY, stamp TEXT NOT NULL, settled INTEGER NOT NULL, read_at REAL NOT NULL,
     digest BLOB NOT NULL, document BLOB NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS noticed (
-    about TEXT NOT NULL, key TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (about, key)
 ) WITHOUT ROWID;
 """
 
@@ -105,38 +102,6 @@ class ObservationCache:
     def drop(self, resource_ids: Iterable[str]) -> None:
         """Removes resources that no longer exist."""
         self._write("DELETE FROM seen WHERE key = ?", [(self._key(name),) for name in resource_ids])
-
-    def notice(
-        self, found: Mapping[str, Collection[str]], now: float
-    ) -> Mapping[tuple[str, str], float]:
-        """Returns when each finding of each resource was first noticed, in seconds since 1970.
-
-        Removes earlier findings of these resources that are not found any more. Findings of other
-        resources stay.
-        """
-        keys = {(name, one): (self._key(name), one) for name, all_ in found.items() for one in all_}
-
-        def find(connection: sqlite3.Connection) -> dict[tuple[str, str], float]:
-            known: dict[tuple[str, str], float] = {}
-            for name in found:
-                about = (self._key(name),)
-                query = "SELECT about, key, at FROM noticed WHERE about = ?"
-                known.update(
-                    {
-                        (name, key): at
-                        for name, key, at in connection.execute(query, about)
-                        if _is_time(at)
-                    }
-                )
-                connection.execute("DELETE FROM noticed WHERE about = ?", about)
-            kept = {key: known.get(key, now) for key in keys.values()}
-            rows = [(*key, at) for key, at in kept.items()]
-            connection.executemany("INSERT INTO noticed VALUES (?, ?, ?)", rows)
-            return kept
-
-        nothing: dict[tuple[str, str], float] = {}
-        kept = self._ask(find, nothing)
-        return {name: kept.get(key, now) for name, key in keys.items()}
 
     def _write(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
         if rows:

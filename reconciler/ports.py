@@ -641,9 +641,10 @@ class DriftHistory(Protocol):
         """
         ...
 
-    def append(self, run: DriftRun, since: Mapping[str, str]) -> None:
-        """Keep a run, and when each of its open findings was first seen, by its key.
+    def append(self, run: DriftRun | None, since: Mapping[str, str]) -> None:
+        """Keep a run, and when each finding that is open after it was first seen, by its key.
 
+        The run is None if it was over a part of the project, and then only the dates are kept.
         Raises LedgerInvalid where it cannot be written.
         """
         ...
@@ -704,15 +705,6 @@ class ObservationStore(Protocol):
 
     def drop(self, resource_ids: Iterable[str]) -> None:
         """Remove the documents of resources that no longer exist."""
-        ...
-
-    def notice(
-        self, found: Mapping[str, Collection[str]], now: float
-    ) -> Mapping[tuple[str, str], float]:
-        """When each finding of each resource was first seen; `now` for a new finding.
-
-        An earlier finding of these resources that is not in `found` is removed.
-        """
         ...
 
 

@@ -1,7 +1,7 @@
 """A ledger in memory that holds to the whole port, for tests of what works with ledgers."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,6 +11,8 @@ from reconciler.ledgers.chain import Replay
 from reconciler.model import (
     Action,
     Address,
+    DriftPast,
+    DriftRun,
     Entry,
     Fact,
     Finding,
@@ -19,6 +21,7 @@ from reconciler.model import (
     Snapshot,
     VerifyReport,
 )
+from reconciler.plans.drift_history import add_run
 from reconciler.ports import Emit
 
 
@@ -168,6 +171,25 @@ def make_entry(name: str = "census", action: Action = Action.UPDATE, **more: Any
             **more,
         }
     )
+
+
+@dataclass
+class MemoryHistory:
+    """A drift history in memory; `error` is raised by whoever reads or writes it."""
+
+    past: DriftPast = field(default_factory=DriftPast)
+    error: LedgerInvalid | None = None
+
+    def load(self) -> DriftPast:
+        if self.error is not None:
+            raise self.error
+        return self.past
+
+    def append(self, run: DriftRun | None, since: Mapping[str, str]) -> None:
+        self.past = add_run(self.load(), self.past, run, since)
+
+    def note_sent(self, keys: Collection[str]) -> None:
+        self.past = replace(self.load(), sent=self.past.sent | set(keys))
 
 
 def make_fact(topic: str = "job", subject: str = "Retraining/census", **more: Any) -> Fact:

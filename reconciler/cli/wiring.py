@@ -26,7 +26,7 @@ from reconciler.cli.local_emulator import await_record, use_emulator
 from reconciler.engine.planning.selection import PlanRequest
 from reconciler.engine.runtime import Providers, Runtime
 from reconciler.errors import ManifestInvalid, ReconcilerError
-from reconciler.ledgers.opening import open_ledger
+from reconciler.ledgers.opening import open_drift_history, open_ledger
 from reconciler.ledgers.process import describe_process
 from reconciler.manifests import PROJECT_FILE, Loaded
 from reconciler.manifests.git import Revision, read_commit_authors, read_revision
@@ -123,13 +123,14 @@ class Assembly:
         self.warn_of(snapshot.lost)
         return snapshot
 
-    def warn_of(self, lost: Finding | None) -> None:
-        """Print the warning of a ledger that has lost its lines, if there is one."""
+    def warn_of(self, *lost: Finding | None) -> None:
+        """Print the warnings of a ledger or a drift history that has lost lines; None is ignored."""
         from reconciler.render.findings import render_findings
 
-        if lost is not None:
+        found = tuple(one for one in lost if one is not None)
+        if found:
             paint = self._invocation.paint(sys.stderr)
-            self._invocation.print_error(render_findings((lost,), paint=paint))
+            self._invocation.print_error(render_findings(found, paint=paint))
 
     @cached_property
     def observations(self) -> ObservationCache:
@@ -173,6 +174,7 @@ class Assembly:
             providers=Providers(self.kinds, access),
             ledger=self.ledger,
             observations=self.observations,
+            drift_history=open_drift_history(self.project, os.environ, token_credential),
             blobs=BlobStorage(
                 access.resolve,
                 access.cloud.blob,

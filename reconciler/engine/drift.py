@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from functools import cached_property
 
 from reconciler.document.pointers import format_pointer
 from reconciler.engine.blob_checks import check_applied_model
+from reconciler.engine.drift_history import add_to_history
 from reconciler.engine.observe import Observation, observe
 from reconciler.engine.planning.plan import make_comparison
 from reconciler.engine.planning.selection import (
@@ -49,7 +49,6 @@ from reconciler.plans.drift import (
     incomplete,
     worst_verdict,
 )
-from reconciler.plans.drift_history import make_key
 from reconciler.plans.reasons import format_author
 from reconciler.plans.step import Comparison
 from reconciler.ports import Ledger
@@ -80,10 +79,10 @@ def report_drift(
     chosen = select_manifests(request)
     resources = identify_resources(runtime, chosen, request.defaults)
     observed = observe(runtime, resources, request.refresh)
-    past = _Past(runtime.ledger)
+    ended = _Ended(runtime.ledger)
     compared = [
         replace(
-            past.explain(_compare(runtime, request, snapshot, manifest, observed[resource])),
+            ended.explain(_compare(runtime, request, snapshot, manifest, observed[resource])),
             fleet=manifest.member.fleet if manifest.member else None,
             manifest=manifest,
         )
@@ -94,22 +93,23 @@ def report_drift(
     if list_unmanaged:
         found = find_unmanaged(runtime, request, resources, snapshot)
         compared += [_compare_unmanaged(snapshot, one) for one in found]
-    now = runtime.clock()
     compared = [_locate(one) for one in compared]
-    findings = _date(runtime, compared, now)
-    return DriftReport(
+    report = DriftReport(
         statuses=tuple(_make_status(one) for one in compared),
-        findings=tuple(findings),
+        findings=tuple(
+            replace(one, fleet=each.fleet) for each in compared for one in each.findings
+        ),
         inputs=request.inputs,
         refresh=replace(observed.refresh, calls=runtime.calls - calls),
-        made_at=format_utc(now.timestamp()),
+        made_at=format_utc(runtime.clock().timestamp()),
         baseline="kept" if snapshot.known else "lost",
         lost=snapshot.lost,
         whole=request.whole and not request.targets and not request.excluded,
     )
+    return add_to_history(runtime.drift_history, report, listed=list_unmanaged)
 
 
-class _Past:
+class _Ended:
     """What the ledger records of resources that it does not remember; it is read when needed."""
 
     def __init__(self, ledger: Ledger) -> None:
@@ -214,25 +214,6 @@ def _compare_unmanaged(snapshot: Snapshot, finding: Drift) -> _Compared:
     return _Compared(resource, (finding,), last_applied, fleet=last_applied.fleet)
 
 
-def _date(runtime: Runtime, compared: Sequence[_Compared], now: datetime) -> list[Drift]:
-    """Return the findings with the time when each was first seen, from the observation store."""
-    keys = [(each, one, make_key(one)) for each in compared for one in each.findings]
-    found: dict[str, list[str]] = {_name(each.resource): [] for each in compared}
-    for each, _, key in keys:
-        found[_name(each.resource)].append(key)
-    first = runtime.observations.notice(found, now.timestamp())
-    return [
-        replace(
-            one,
-            since=format_utc(first[_name(each.resource), key]),
-            fleet=each.fleet,
-            key=key,
-            is_new=first[_name(each.resource), key] == now.timestamp(),
-        )
-        for each, one, key in keys
-    ]
-
-
 def _locate(compared: _Compared) -> _Compared:
     """Return the findings with their places; those about a resource without a manifest have none.
 
@@ -247,11 +228,6 @@ def _locate(compared: _Compared) -> _Compared:
         for one in compared.findings
     )
     return replace(compared, findings=tuple(placed))
-
-
-def _name(resource: Resource) -> str:
-    """Return the name that dates findings; an address alone can mean another resource later."""
-    return f"{resource.address} {resource.id.casefold()}"
 
 
 def _make_status(one: _Compared) -> ResourceStatus:

@@ -35,6 +35,7 @@ from reconciler.ports import (
     Blobs,
     ChecksSteps,
     Clock,
+    DriftHistory,
     Emit,
     HasTiming,
     Kind,
@@ -86,6 +87,7 @@ class Runtime:
     providers: Mapping[str, Provider]
     ledger: Ledger
     observations: ObservationStore
+    drift_history: DriftHistory
     blobs: Blobs
     resolve: ResolveSecret
     emit: Emit

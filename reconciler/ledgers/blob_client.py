@@ -140,14 +140,17 @@ class Container:
         with self._translate_errors():
             return int(self._client.get_blob_client(name).get_blob_properties().size)
 
-    def read_all(self, name: str) -> LeasedBlob:
-        """Returns all of a small blob, with its ETag and lease state; raises BlobNotFound."""
+    def read_all(self, name: str, most: int = _MOST_SMALL) -> LeasedBlob:
+        """Returns all of a blob, with its ETag and lease state; raises BlobNotFound.
+
+        A blob of more than `most` bytes is refused.
+        """
         with self._translate_errors():
             blob = self._client.get_blob_client(name)
-            found = blob.download_blob(offset=0, length=_MOST_SMALL + 1)
+            found = blob.download_blob(offset=0, length=most + 1)
             said, data = found.properties, found.readall()
-        if len(data) > _MOST_SMALL:
-            raise self._invalid(f"{name} is longer than {_MOST_SMALL >> 20} MiB")
+        if len(data) > most:
+            raise self._invalid(f"{name} is longer than {most >> 20} MiB")
         return LeasedBlob(data, said.etag, said.lease.state in {"leased", "breaking"})
 
     def begin(self, name: str) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from reconciler.ledgers.drift_history import HistoryFile, StoredDriftHistory
 from reconciler.ledgers.file import FileLedger
 from reconciler.model import Project
-from reconciler.ports import Leadership, Ledger
+from reconciler.ports import DriftHistory, Leadership, Ledger
 
 if TYPE_CHECKING:  # start-up: only teams need blob storage
     from reconciler.ledgers.blob_client import Container
@@ -58,6 +59,20 @@ def open_leadership(
         return lead_in_folder(Path(project.root, project.ledger))
     container = _open_container(project, environment, token_credential)
     return lead_in_container(container, project.ledger_prefix)
+
+
+def open_drift_history(
+    project: Project,
+    environment: Mapping[str, str],
+    token_credential: Callable[[], Any] | None = None,
+) -> DriftHistory:
+    """Returns the drift history beside the ledger, without a read or a call; raises as above."""
+    if not project.ledger_container:
+        return StoredDriftHistory(HistoryFile(Path(project.root, project.ledger)))
+    from reconciler.ledgers.drift_history_blob import HistoryBlob  # noqa: PLC0415 - as above
+
+    container = _open_container(project, environment, token_credential)
+    return StoredDriftHistory(HistoryBlob(container, project.ledger_prefix))
 
 
 def _open_container(

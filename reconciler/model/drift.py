@@ -145,12 +145,14 @@ class DriftPast:
     """What the earlier runs of a project and environment found.
 
     `runs` are the last ones, the oldest first. `since` has the time when each open finding was
-    first seen, in UTC, by its key. `sent` are the keys that the webhooks have reported.
+    first seen, in UTC, by its key. `sent` are the keys that the webhooks have reported. `lost`
+    warns of a part that could not be read.
     """
 
     runs: tuple[DriftRun, ...] = ()
     since: Mapping[str, str] = field(default_factory=dict)
     sent: frozenset[str] = frozenset()
+    lost: Finding | None = None
 
 
 @dataclass(frozen=True)
@@ -159,8 +161,9 @@ class DriftReport:
 
     `lost` warns of lines that the ledger had and has no longer. `ignored` are the findings that a
     rule of `.driftignore` ignores; `findings` does not have them. `expired` are the rules that are
-    over. `runs` are the last runs, this one included, the oldest first. `whole` says that every
-    resource of the project was asked for.
+    over. `runs` are the last runs over the whole project, this one included, the oldest first.
+    `whole` says that every resource of the project was asked for. `history_lost` warns that the
+    history of earlier runs could not be read or written.
     """
 
     statuses: tuple[ResourceStatus, ...]
@@ -174,6 +177,7 @@ class DriftReport:
     expired: tuple[IgnoreRule, ...] = ()
     runs: tuple[DriftRun, ...] = ()
     whole: bool = True
+    history_lost: Finding | None = None
 
     @property
     def outcome(self) -> Literal["in-sync", "drift", "evidence-incomplete"]:

@@ -31,6 +31,7 @@ def drift_document(report: DriftReport) -> Json:
         "timestamp": report.made_at,
         "outcome": report.outcome,
         "baseline": report.baseline,
+        "history": "kept" if report.history_lost is None else "lost",
         "coverage": count_coverage(report),
         "resources": [_status_document(one) for one in report.statuses],
         "findings": [_finding_document(one) for one in report.findings],

@@ -1,25 +1,87 @@
-"""Recognises the findings of earlier drift runs by their keys, and dates them.
+"""Recognises the findings of earlier drift runs by their keys, dates them, and adds a run.
 
-It must not read the history. The drift report of the engine calls it.
+It must not read or write the history. The drift report of the engine and the ledgers call it.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
-from reconciler.model import ABSENT, Drift
+from reconciler.model import ABSENT, Drift, DriftPast, DriftRun, Json, Resource
 from reconciler.text.json_text import encode_canonical
 
+MOST_RUNS: Final = 30
+# Twice the resources of the largest project. What is left out has a new date the next time.
+MOST_OPEN: Final = 200_000
+_RESOURCE_DIGITS: Final = 8
 _DIGITS: Final = 16
 
 
 def make_key(finding: Drift) -> str:
     """Return the digest that names the same difference in each run.
 
-    A hidden value is not a part of it. Another resource of the same address has other keys.
+    A hidden value is not a part of it. Another resource of the same address has other keys. All
+    keys of a resource begin alike, so that a run knows which earlier findings it has looked at.
     """
     live = [] if finding.live is ABSENT else [finding.live]
-    address, id_ = str(finding.resource.address), finding.resource.id.casefold()
-    said = [address, id_, finding.verdict.value, finding.pointer, live]
-    return hashlib.sha256(encode_canonical(said)).hexdigest()[:_DIGITS]
+    address = str(finding.resource.address)
+    said = [address, finding.resource.id.casefold(), finding.verdict.value, finding.pointer, live]
+    return _begin_key(finding.resource) + _digest(said, _DIGITS)
+
+
+def _begin_key(resource: Resource) -> str:
+    return _digest([str(resource.address), resource.id.casefold()], _RESOURCE_DIGITS)
+
+
+def _digest(said: Json, digits: int) -> str:
+    return hashlib.sha256(encode_canonical(said)).hexdigest()[:digits]
+
+
+def date_finding(finding: Drift, past: DriftPast, now: str) -> Drift:
+    """Return a finding with its key, when it was first seen, and whether it is new.
+
+    A date in the future is that of a clock that was wrong: it counts as `now`.
+    """
+    key = make_key(finding)
+    since = min(past.since.get(key, now), now)
+    return replace(finding, key=key, since=since, is_new=key not in past.since)
+
+
+def find_open(
+    past: DriftPast, findings: Sequence[Drift], looked_at: Collection[Resource] | None
+) -> dict[str, str]:
+    """Return the date of each finding that is open after a run, by its key.
+
+    `looked_at` are the resources of which the run found everything; None means all resources. An
+    earlier finding of another resource stays open: the run cannot know that it is resolved.
+    """
+    found = {one.key: one.since for one in findings}
+    if looked_at is None:
+        return found
+    begins = {_begin_key(one) for one in looked_at}
+    kept = {key: since for key, since in past.since.items() if key[:_RESOURCE_DIGITS] not in begins}
+    return kept | found
+
+
+def add_run(
+    stored: DriftPast, loaded: DriftPast, run: DriftRun | None, since: Mapping[str, str]
+) -> DriftPast:
+    """Return the history with one more run; None is a run over a part of the project.
+
+    `loaded` is what the run knew, and `stored` may be newer: another run may have written since.
+    What that run added stays, and the earlier of two dates counts. A run that is there already was
+    written by a call whose reply was lost.
+    """
+    more = [run] if run is not None and run not in stored.runs else []
+    added = {key: at for key, at in stored.since.items() if key not in loaded.since}
+    merged = dict(added)
+    for key, at in since.items():
+        merged[key] = min(at, stored.since.get(key, at))
+    return DriftPast(
+        runs=(*stored.runs, *more)[-MOST_RUNS:],
+        since=dict(list(merged.items())[-MOST_OPEN:]),
+        sent=stored.sent & merged.keys(),
+    )

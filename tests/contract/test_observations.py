@@ -109,7 +109,6 @@ def test_a_folder_that_cannot_be_made_costs_reads_and_nothing_else(tmp_path: Pat
     cache = make(tmp_path)
     cache.keep([("/a", SEEN, DOCUMENT)])
     assert (cache.load(), cache.recall("/a")) == ({}, ABSENT)
-    assert cache.notice({"a": ["x"]}, 5.0) == {("a", "x"): 5.0}
 
 
 def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
@@ -117,20 +116,6 @@ def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
     for file in (tmp_path / "cache").glob(f"{NAME}*"):
         assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
     assert stat.S_IMODE((tmp_path / "cache").stat().st_mode) == 0o700
-
-
-def test_a_finding_keeps_the_time_at_which_it_was_first_noticed(tmp_path: Path) -> None:
-    def notice(now: float, **found: list[str]) -> dict[tuple[str, str], float]:
-        return dict(make(tmp_path).notice(found, now))
-
-    assert notice(10.0, a=["x", "y"]) == {("a", "x"): 10.0, ("a", "y"): 10.0}
-    assert notice(20.0, a=["y", "z"]) == {("a", "y"): 10.0, ("a", "z"): 20.0}
-    # What was not looked at is not forgotten.
-    assert notice(30.0, b=["x"]) == {("b", "x"): 30.0}
-    assert notice(40.0, a=["x", "z"], b=[]) == {("a", "x"): 40.0, ("a", "z"): 20.0}
-    assert notice(50.0, b=["x"]) == {("b", "x"): 50.0}
-    other = make(tmp_path, cloud="https://two")
-    assert other.notice({"a": ["z"]}, 60.0) == {("a", "z"): 60.0}
 
 
 def test_threads_share_one_cache(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ from tests.contract.classic import MODEL as CLASSIC_MODEL
 from tests.contract.classic import PREDICTIVE, SIGNATURE, WORKSPACE
 from tests.contract.in_process import GROUP, InProcess
 from tests.e2e.world import SUBSCRIPTION, definition
-from tests.ledgers import MemoryLedger
+from tests.ledgers import MemoryHistory, MemoryLedger
 from tests.unit.test_engine import AUTHOR, LOCK_OWNER, MODEL, Seen
 
 Json = Any
@@ -160,6 +160,7 @@ class Trial:
                 providers={name: kind.connect(access) for name, kind in kinds.items()},
                 ledger=self.ledger,
                 observations=Seen(),
+                drift_history=MemoryHistory(),
                 blobs=None,  # type: ignore[arg-type]  # guard `blobs` is off
                 resolve=resolve_secret,
                 emit=emit,

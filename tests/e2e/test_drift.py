@@ -82,6 +82,40 @@ def test_a_finding_keeps_the_day_on_which_it_was_first_seen(applied: Project) ->
         assert since() > first
 
 
+def test_a_machine_without_a_cache_knows_what_is_new(applied: Project) -> None:
+    applied.emulator.patch("a", description="somebody")
+    assert " (new)" in drift(applied)[1]
+    for file in Path(applied.folder, ".reconciler").glob("observations*"):
+        file.unlink()
+    with clock_ahead(3 * 3600):
+        code, out = drift(applied)
+    assert code == 2
+    assert ", 3 h ago\n" in out
+    assert "Findings: 0 new, 1 known; the oldest was first seen 3 h ago.\n" in out
+    assert "Trend: 1 1 not in sync in the last 2 runs.\n" in out
+
+
+def test_a_damaged_history_is_a_warning_and_costs_dates_only(applied: Project) -> None:
+    applied.emulator.patch("a", description="somebody")
+    drift(applied)
+    history = Path(applied.folder, ".reconciler", "drift", "history.jsonl")
+    history.write_bytes(history.read_bytes()[:-9])
+    done = applied.run("drift", "--detailed-exitcode", "--refresh=full")
+    assert done.code == 2
+    assert "Warning: the drift history has a line that cannot be read" in done.err, done.err
+    assert "history.jsonl line 3, column 1" in done.err
+    assert "Findings: 1 new." in done.out
+    done = applied.run("drift", "--detailed-exitcode", "--refresh=full")
+    assert ("Warning" in done.err, "Findings: 0 new, 1 known" in done.out) == (False, True)
+
+
+def test_a_run_before_the_first_apply_keeps_no_history(project: Project) -> None:
+    project.write_project()
+    project.manifest("a", project.emulator.model_uri("new"))
+    assert drift(project)[0] == 2
+    assert not Path(project.folder, ".reconciler", "drift").exists()
+
+
 def test_other_bytes_at_the_same_address(applied: Project) -> None:
     uri = applied.emulator.model_uri(f"new-{applied.emulator.group}")
     upload_model(uri, b"another trained model", os.environ)

@@ -418,7 +418,7 @@ def test_a_whole_resource_is_at_its_name_or_at_the_row_of_its_fleet(applied: Wor
 def test_a_key_names_the_same_difference_and_no_other(applied: World) -> None:
     swap(applied, "a", OLD)
     key = only(report(applied)).key
-    assert re.fullmatch("[0-9a-f]{16}", key)
+    assert re.fullmatch("[0-9a-f]{24}", key)
     assert only(report(applied)).key == key
     swap(applied, "a", OLD.replace("old", "older"))
     assert only(report(applied)).key != key

@@ -2,7 +2,7 @@
 
 import copy
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -60,7 +60,7 @@ from reconciler.model import (
 from reconciler.plans.guards import count_managed
 from reconciler.transport import CommandRateLimiter
 from tests.e2e.world import definition
-from tests.ledgers import MemoryLedger
+from tests.ledgers import MemoryHistory, MemoryLedger
 
 OLD, NEW = (f"https://acct.blob.core.windows.net/m/{name}.ilearner" for name in ("old", "new"))
 MODEL = "Census Model [trained model]"
@@ -87,11 +87,6 @@ class Seen:
     def drop(self, resource_ids: Iterable[str]) -> None:
         for name in resource_ids:
             self.kept.pop(name.casefold(), None)
-
-    def notice(
-        self, found: Mapping[str, Collection[str]], now: float
-    ) -> Mapping[tuple[str, str], float]:
-        return {(name, one): now for name, every in found.items() for one in every}
 
 
 @dataclass
@@ -138,6 +133,7 @@ class World:
     copies: set[str] = field(default_factory=set)
     calls: int = 0
     seen: Seen = field(default_factory=Seen)
+    history: MemoryHistory = field(default_factory=MemoryHistory)
     timing: ServiceTiming = field(
         default_factory=lambda: ServiceTiming(15.0, 10, 250, 25.0, 200, 10.0)
     )
@@ -213,6 +209,7 @@ class World:
             providers={"WebService": self},
             ledger=self.ledger,
             observations=self.seen,
+            drift_history=self.history,
             blobs=self,
             resolve=lambda _: "secret",
             emit=self.events.append,

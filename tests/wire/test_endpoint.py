@@ -294,6 +294,7 @@ def run_on(provider: EndpointProvider) -> Runtime:
         providers={"Endpoint": provider},
         ledger=unused,
         observations=unused,
+        drift_history=unused,
         blobs=unused,
         resolve=lambda _: SAS,
         emit=lambda _: None,

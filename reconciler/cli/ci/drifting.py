@@ -92,6 +92,6 @@ class _DriftRun:
             runtime = assembly.runtime(self._flags.parallelism, self._flags.max_calls)
             report = report_drift(runtime, assembly.request(self._flags))
         invocation.clear_progress()
-        assembly.warn_of(report.lost)
+        assembly.warn_of(report.lost, report.history_lost)
         click.echo(render_drift(report, paint=invocation.paint()), color=True)
         return report

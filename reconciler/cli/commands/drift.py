@@ -88,7 +88,7 @@ def drift(
         runtime = assembly.runtime(flags.parallelism, flags.max_calls)
         report = report_drift(runtime, assembly.request(flags, paths), list_unmanaged=unmanaged)
         invocation.clear_progress()
-        assembly.warn_of(report.lost)
+        assembly.warn_of(report.lost, report.history_lost)
         return assembly, runtime, report
 
     if accepted:

@@ -12,6 +12,7 @@ from reconciler.document.pointers import split_pointer
 from reconciler.model import Drift, DriftReport
 from reconciler.plans.reasons import format_author
 from reconciler.render.drift.groups import DriftGroup, group_statuses
+from reconciler.render.drift.history import count_new, describe_age, describe_trend
 from reconciler.render.drift.text import (
     count_hidden,
     count_verdicts,
@@ -43,9 +44,10 @@ def render_drift_markdown(report: DriftReport, *, share: int = 0) -> str:
         lines += ["", "| resource | verdict | last applied |", "|---|---|---|"]
         lines += keep_within((_row(one) for one in groups), _ROWS // max(share, 1))
         lines += ["", "<details><summary>What changed</summary>", ""]
-        lines += keep_within(_findings(groups), _FINDINGS // max(share, 1))
+        lines += keep_within(_findings(groups, report.made_at), _FINDINGS // max(share, 1))
         lines += ["", "</details>"]
-    lines += ["", describe_knowledge(report)]
+    lines += ["", *filter(None, (count_new(report), describe_trend(report)))]
+    lines.append(describe_knowledge(report))
     hidden = count_hidden(report.findings)
     if hidden:
         lines += ["", code(hidden)]
@@ -65,22 +67,22 @@ def _who(group: DriftGroup) -> str:
     return code(group.title) + ("" if group.alone else f" {code(group.list_names(_NAMED))}")
 
 
-def _findings(groups: Sequence[DriftGroup]) -> Iterator[str]:
+def _findings(groups: Sequence[DriftGroup], now: str) -> Iterator[str]:
     for group in groups:
         yield f"- {_who(group)}"
-        yield from (_line(one) for one in group.places)
+        yield from (_line(one, now) for one in group.places)
 
 
-def _line(findings: Sequence[Drift]) -> str:
+def _line(findings: Sequence[Drift], now: str) -> str:
     one = findings[0]
     place = code(show_path(split_pointer(one.pointer))) if one.pointer else ""
-    note, since = describe_note(findings), min(one.since for one in findings)
+    note = describe_note(findings)
     parts = [
         f"**{one.verdict.value}**",
         place,
         "sensitive value" if one.hidden else _values(findings) if one.pointer else "",
         code(note) if note else "",
-        f"first seen {since[:10]}" if since else "",
+        describe_age(findings, now),
         " or ".join(code(command) for command in list_commands(findings)),
     ]
     return "  - " + "; ".join(part for part in parts if part)

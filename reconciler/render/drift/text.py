@@ -14,12 +14,12 @@ from reconciler.model import ABSENT, Drift, DriftReport, Verdict
 from reconciler.plans.drift_file import count_coverage
 from reconciler.plans.reasons import format_author
 from reconciler.render.drift.groups import DriftGroup, group_statuses
+from reconciler.render.drift.history import count_new, describe_age, describe_trend
 from reconciler.render.plan.differences import describe_values
 from reconciler.render.words.colour import Paint
 from reconciler.render.words.escape import cut, escape, shorten_uris, show_path, show_value
 from reconciler.text.counting import agree, count
 from reconciler.text.durations import show_duration
-from reconciler.text.times import parse_utc, seconds_since
 
 _TABLE_ABOVE: Final = 20
 _NAMED: Final = 8
@@ -86,9 +86,9 @@ def describe_findings(findings: Sequence[Drift], now: str) -> Iterator[str]:
         for name, (value, notes) in list_values(findings).items():
             note = f"   # {'; '.join(notes)}" if notes else ""
             yield f"    {name.ljust(10)} {value}{note}"
-    since = min(one.since for one in findings)
-    if since:
-        yield f"    first seen {since[:10]}{_age(since, now)}"
+    age = describe_age(findings, now)
+    if age:
+        yield f"    {age}"
     yield from (f"    {'resolve:' if n == 0 else 'or:     '} {escape(command)}"
                 for n, command in enumerate(list_commands(findings)))  # fmt: skip
 
@@ -145,11 +145,6 @@ def list_values(findings: Sequence[Drift]) -> dict[str, tuple[str, tuple[str, ..
     }
 
 
-def _age(since: str, now: str) -> str:
-    seconds = seconds_since(since, parse_utc(now))
-    return f", {show_duration(seconds)} ago" if seconds >= 1 else ""
-
-
 def count_verdicts(report: DriftReport) -> str:
     """Returns such as `Drift: 1 drifted, 2 pending; 5 of 8 in sync.`."""
     counted = Counter(one.verdict for one in report.statuses)
@@ -204,8 +199,7 @@ def _closing(report: DriftReport, paint: Paint) -> Iterator[str]:
     if report.outcome == "evidence-incomplete":
         yield paint("red", "Evidence incomplete") + ": some resources could not be read."
     hidden = count_hidden(report.findings)
-    if hidden:
-        yield hidden
+    yield from filter(None, (count_new(report), describe_trend(report), hidden))
     if report.baseline == "lost":
         yield "baseline: lost. No ledger exists, so only declared values can be compared."
     yield describe_knowledge(report)
