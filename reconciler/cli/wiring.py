@@ -124,7 +124,7 @@ class Assembly:
         return snapshot
 
     def warn_of(self, *lost: Finding | None) -> None:
-        """Print the warnings of a ledger or a drift history that has lost lines; None is ignored."""
+        """Print the warnings of a ledger or drift history that has lost lines; None is ignored."""
         from reconciler.render.findings import render_findings
 
         found = tuple(one for one in lost if one is not None)
