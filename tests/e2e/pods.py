@@ -1,6 +1,7 @@
 """Plays the containers of manifests/deploy on this machine: the same commands, /work elsewhere."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,9 +12,11 @@ from typing import Any
 import yaml
 
 from tests.e2e.world import ROOT, clean_environment
+from tests.storage import leave_out
 
 DEPLOY = ROOT / "manifests" / "deploy"
-MANIFESTS = ("access.yaml", "cronjob.yaml")
+KUSTOMIZATION = "kustomization.yaml"
+MANIFESTS = tuple(sorted({one.name for one in DEPLOY.glob("*.yaml")} - {KUSTOMIZATION}))
 
 
 def read_documents(*names: str) -> list[dict[str, Any]]:
@@ -36,11 +39,26 @@ def list_containers(pod: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Pod:
-    """A Pod's containers with a folder for /work; `more` are the values of what they refer to."""
+    """A Pod's containers, with a folder that has its volumes.
+
+    `more` are the values of what the variables of a container refer to.
+    """
 
     spec: Mapping[str, Any]
-    work: Path
+    folder: Path
     more: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        for volume in (self.work, self.tmp):
+            volume.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def work(self) -> Path:
+        return self.folder / "work"
+
+    @property
+    def tmp(self) -> Path:
+        return self.folder / "tmp"
 
     def find_command(self, name: str) -> list[str]:
         """What the image starts for a container."""
@@ -60,7 +78,7 @@ class Pod:
             one["name"]: self.more.get(one["name"], one.get("value", ""))
             for one in found.get("env", [])
         }
-        image = {"HOME": str(self.work.parent), "USER": "reconciler", "PYTHONUNBUFFERED": "1"}
+        image = {"HOME": str(self.tmp), "USER": "reconciler", "PYTHONUNBUFFERED": "1"}
         path = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
         return {**path, **image, "PROJECT_FOLDER": str(self.work), **given}
 
@@ -75,10 +93,10 @@ class Pod:
             **more,
         )
 
-    def run(self, name: str) -> "subprocess.CompletedProcess[str]":
-        """Run a container to its end."""
+    def run(self, name: str, *before: str) -> "subprocess.CompletedProcess[str]":
+        """Run a container to its end; `before` is what starts it."""
         return subprocess.run(
-            self.find_command(name),
+            [*before, *self.find_command(name)],
             cwd=self.work,
             env=self.find_environment(name),
             stdin=subprocess.DEVNULL,
@@ -87,6 +105,32 @@ class Pod:
             timeout=600,
             check=False,
         )
+
+
+# The volumes, and then what starts the command: all else is read-only, and no right is left.
+_READ_ONLY = """
+set -e
+mount --make-rprivate /
+for volume in "$1" "$2"; do mount --bind "$volume" "$volume"; done
+for place in / "$3"; do mount -o remount,bind,ro "$place"; done
+shift 3
+exec setpriv --no-new-privs --bounding-set=-all --inh-caps=-all "$@"
+"""
+
+
+def make_read_only(pod: Pod) -> list[str]:
+    """What starts a command that can write to the volumes of a Pod alone.
+
+    Leaves the test out where this machine lets nobody mount.
+    """
+    place = pod.folder.resolve()
+    while not place.is_mount():
+        place = place.parent
+    become = [] if os.geteuid() == 0 else ["--map-root-user"]
+    apart = ["unshare", "--mount", *become]
+    if shutil.which("setpriv") is None or subprocess.run([*apart, "true"], check=False).returncode:
+        leave_out("a read-only root", "unshare and setpriv of util-linux cannot be used here.")
+    return [*apart, "sh", "-c", _READ_ONLY, "sh", str(pod.work), str(pod.tmp), str(place)]
 
 
 class Repository:

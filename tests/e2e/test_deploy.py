@@ -23,11 +23,13 @@ from reconciler.kinds import find_kinds
 from reconciler.manifests import load
 from tests.e2e.pods import (
     DEPLOY,
+    KUSTOMIZATION,
     MANIFESTS,
     Pod,
     Repository,
     find_pods,
     list_containers,
+    make_read_only,
     read_documents,
 )
 from tests.e2e.world import ROOT, Project, run
@@ -35,6 +37,7 @@ from tests.tree import find_tracked
 
 pytestmark = pytest.mark.e2e
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+PODS = [pod for document in read_documents(*MANIFESTS) for pod in find_pods(document)]
 # The oldest release that has each field, and the newest that the schemas know.
 RELEASES = ("1.31", kubernetes_validate.latest_version())
 
@@ -135,6 +138,13 @@ def test_the_manifests_fit_the_schemas_of_kubernetes(release: str) -> None:
         check(document, release)
 
 
+def test_the_kustomization_names_the_manifests_and_their_image() -> None:
+    (found,) = read_documents(KUSTOMIZATION)
+    assert set(found["resources"]) <= set(MANIFESTS)
+    (image,) = found["images"]
+    assert {one["image"] for pod in PODS for one in list_containers(pod)} == {image["name"]}
+
+
 def _misspell(document: Any) -> None:
     document["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["arg"] = []
 
@@ -150,9 +160,6 @@ def test_a_mistake_does_not_fit_the_schemas(spoil: Callable[[Any], None]) -> Non
     spoil(broken)
     with pytest.raises(kubernetes_validate.ValidationError):
         check(broken, RELEASES[-1])
-
-
-PODS = [pod for document in read_documents(*MANIFESTS) for pod in find_pods(document)]
 
 
 @pytest.mark.parametrize("pod", PODS, ids=lambda pod: pod["metadata"]["labels"].popitem()[1])
@@ -206,7 +213,7 @@ def test_a_project_leaves_the_files_alone_that_kubernetes_reads(tmp_path: Path) 
     assert [str(one.address) for one in loaded.manifests] == ["WebService/census"]
     assert not [one for one in loaded.findings if one.severity == "error"]
     read = {place.file for place in loaded.foreign}
-    assert read == {f"manifests/deploy/{name}" for name in (*MANIFESTS, "kustomization.yaml")}
+    assert read == {f"manifests/deploy/{name}" for name in (*MANIFESTS, KUSTOMIZATION)}
 
 
 @pytest.fixture
@@ -222,8 +229,7 @@ def pod(repository: Repository, tmp_path: Path) -> Pod:
     """The Pod of the nightly report, with this repository."""
     (job,) = read_documents("cronjob.yaml")
     (found,) = find_pods(job)
-    (tmp_path / "work").mkdir()
-    return Pod(found["spec"], tmp_path / "work", {"PROJECT_REPOSITORY": repository.url})
+    return Pod(found["spec"], tmp_path / "pod", {"PROJECT_REPOSITORY": repository.url})
 
 
 def test_the_job_of_the_night_fetches_the_project_and_reports(project: Project, pod: Pod) -> None:
@@ -235,6 +241,21 @@ def test_the_job_of_the_night_fetches_the_project_and_reports(project: Project, 
     project.emulator.deploy("a", project.emulator.model_uri("old"))
     reported = pod.run("drift")
     assert (reported.returncode, "model-swapped" in reported.stdout) == (2, True), reported.stdout
+
+
+def test_the_containers_write_to_their_volumes_alone(pod: Pod) -> None:
+    before = make_read_only(pod)
+    for name, code in (("fetch", 0), ("drift", 2)):
+        done = pod.run(name, *before)
+        assert done.returncode == code, done.stderr
+    assert (pod.work / "current" / ".reconciler").is_dir()
+    assert not list(pod.tmp.iterdir())
+    spec = copy.deepcopy(dict(pod.spec))
+    spec["initContainers"][0]["env"].append({"name": "PROJECT_FOLDER"})
+    elsewhere = {**pod.more, "PROJECT_FOLDER": str(pod.folder / "elsewhere")}
+    refused = Pod(spec, pod.folder, elsewhere).run("fetch", *before)
+    assert refused.returncode != 0
+    assert "Read-only file system" in refused.stderr
 
 
 def trees(pod: Pod) -> set[str]:
@@ -258,9 +279,15 @@ def test_a_fetch_keeps_the_newest_commit_and_the_one_before(
             assert current(pod) == commits[-1]
     assert trees(pod) == set(commits[1:])
     assert (pod.work / "current/manifests/x.yaml").read_text() == "# 2\n"
+    # A git that was killed leaves its lock, and half a folder.
+    (pod.work / "repository" / "shallow.lock").touch()
+    (pod.work / "trees" / "new").mkdir()
+    commits.append(repository.push("Commit 3"))
+    assert pod.run("fetch").returncode == 0
+    assert trees(pod) == set(commits[2:])
     # A branch that was set back is followed, and a folder that is gone is made again.
     repository.git("reset", "-q", "--hard", commits[0])
-    repository.push("Commit 3")
+    repository.push("Commit 4")
     shutil.rmtree((pod.work / "current").resolve())
     assert pod.run("fetch").returncode == 0
     assert (pod.work / "current/manifests/x.yaml").read_text() == "# 0\n"
@@ -276,7 +303,7 @@ def test_a_fetch_keeps_the_newest_commit_and_the_one_before(
     ],
 )
 def test_a_fetch_that_cannot_be_done_fails(pod: Pod, name: str, value: str, said: str) -> None:
-    done = Pod(pod.spec, pod.work, {**pod.more, name: value}).run("fetch")
+    done = Pod(pod.spec, pod.folder, {**pod.more, name: value}).run("fetch")
     assert (done.returncode != 0, said in done.stderr) == (True, True), done.stderr
     assert not (pod.work / "current").exists()
 
@@ -292,7 +319,7 @@ def test_a_token_is_given_to_git_alone(pod: Pod, tmp_path: Path) -> None:
     }
     spec = copy.deepcopy(dict(pod.spec))
     spec["initContainers"][0]["env"].append({"name": "GIT_TRACE"})
-    done = Pod(spec, pod.work, more).run("fetch")
+    done = Pod(spec, pod.folder, more).run("fetch")
     assert done.returncode != 0
     written = [one for one in tmp_path.rglob("*") if one.is_file()]
     assert traced in written
@@ -326,7 +353,7 @@ def test_a_fetch_goes_on_after_a_failure_and_ends_at_a_signal(
 ) -> None:
     spec = copy.deepcopy(dict(pod.spec))
     spec["initContainers"][0]["args"] = ["1"]
-    going_on = Pod(spec, pod.work, pod.more)
+    going_on = Pod(spec, pod.folder, pod.more)
     hidden = repository.folder.with_name("hidden.git")
     repository.folder.rename(hidden)
     with going_on.start("fetch", stderr=subprocess.PIPE) as process:
