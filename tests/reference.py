@@ -36,6 +36,7 @@ _OUTPUTS: Final = {
     "approval": "`approve --format json`",
     "ledger": "`ledger verify --format json`",
     "policy-test": "`policy test --format json`",
+    "webhook": "what `watch` posts to a webhook with the format `generic`",
     "error": "a command with `--format json` that an error ended",
 }
 # The service's own words are in a table of their own.

@@ -41,7 +41,7 @@ if TYPE_CHECKING:  # only named here
 
 _KIND: Final = "Environment"
 _SCHEMA: Final = "manifest/environment"
-_LAID: Final = ("cloud", "defaults", "ledger", "guards")
+_LAID: Final = ("cloud", "defaults", "ledger", "guards", "watch")
 _OURS: Final = re.compile(r"""\bkind["']?\s*:\s*["']?Environment\b""", re.IGNORECASE)
 _POLICIES: Final = "policies"
 

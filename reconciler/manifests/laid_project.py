@@ -18,7 +18,7 @@ def lay_over(document: Json, environment: Environment) -> Json:
     """The project file's document with the parts of an environment over it, name by name."""
     spec = document.get("spec") or {}
     laid = {**spec}
-    for part in ("cloud", "defaults", "guards"):
+    for part in ("cloud", "defaults", "guards", "watch"):
         own, given = environment.spec.get(part), spec.get(part)
         if isinstance(own, dict) and isinstance(given, dict):
             laid[part] = {**given, **own}

@@ -11,7 +11,16 @@ from urllib.parse import urlsplit
 from reconciler.document.comparers import COMPARERS
 from reconciler.document.forms import check_host
 from reconciler.files import resolve_path
-from reconciler.model import Address, Cloud, Finding, GuardLimits, Json, Project
+from reconciler.model import (
+    Address,
+    Cloud,
+    Finding,
+    GuardLimits,
+    Json,
+    Project,
+    SecretReference,
+    Webhook,
+)
 from reconciler.plans.history import resolve_moves
 from reconciler.ports import Plane
 
@@ -36,6 +45,7 @@ def make_project(
     spec = document.get("spec") or {}
     guards = spec.get("guards", {})
     ledger = spec.get("ledger", {})
+    watch = spec.get("watch", {})
     return Project(
         name=document["metadata"]["name"],
         root=str(resolve_path(root)),
@@ -55,6 +65,11 @@ def make_project(
         ledger_prefix=ledger.get("prefix", ""),
         environment=environment,
         requirements=tuple((spec.get("pullRequests") or {}).get("requirements", ())),
+        webhooks=tuple(
+            Webhook(SecretReference(**one["url"]), one.get("format", "generic"))
+            for one in watch.get("webhooks", ())
+        ),
+        report_url=watch.get("reportUrl", ""),
     )
 
 

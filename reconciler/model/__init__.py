@@ -34,6 +34,7 @@ from reconciler.model.declared import (
     Project,
     Rollout,
     UnreadFile,
+    Webhook,
 )
 from reconciler.model.drift import (
     Drift,
@@ -195,6 +196,7 @@ __all__ = [
     "VerifyReport",
     "WavePaused",
     "WaveStarted",
+    "Webhook",
     "compress",
     "name_former",
 ]

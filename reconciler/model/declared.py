@@ -119,6 +119,14 @@ class Cloud:
     token: str = field(default="", repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """An address to which `watch` reports each new finding; the address is a secret."""
+
+    url: SecretReference
+    format: Literal["generic", "slack"] = "generic"
+
+
 @dataclass(frozen=True)
 class Project:
     """The contents of `reconciler.yaml`. `root` is the absolute path of its folder.
@@ -129,7 +137,8 @@ class Project:
     place of each entry, by the old address. `environments` are the names of all environments, and
     `environment` is the one whose values are laid over the project's; both are empty if the project
     has no environments. `requirements` are what a merged request must meet before it is applied:
-    approved, mergeable, undiverged.
+    approved, mergeable, undiverged. `webhooks` get the new findings of `watch`, and `report_url` is
+    where people open its report, or empty.
     """
 
     name: str
@@ -147,13 +156,15 @@ class Project:
     environment: str = ""
     environments: tuple[str, ...] = ()
     requirements: tuple[str, ...] = ()
+    webhooks: tuple[Webhook, ...] = ()
+    report_url: str = ""
 
 
 @dataclass(frozen=True)
 class Environment:
     """The contents of a file of `environments/`.
 
-    `spec` has the parts that are laid over the project's: cloud, defaults, ledger and guards.
+    `spec` has the parts that are laid over the project's: cloud, defaults, ledger, guards, watch.
     `values` are those of `${values.NAME}`. `manifests` are folders relative to the project's; empty
     for the folder of the project. Each manifest gets `labels` that it does not have itself.
     """

@@ -1,0 +1,265 @@
+"""Reports new findings to the webhooks of a project, each finding once to each webhook.
+
+The history of drift remembers what was reported, so that a restart or another leader does not
+report it again. What a webhook has not taken is tried again in the next cycle. A webhook never
+makes a cycle fail, and never delays it for longer than the time limit. Its address is a secret:
+messages name its reference.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import field, replace
+from queue import Empty, SimpleQueue
+from typing import Final, TypeAlias
+
+from reconciler.errors import LedgerInvalid, SecretMissing
+from reconciler.model import Drift, DriftReport, Finding, Project, Verdict, Webhook
+from reconciler.model.values import dataclass
+from reconciler.ports import DriftHistory, ResolveSecret
+from reconciler.telemetry.messages import Message, Origin, make_messages
+from reconciler.transport.webhooks import Delivery, check_webhook, post_message
+
+_LIMIT_S: Final = 20.0
+_ANSWER_S: Final = 5.0
+_TRIES: Final = 3
+_FIRST_PAUSE_S: Final = 1.0
+_LONGEST_WAIT_S: Final = 3600.0
+
+Post: TypeAlias = Callable[[str, bytes, str, float], Delivery]
+
+
+def check_webhooks(project: Project, resolve: ResolveSecret) -> tuple[Finding, ...]:
+    """An error for each webhook whose address is missing or cannot be called."""
+    findings = (_find_address(one, resolve)[1] for one in project.webhooks)
+    return tuple(found for found in findings if found is not None)
+
+
+@dataclass
+class _Channel:
+    """One webhook in one environment.
+
+    `sent` are the keys that it has taken. While a thread posts to it, it is `busy`. Nothing is
+    posted before `not_before`, in seconds of the clock. `said` is the last warning about it.
+    """
+
+    webhook: Webhook
+    sent: set[str] = field(default_factory=set)
+    busy: bool = False
+    not_before: float = 0.0
+    said: Finding | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """The messages for one channel; none is posted after `until`."""
+
+    channel: _Channel
+    url: str = field(repr=False)
+    messages: Sequence[Message]
+    history: DriftHistory
+    until: float
+
+
+# What a thread reports: a message that was taken, why one was not, or None at its end.
+_Reported: TypeAlias = tuple[_Batch, Message | Delivery | None]
+
+
+class Webhooks:
+    """The webhooks of one process. `warn` prints a warning; `limit_s` is for all of one call."""
+
+    def __init__(
+        self,
+        warn: Callable[[Finding], None],
+        *,
+        limit_s: float = _LIMIT_S,
+        post: Post = post_message,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._warn, self._limit_s, self._post, self._clock = warn, limit_s, post, clock
+        self._channels: dict[tuple[str, Webhook], _Channel] = {}
+        self._reported: SimpleQueue[_Reported] = SimpleQueue()
+        self._ending = threading.Event()
+
+    def send(
+        self, report: DriftReport, project: Project, resolve: ResolveSecret, history: DriftHistory
+    ) -> None:
+        """Report the findings that the webhooks of the project have not taken yet.
+
+        Whatever a webhook does, this returns within the time limit and raises nothing of it.
+        """
+        self._note_late()
+        if not project.webhooks:
+            return
+        findings = [one for one in report.findings if one.verdict is not Verdict.NOT_OBSERVABLE]
+        sent = self._load_sent(history)
+        until = self._clock() + self._limit_s
+        origin = Origin(project.name, report.inputs.environment, project.report_url)
+        running = 0
+        for webhook in project.webhooks:
+            channel = self._find_channel(origin.environment, webhook)
+            channel.sent &= {one.key for one in findings}
+            new = [one for one in findings if not _is_sent(one, channel, sent)]
+            running += self._start(channel, new, origin, resolve, history, until)
+        self._wait(running, until)
+
+    def close(self) -> None:
+        """End the pauses between two tries; a post that runs is not waited for."""
+        self._ending.set()
+
+    def _load_sent(self, history: DriftHistory) -> frozenset[str]:
+        try:
+            return history.load().sent
+        except LedgerInvalid:
+            # The report has a warning of it. This process remembers what it has sent itself.
+            return frozenset()
+
+    def _find_channel(self, environment: str, webhook: Webhook) -> _Channel:
+        return self._channels.setdefault((environment, webhook), _Channel(webhook))
+
+    def _start(
+        self,
+        channel: _Channel,
+        new: Sequence[Drift],
+        origin: Origin,
+        resolve: ResolveSecret,
+        history: DriftHistory,
+        until: float,
+    ) -> bool:
+        """Post to a channel on a thread of its own; returns whether there is one."""
+        if not new or channel.busy or self._clock() < channel.not_before:
+            return False
+        url, finding = _find_address(channel.webhook, resolve)
+        if finding is not None:
+            self._warn_once(channel, replace(finding, severity="warning"))
+            return False
+        messages = make_messages(channel.webhook.format, new, origin)
+        batch = _Batch(channel, url, messages, history, until)
+        channel.busy = True
+        try:
+            threading.Thread(target=self._post_all, args=(batch,), daemon=True).start()
+        except RuntimeError:  # this process may have no more threads for now
+            channel.busy = False
+        return channel.busy
+
+    def _post_all(self, batch: _Batch) -> None:
+        """Post the messages one after the other, until one fails or the time is over."""
+        try:
+            for message in batch.messages:
+                delivery = self._try(batch, message)
+                self._reported.put((batch, delivery if delivery.problem else message))
+                if delivery.problem:
+                    return
+        finally:
+            self._reported.put((batch, None))
+
+    def _try(self, batch: _Batch, message: Message) -> Delivery:
+        """Post a message, up to three times; returns the last result."""
+        delivery = Delivery("the time limit passed before it was posted")
+        for number in range(_TRIES):
+            left = batch.until - self._clock()
+            if left <= 0:
+                return delivery
+            name = str(batch.channel.webhook.url)
+            delivery = self._post(batch.url, message.body, name, min(_ANSWER_S, left))
+            if not (delivery.problem and delivery.again):
+                return delivery
+            pause = delivery.wait_s
+            pause = _FIRST_PAUSE_S * 2**number if pause is None else pause
+            if pause > batch.until - self._clock():
+                if delivery.wait_s is not None:
+                    batch.channel.not_before = self._clock() + min(pause, _LONGEST_WAIT_S)
+                return delivery
+            if number < _TRIES - 1:
+                self._ending.wait(pause)
+        return delivery
+
+    def _wait(self, running: int, until: float) -> None:
+        """Take what the threads report, until all have ended or the time is over."""
+        while running:
+            try:
+                left = max(0.0, until - self._clock())
+                batch, reported = self._reported.get(timeout=left)
+            except Empty:
+                self._warn_of_late()
+                return
+            running -= reported is None
+            self._take(batch, reported)
+
+    def _note_late(self) -> None:
+        """Take what threads have reported after the time limit of an earlier call."""
+        while True:
+            try:
+                self._take(*self._reported.get_nowait())
+            except Empty:
+                return
+
+    def _take(self, batch: _Batch, reported: Message | Delivery | None) -> None:
+        channel = batch.channel
+        if reported is None:
+            channel.busy = False
+        elif isinstance(reported, Delivery):
+            self._warn_once(channel, _warn_of(channel, reported))
+        else:
+            channel.said = None
+            channel.sent |= set(reported.keys)
+            self._note_sent(batch, reported.keys)
+
+    def _note_sent(self, batch: _Batch, keys: Sequence[str]) -> None:
+        digits = _identify(batch.channel.webhook)
+        try:
+            batch.history.note_sent([f"{key}{digits}" for key in keys])
+        except LedgerInvalid as error:
+            for finding in error.findings():
+                self._warn(finding)
+
+    def _warn_of_late(self) -> None:
+        late = Delivery(f"it has not answered within {self._limit_s:g} s")
+        for channel in self._channels.values():
+            if channel.busy:
+                self._warn_once(channel, _warn_of(channel, late))
+
+    def _warn_once(self, channel: _Channel, finding: Finding) -> None:
+        """Print a warning, unless it was the last one about this webhook."""
+        if finding != channel.said:
+            channel.said = finding
+            self._warn(finding)
+
+
+def _is_sent(finding: Drift, channel: _Channel, sent: frozenset[str]) -> bool:
+    return finding.key in channel.sent or f"{finding.key}{_identify(channel.webhook)}" in sent
+
+
+def _identify(webhook: Webhook) -> str:
+    """Eight digits that name a webhook in the history; they depend on no secret."""
+    return hashlib.sha256(f"{webhook.format} {webhook.url}".encode()).hexdigest()[:8]
+
+
+def _find_address(webhook: Webhook, resolve: ResolveSecret) -> tuple[str, Finding | None]:
+    """The address of a webhook, or the finding that says why it cannot be called."""
+    subject = _name(webhook)
+    try:
+        url = resolve(webhook.url).strip()
+    except SecretMissing as error:
+        return "", Finding(error.message, subject=subject, next_step=error.next_step)
+    problem = check_webhook(url)
+    if not problem:
+        return url, None
+    step = f"Set {webhook.url.env or webhook.url.file} to https://HOST/PATH."
+    return "", Finding(f"the secret {problem}", subject=subject, next_step=step)
+
+
+def _warn_of(channel: _Channel, delivery: Delivery) -> Finding:
+    return Finding(
+        f"the webhook did not take a message: {delivery.problem}",
+        subject=_name(channel.webhook),
+        next_step=delivery.next_step or "The next cycle tries it again.",
+        severity="warning",
+    )
+
+
+def _name(webhook: Webhook) -> str:
+    return f"webhook ({webhook.url})"
