@@ -13,6 +13,7 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Final
 
 import yaml
@@ -80,9 +81,12 @@ class Text:
         self._budget = budget
         self.count = 0
 
-    @property
+    @cached_property
     def has_tokens(self) -> bool:
-        """Whether a text of it may refer to a value of an environment."""
+        """Whether a text of it may refer to a value of an environment.
+
+        Each document of the file asks, so the file is searched once.
+        """
         return "${" in self._text
 
     def compose(self) -> Iterator[yaml.Node]:

@@ -372,3 +372,17 @@ def test_json_has_the_findings_of_yaml_whichever_way_it_is_read(
     if wanted and not any("is not YAML" in one.message for one in parsed.findings):
         assert found.findings == parsed.findings
         assert found.count == parsed.count
+
+
+def test_a_file_is_searched_for_variables_once_however_many_documents_it_holds() -> None:
+    class Searched(str):
+        __slots__ = ()
+        times = 0
+
+        def __contains__(self, part: object, /) -> bool:
+            Searched.times += 1
+            return str(part) in str(self)
+
+    text = Text("m.yaml", Searched("---\na: ${b}\n" * 3))
+    assert [text.has_tokens for _ in range(3)] == [True] * 3
+    assert Searched.times == 1
