@@ -38,8 +38,18 @@ def suggest(
     for name in islice(known, most):
         names.setdefault(_fold(name), name)
     folded = _fold(word)
-    near = [folded] if folded in names else difflib.get_close_matches(folded, names, 1, least)
+    if folded in names:
+        near = [folded]
+    else:
+        # A long word has few names of a similar length, and only those are compared.
+        alike = [name for name in names if _may_be_similar(len(folded), len(name), least)]
+        near = difflib.get_close_matches(folded, alike, 1, least) if alike else []
     return names[near[0]] if near and names[near[0]] not in never else ""
+
+
+def _may_be_similar(one: int, other: int, least: float) -> bool:
+    """Whether two texts of these lengths can have so many equal characters."""
+    return 2 * min(one, other) / (one + other) >= least
 
 
 def ask(word: str, near: str, form: str = '"{}"') -> str:

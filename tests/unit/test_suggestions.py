@@ -1,6 +1,10 @@
 """What was probably meant."""
 
+import difflib
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reconciler.cli import main
 from reconciler.text.suggestions import ask, looks_like, suggest
@@ -88,3 +92,10 @@ def test_a_difference_that_can_be_seen_is_not_described(word: str) -> None:
 def test_a_dash_looks_like_a_hyphen() -> None:
     assert looks_like("a\u2013b", "A-b")
     assert not looks_like("a_b", "a-b")
+
+
+@given(st.text("ab", max_size=12), st.lists(st.text("ab", max_size=12), max_size=6))
+def test_no_similar_name_is_left_out_for_its_length(word: str, names: list[str]) -> None:
+    """All names compared find the same one as those of a similar length."""
+    near = difflib.get_close_matches(word, dict.fromkeys(names), 1, 0.6)
+    assert suggest(word, names) == (word if word in names else "".join(near))
