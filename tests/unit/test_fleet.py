@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.manifests import load
+from reconciler.manifests import budget, load
 from reconciler.model import Address, Finding, Member, Rollout, SourceLocation
 from reconciler.render.findings import render_findings
 from reconciler.render.words.colour import Paint
@@ -545,8 +545,13 @@ def test_a_source_in_a_fleet_that_has_errors_is_no_second_error(tmp_path: Path) 
     assert "declares" in found(read(tmp_path, west_yaml=other))[0][1]
 
 
-def test_a_fleet_that_would_not_fit_into_memory_is_refused(tmp_path: Path) -> None:
-    rows = "".join(f"{number},5,{'x' * 10_000}\n" for number in range(300))
+def test_a_fleet_that_would_not_fit_into_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A sixteenth of the limit: each text is searched for secrets, and that takes longest.
+    assert budget._MOST_MEMBER_BYTES == 256 * 1024 * 1024
+    monkeypatch.setattr(budget, "_MOST_MEMBER_BYTES", 16 * 1024 * 1024)
+    rows = "".join(f"{number},5,{'x' * 1000}\n" for number in range(300))
     fleet = change("Location ${code}", "${team}" * 300 + "${code}")
     assert found(read(tmp_path, fleet, csv="code,calls,team\n" + rows)) == [
         (
