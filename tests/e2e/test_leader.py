@@ -1,0 +1,101 @@
+"""`watch` and a person on one ledger: the person goes first, in real commands and processes."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+from reconciler.ledgers.file import FileLedger
+from tests.contract.homes import hear, lock_owner, run_beside
+from tests.e2e.world import Emulator, Project, clean_environment
+
+pytestmark = pytest.mark.e2e
+
+APPLY = ("apply", "--auto-approve", "--patience", "1s")
+NOTE = ".reconciler/lock.waiting.json"
+
+
+@pytest.fixture
+def changed(project: Project, own_group: Emulator) -> Project:
+    """A project with one change to apply."""
+    own_group.deploy("a", own_group.model_uri("old"))
+    project.manifest("a", own_group.model_uri("new"))
+    return project
+
+
+def hold_as_watch(folder: Path) -> Callable[[Connection], None]:
+    """Work of a loop that holds the ledger's lock until a command waits for it, or until it ends."""
+
+    def work(line: Connection) -> None:
+        pause = threading.Event()
+        with FileLedger(folder / ".reconciler").lock(
+            lock_owner("loop", why="watch"), 0, lambda _: None
+        ) as lease:
+            line.send("held")
+            polite = line.recv()
+            while not lease.is_wanted():
+                pause.wait(0.02)
+            line.send("wanted")
+            if not polite:
+                line.recv()
+        line.send("released")
+
+    return work
+
+
+def test_an_apply_waits_for_watch_though_it_waits_for_no_lock(
+    changed: Project, own_group: Emulator
+) -> None:
+    with run_beside(hold_as_watch(changed.folder)) as (_, line):
+        hear(line)
+        line.send(True)
+        done = changed.run(*APPLY)
+        assert hear(line) == "wanted"
+    assert done.code == 0, done.said
+    assert "Acquiring the lock of the ledger: held for watch by ci on " in done.said
+    assert "it releases the lock after the steps that run" in done.said
+    assert own_group.model("a") == own_group.model_uri("new")
+    assert not (changed.folder / NOTE).exists()
+
+
+def test_json_lines_say_for_whom_an_apply_waits(changed: Project) -> None:
+    with run_beside(hold_as_watch(changed.folder)) as (_, line):
+        hear(line)
+        line.send(True)
+        done = changed.run(*APPLY, "--json")
+    assert done.code == 0, done.said
+    waits = [one for one in map(json.loads, done.out.splitlines()) if one["type"] == "lock_awaited"]
+    assert [one["lock"]["why"] for one in waits] == ["watch"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_apply_that_waits_for_watch_ends_at_once_and_leaves_no_note(
+    changed: Project, own_group: Emulator, number: signal.Signals
+) -> None:
+    with run_beside(hold_as_watch(changed.folder)) as (_, line):
+        hear(line)
+        line.send(False)
+        with subprocess.Popen(
+            [sys.executable, "-m", "reconciler", *APPLY],
+            cwd=changed.folder,
+            env=clean_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            assert hear(line) == "wanted"
+            process.send_signal(number)
+            said, _ = process.communicate(timeout=60)
+        assert process.returncode == 130, said
+        assert "Traceback" not in said
+        assert not (changed.folder / NOTE).exists()
+        line.send("end")
+        assert hear(line) == "released"
+    assert own_group.model("a") == own_group.model_uri("old")
