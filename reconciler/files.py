@@ -158,26 +158,33 @@ def make_folder(folder: Path) -> None:
         missing.mkdir(mode=0o700, exist_ok=True)
 
 
-def write_aside(path: Path, data: Iterable[bytes]) -> None:
-    """Writes a whole file from parts, and flushes it to disk."""
+def write_aside(path: Path, data: Iterable[bytes], *, durable: bool = True) -> None:
+    """Writes a whole file from parts, and flushes it to disk if it must be `durable`."""
     handle = os.open(path, _CREATE, 0o600)
     try:
         for part in data:
             write_all(handle, part)
-        os.fsync(handle)
+        if durable:
+            os.fsync(handle)
     finally:
         os.close(handle)
 
 
-def replace_file(path: Path, *data: bytes, parts: Iterable[bytes] = ()) -> None:
-    """Replaces a file atomically with a whole new one, of `data` and then of `parts`."""
+def replace_file(
+    path: Path, *data: bytes, parts: Iterable[bytes] = (), durable: bool = True
+) -> None:
+    """Replaces a file atomically with a whole new one, of `data` and then of `parts`.
+
+    A file that is not `durable` may be empty or the old one after a power failure.
+    """
     fresh = path.with_name(f"{path.name}.new")
     try:
-        write_aside(fresh, itertools.chain(data, parts))
+        write_aside(fresh, itertools.chain(data, parts), durable=durable)
         fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    if durable:
+        sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -48,10 +48,14 @@ FindChainHead: TypeAlias = Callable[[int], ChainHead]
 
 
 class FileLock:
-    """The lock's file: who holds the lock, and its fencing token."""
+    """The lock's file: who holds the lock, and its fencing token.
 
-    def __init__(self, file: Path, heartbeat: Heartbeat) -> None:
+    After a power failure only a `durable` lock is as it was.
+    """
+
+    def __init__(self, file: Path, heartbeat: Heartbeat, *, durable: bool = True) -> None:
         self.file = file
+        self._durable = durable
         self.note = FileNote(file)
         self._heartbeat = heartbeat
         # The record that was seen last, and when it was first seen, by `read_clock`.
@@ -113,9 +117,9 @@ class FileLock:
         return taken.lock_owner or lock_owner
 
     def write(self, lock_record: LockRecord) -> None:
-        """Writes the record durably. The ledger's file must be locked."""
+        """Writes the record. The ledger's file must be locked."""
         renewed = format_utc(datetime.now(UTC))
-        replace_file(self.file, write_lock_record(lock_record, renewed))
+        replace_file(self.file, write_lock_record(lock_record, renewed), durable=self._durable)
 
     def find_lock_owner(self) -> LockOwner | None:
         """Returns the owner; None if the lock is free or its owner is dead."""

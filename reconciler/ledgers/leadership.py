@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # start-up: only teams need blob storage
 NAME: Final = "leader.json"
 TERM: Final = Heartbeat(lease_s=30.0, renew_s=10.0)
 _GUARD: Final = "leader.lock"
+# The file is locked for a moment only, or by a process that is suspended.
+_GUARD_S: Final = 1.0
 # Not that of the ledgers: a slow write of the ledger must not end a term.
 _THREADS: Final = threading.Lock()
 _UNWRITTEN: Final = "Free disk space or allow this user to write in its folder."
@@ -108,7 +110,7 @@ class StoredLeadership:
         started = read_clock()
         try:
             held = self.take(lock_owner)
-        except LockHeld:
+        except (LockHeld, BlockingIOError):
             return None
         except OSError as error:
             raise LedgerInvalid(
@@ -129,8 +131,10 @@ class StoredLeadership:
 
 def lead_in_folder(folder: Path, heartbeat: Heartbeat = TERM) -> StoredLeadership:
     """Returns the leadership beside a ledger in a folder, without a read."""
-    lock = FileLock(folder / NAME, heartbeat)
-    guard = LockedFile(folder / _GUARD, _THREADS).lock
+    # Nobody leads after a power failure, so a lost write does no harm. A short write makes it
+    # unlikely that a process is suspended while it locks the file.
+    lock = FileLock(folder / NAME, heartbeat, durable=False)
+    guard = LockedFile(folder / _GUARD, _THREADS, _GUARD_S).lock
 
     def take(lock_owner: LockOwner) -> FileLockHandle:
         with guard() as handle:

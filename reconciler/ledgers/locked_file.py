@@ -6,8 +6,10 @@ The ledger in a file and the lease of its leader use it. Opening creates the fil
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,24 +23,28 @@ _LOCAL: Final = (
     "Set a folder on a local disk in spec.ledger.path, or keep the ledger in blob storage:"
     " spec.ledger.container."
 )
+_LOOK_S: Final = 0.02
 
 
 class LockedFile:
     """A file with its lock. `threads` excludes the threads of this process.
 
     A lock that all files of the process share does not depend on what a file system promises.
+    Without `within_s`, the wait for another process does not end.
     """
 
-    def __init__(self, file: Path, threads: threading.Lock) -> None:
+    def __init__(self, file: Path, threads: threading.Lock, within_s: float = math.inf) -> None:
         self._file = file
         self._threads = threads
+        self._within_s = within_s
         self._has_locks = False
 
     @contextmanager
     def lock(self) -> Iterator[int]:
         """Opens the file, locked for writing; yields its descriptor.
 
-        Raises LedgerInvalid if the file system does not lock files, and OSError.
+        Raises LedgerInvalid if the file system does not lock files, BlockingIOError if another
+        process has locked the file for `within_s` seconds, and other OSErrors.
         """
         with self._threads:
             handle = self._open_locked()
@@ -73,7 +79,7 @@ class LockedFile:
             self._make_folder()
             handle = os.open(self._file, flags, 0o600)
             try:
-                lock_file(handle, fcntl.LOCK_EX)
+                self._wait_for_lock(handle)
                 if self._is_current(handle):
                     return handle
             except LocksMissing as error:
@@ -83,6 +89,21 @@ class LockedFile:
                 os.close(handle)
                 raise
             os.close(handle)
+
+    def _wait_for_lock(self, handle: int) -> None:
+        if self._within_s == math.inf:
+            lock_file(handle, fcntl.LOCK_EX)
+            return
+        ends = time.monotonic() + self._within_s
+        while True:
+            try:
+                lock_file(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= ends:
+                    raise
+            else:
+                return
+            time.sleep(_LOOK_S)
 
     def _is_current(self, handle: int) -> bool:
         """Whether the file is still at its path after the wait for its lock."""

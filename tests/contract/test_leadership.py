@@ -1,5 +1,6 @@
 """Of several `watch` processes on one ledger one leads, in each place where a ledger can be kept."""
 
+import fcntl
 import os
 import shutil
 import signal
@@ -227,6 +228,17 @@ def test_a_leader_whose_lease_is_damaged_does_not_lead_for_longer_than_the_lease
             term.check()
         clock.now += 30
         assert not term.is_held()
+
+
+def test_a_process_that_is_suspended_within_the_file_holds_up_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reconciler.ledgers.leadership._GUARD_S", 0.05)
+    with (tmp_path / "leader.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert lead_in_folder(tmp_path).acquire(watcher()) is None
+    with leading(lead_in_folder(tmp_path)) as term:
+        assert term.is_held()
 
 
 def test_a_folder_that_is_deleted_ends_the_term_and_the_next_begins_in_a_new_one(
