@@ -5,7 +5,7 @@ A pull request of GitHub and Azure Repos and a merge request of GitLab are both 
 
 from __future__ import annotations
 
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from reconciler.model.values import dataclass
 
@@ -81,6 +81,31 @@ class Requirements:
     undiverged: bool | None = None
     approved_by: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SarifUpload:
+    """A file that code scanning has taken. `errors` say why its processing has failed."""
+
+    id: str
+    state: Literal["pending", "complete", "failed"] = "pending"
+    errors: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class ScansCode(Protocol):
+    """A forge with code scanning, which shows the results of SARIF as alerts."""
+
+    def upload_sarif(self, commit: str, ref: str, sarif: str, tool: str) -> SarifUpload:
+        """Upload a SARIF file, in gzip and Base64, for a commit of a ref.
+
+        It replaces the results of the same tool and category, so that it may be sent again.
+        """
+        ...
+
+    def await_sarif(self, upload: SarifUpload) -> SarifUpload:
+        """Ask what became of an upload until it is processed, for two minutes at most."""
+        ...
 
 
 class Forge(Protocol):

@@ -49,14 +49,15 @@ class Job:
     """A job. Each value is empty if the job does not know it.
 
     `api` is the address of the API. `repository` is `owner/name` on GitHub, the id of the
-    repository on Azure Repos, and the id or path of the project that holds the merge requests on
-    GitLab; `project` is Azure's. `number` is that of the request. `head` is the newest commit of
-    the source branch and `commit` the one that is checked out; `merge_result` says that it is the
-    merge of head and base. `base` is the name of the target branch, `branch` that of the branch
-    that was pushed. `before` is the commit of the branch before a push. `run` and `url` name the
-    run, `pipeline` what the forge itself calls it in its answers. `summary_file` is a file whose
-    Markdown the forge shows on the page of the job. `login` is the account of the token, for a
-    token that may not ask for it, such as that of an app of GitHub.
+    repository on Azure Repos, and the id or path of the project that holds the merge requests
+    on GitLab; `project` is Azure's. `number` is that of the request. `head` is the newest
+    commit of the source branch and `commit` the one that is checked out; `merge_result` says
+    that it is the merge of head and base. `ref` is git's whole name of what is built, such as
+    `refs/heads/main`. `base` is the name of the target branch, `branch` that of the branch that
+    was pushed. `before` is the commit of the branch before a push. `run` and `url` name the
+    run, `pipeline` what the forge itself calls it in its answers. `summary_file` is a file
+    whose Markdown the forge shows on the page of the job. `login` is the account of the token,
+    for a token that may not ask for it, such as that of an app of GitHub.
     """
 
     forge: ForgeName
@@ -67,6 +68,7 @@ class Job:
     number: int = 0
     head: str = ""
     commit: str = ""
+    ref: str = ""
     branch: str = ""
     base: str = ""
     base_commit: str = ""
@@ -152,6 +154,7 @@ def _find_github(environ: Mapping[str, str]) -> Job:
         number=_read_number("GITHUB_EVENT_PATH: number", number if in_request else ""),
         head=_read_commit("GITHUB_EVENT_PATH: pull_request.head.sha", _get(request, "head", "sha")),
         commit=_read_commit("GITHUB_SHA", environ.get("GITHUB_SHA")),
+        ref=environ.get("GITHUB_REF", ""),
         branch="" if in_request else environ.get("GITHUB_REF_NAME", ""),
         base=environ.get("GITHUB_BASE_REF", ""),
         base_commit=_read_commit(
@@ -206,6 +209,7 @@ def _read_azure_run(environ: Mapping[str, str]) -> dict[str, Any]:
         "event": event,
         "head": _read_commit("SYSTEM_PULLREQUEST_SOURCECOMMITID", head),
         "commit": _read_commit("BUILD_SOURCEVERSION", environ.get("BUILD_SOURCEVERSION")),
+        "ref": environ.get("BUILD_SOURCEBRANCH", ""),
         "branch": "" if in_request else _name_branch(environ.get("BUILD_SOURCEBRANCH", "")),
         "base": _name_branch(environ.get("SYSTEM_PULLREQUEST_TARGETBRANCH", "")),
         "merge_result": in_request,

@@ -1,5 +1,7 @@
 """The emulated forges against the published facts: each call, each refusal, each fault."""
 
+import base64
+import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -538,6 +540,75 @@ def test_github_shows_a_fork(github: World) -> None:
 
 
 # Azure DevOps
+
+
+def upload_sarif(world: World, *runs: Json, **more: Json) -> requests.Response:
+    document = {"version": "2.1.0", "runs": list(runs)}
+    packed = base64.b64encode(gzip.compress(json.dumps(document).encode())).decode()
+    commit = world.pull()
+    body = {"commit_sha": commit, "ref": "refs/heads/main", "sarif": packed, **more}
+    return world.call("POST", "/code-scanning/sarifs", body)
+
+
+def make_run(category: str = "a/", results: int = 1, **more: Json) -> Json:
+    driver = {"name": "t"}
+    result = {"message": {"text": "x"}, "locations": [{}], **more}
+    return {
+        "tool": {"driver": driver},
+        "automationDetails": {"id": category},
+        "results": [result] * results,
+    }
+
+
+def await_sarif(world: World, reply: requests.Response) -> Json:
+    assert reply.status_code == 202, reply.text
+    path = f"/code-scanning/sarifs/{reply.json()['id']}"
+    assert world.call("GET", path).json() == {"processing_status": "pending"}
+    return world.call("GET", path).json()
+
+
+def test_github_processes_sarif_after_it_has_taken_it(github: World) -> None:
+    reply = upload_sarif(github, make_run("a/b/"), make_run("a/c/x"))
+    shown = await_sarif(github, reply)
+    assert shown["processing_status"] == "complete"
+    assert reply.json()["id"] in shown["analyses_url"]
+    (kept,) = github.control("GET", "sarifs")
+    assert [one["category"] for one in kept["runs"]] == ["a/b", "a/c"]
+
+
+@pytest.mark.parametrize(
+    ("runs", "said"),
+    [
+        ([make_run("a/"), make_run("a/x")], "multiple SARIF runs with the same category"),
+        ([make_run(locations=[])], "expected at least one location"),
+        ([make_run(results=25_001)], "more results per run than allowed"),
+        ([make_run(f"{number}/") for number in range(21)], "more runs than allowed"),
+    ],
+    ids=["category", "location", "results", "runs"],
+)
+def test_github_says_what_the_processing_of_sarif_finds(
+    github: World, runs: list[Json], said: str
+) -> None:
+    shown = await_sarif(github, upload_sarif(github, *runs))
+    assert shown["processing_status"] == "failed"
+    assert said in shown["errors"][0]
+
+
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        ({"sarif": "not base64"}, 400),
+        ({"sarif": base64.b64encode(b"{}").decode()}, 400),
+        ({"sarif": base64.b64encode(gzip.compress(b"x")).decode()}, 400),
+        ({"ref": "main"}, 422),
+        ({"commit_sha": "HEAD"}, 422),
+        ({"commit_sha": "0" * 40}, 404),
+    ],
+)
+def test_github_refuses_sarif_of_a_wrong_form(github: World, more: Json, status: int) -> None:
+    assert upload_sarif(github, make_run(), **more).status_code == status
+    assert github.control("GET", "sarifs") == []
+    assert github.call("GET", "/code-scanning/sarifs/none").status_code == 404
 
 
 def test_azure_needs_the_version_in_each_call(azure: World) -> None:

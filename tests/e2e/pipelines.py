@@ -54,10 +54,14 @@ def make_environment(more: Mapping[str, str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Step:
-    """A shell step: its text, and the environment that the file gives it."""
+    """A shell step: its text, and the environment that the file gives it.
+
+    With `after_failure` it runs although a step before it has failed.
+    """
 
     text: str
     environment: Mapping[str, str] = field(default_factory=dict)
+    after_failure: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,8 @@ def make_machine(folder: Path, wheel: Path) -> Machine:
 def read_github_steps(document: Any, event: str, token: str, fork: bool) -> Iterator[Step]:
     """The shell steps of the jobs that an event starts, in their order.
 
-    The condition of a job compares the name of the event, and shell steps have none of their own.
+    The condition of a job compares the name of the event. A shell step has none of its own, or runs
+    after a failure too; no variable of the repository is set.
     """
     assert document["defaults"] == {"run": {"shell": "bash"}}
     for job in document["jobs"].values():
@@ -123,10 +128,12 @@ def read_github_steps(document: Any, event: str, token: str, fork: bool) -> Iter
             continue
         for step in job["steps"]:
             if "run" in step:
-                assert "if" not in step
+                after_failure = step.get("if", "").startswith("${{ !cancelled() && ")
+                assert after_failure or "if" not in step
                 given = step.get("env", {})
                 known = {"${{ github.token }}": token}
-                yield Step(step["run"], {k: known.get(v, v) for k, v in given.items()})
+                environment = {k: known.get(v, v) for k, v in given.items()}
+                yield Step(step["run"], environment, after_failure)
 
 
 def read_azure_steps(document: Any, event: str, token: str, fork: bool) -> Iterator[Step]:
@@ -164,7 +171,10 @@ def run_steps(
     event: str,
     fork: bool = False,
 ) -> list[Done]:
-    """Run the steps of GitHub Actions or Azure Pipelines, until one fails, as its forge would."""
+    """Run the steps of GitHub Actions or Azure Pipelines as its forge would.
+
+    After a step that fails, only those run that say so.
+    """
     variables = dict(variables)
     token = variables.pop(_TOKENS[forge])
     document = yaml.safe_load((folder / file).read_text())
@@ -172,14 +182,14 @@ def run_steps(
     assert steps, f"no job of {file} starts for {event}"
     dones: list[Done] = []
     for step in steps:
+        if any(done.code for done in dones) and not step.after_failure:
+            continue
         assert "${{" not in step.text + "".join(step.environment.values())
         script = machine.path / "step.sh"
         script.write_text(step.text)
         shell = ["bash", "--noprofile", "--norc", "-eo", "pipefail", str(script)]
         environment = machine.make_environment({**variables, **step.environment})
         dones.append(_call(shell, folder, environment))
-        if dones[-1].code:
-            break
     return dones
 
 

@@ -245,3 +245,37 @@ def status(invocation: Invocation, /, file: str, **given: Any) -> int:
     from reconciler.cli.ci.showing import run_ci_status
 
     return run_ci_status(invocation, file, _take_ci_flags(given))
+
+
+@ci.command(
+    cls=Command,
+    examples=(
+        "# In a job of GitHub Actions, after ci drift: upload the files that it wrote",
+        "reconciler ci sarif",
+        "# By hand: print what would be sent",
+        "reconciler ci sarif drift.sarif --forge github --repository org/repo --dry-run",
+    ),
+)
+@click.argument("files", nargs=-1, metavar="[FILE]...", shell_complete=complete_files)
+@click.option(
+    "--ref",
+    metavar="REF",
+    default="",
+    help="The branch, tag or request that the alerts are about, such as refs/heads/main. A job"
+    " knows it; by hand it is the branch that is checked out.",
+)
+@_ARTIFACTS
+@_job_options
+@click.pass_obj
+def sarif(invocation: Invocation, /, files: tuple[str, ...], ref: str, **given: Any) -> int:
+    """Upload drift reports to the code scanning of GitHub.
+
+    FILE is a report that drift --out has saved as SARIF; without it, all that ci drift has written.
+    Each result is an alert at the line of the manifest, and an alert is closed when an upload lacks
+    its result. So a report with incomplete evidence, or of a part of the project, is refused. Each
+    environment is a category of its own. What .driftignore ignores is left out, because GitHub
+    would show it as an open alert. The job needs the right security-events: write.
+    """
+    from reconciler.cli.ci.scanning import run_ci_sarif
+
+    return run_ci_sarif(invocation, files, ref, _take_ci_flags(given))

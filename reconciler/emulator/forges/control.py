@@ -16,6 +16,7 @@ They need no token and are the same for all forges. A body and a reply are JSON;
 | `POST /requests/N/reviews` | `author, state` | reviews its newest commit |
 | `POST /requests/N/comments` | `author, body` | writes a comment |
 | `PATCH, DELETE /comments/ID` | `body` | edits a comment as a person; deletes it |
+| `GET /sarifs` | | shows what was uploaded to code scanning (GitHub) |
 | `POST /runs` | `name, commit, event?, artifacts?` | adds a run of a workflow (GitHub) |
 
 A recorded request is `{method, path, headers, body, status, faults}`, without the token's value.
@@ -73,6 +74,8 @@ class Control:
                 return self._change_faults(method, body)
             case "POST", ["rules"]:
                 return self._change_rules(body)
+            case "GET", ["sarifs"]:
+                return [asdict(one) for one in self._state.sarifs]
             case "POST", ["runs"]:
                 return self._add_run(body)
             case "POST", ["requests"]:

@@ -6,7 +6,7 @@ an unknown one is refused with all names. Without it the fault applies to the ca
 column. H is GitHub, A Azure DevOps, L GitLab.
 
 Of several faults that decide the reply, a call takes the first, and the next call the next one.
-The last nine rows do not decide the reply, and apply at once.
+The last eleven rows do not decide the reply, and apply at once.
 
 | fault | forge | calls | what the forge does |
 |---|---|---|---|
@@ -21,6 +21,9 @@ The last nine rows do not decide the reply, and apply at once.
 | `sign-in-page` | HAL | all | answers 203 with a page to sign in |
 | `sign-in-redirect` | HAL | all | answers 302 to a page to sign in |
 | `foreign-redirect` | HAL | all | answers 307 to the same path of another origin |
+| `scanning-off` | H | upload-sarif | refuses: 403, code scanning is not enabled |
+| `too-large` | H | upload-sarif | refuses: 413 |
+| `unavailable` | H | upload-sarif | refuses: 503 without a time to wait |
 | `conflict` | HAL | set-status | refuses: 409, another request holds the lock |
 | `error-before` | HAL | all | answers 500, and does nothing |
 | `error-after` | HAL | writes | does it, and answers 502 |
@@ -41,6 +44,8 @@ The last nine rows do not decide the reply, and apply at once.
 | `deleted-before-update` | HAL | update-comment | somebody deletes the comment before: 404 |
 | `mergeable-unknown` | HAL | read-request | does not know yet whether it can be merged |
 | `lost-merge-commit` | H | read-request | leaves `merge_commit_sha` null after the merge |
+| `sarif-pending` | H | read-sarif | says that an upload is still processed |
+| `sarif-failed` | H | upload-sarif | takes an upload whose processing fails |
 """
 
 from __future__ import annotations
@@ -83,6 +88,9 @@ FORGE_FAULTS: Final = (
     ForgeFault("sign-in-page", stage="before"),
     ForgeFault("sign-in-redirect", stage="before"),
     ForgeFault("foreign-redirect", stage="before"),
+    ForgeFault("scanning-off", _GITHUB, ("upload-sarif",), "before"),
+    ForgeFault("too-large", _GITHUB, ("upload-sarif",), "before"),
+    ForgeFault("unavailable", _GITHUB, ("upload-sarif",), "before"),
     ForgeFault("conflict", calls=("set-status",), stage="before"),
     ForgeFault("strict-transitions", ("gitlab",), ("set-status",), stage="work"),
     ForgeFault("error-before", stage="before"),
@@ -103,6 +111,8 @@ FORGE_FAULTS: Final = (
     ForgeFault("deleted-before-update", calls=("update-comment",), stage="work"),
     ForgeFault("mergeable-unknown", calls=("read-request",), stage="work"),
     ForgeFault("lost-merge-commit", _GITHUB, ("read-request",), stage="work"),
+    ForgeFault("sarif-pending", _GITHUB, ("read-sarif",), stage="work"),
+    ForgeFault("sarif-failed", _GITHUB, ("upload-sarif",), stage="work"),
 )
 
 

@@ -1,4 +1,4 @@
-"""GitHub's REST API of version 2022-11-28: the calls of pull requests.
+"""GitHub's REST API of version 2022-11-28: the calls of pull requests, and of code scanning.
 
 It is long because it has all calls of one API.
 Statuses, lists, headers and texts are those of GitHub's published description.
@@ -23,6 +23,7 @@ from reconciler.emulator.forges.calls import (
     write_iso,
     write_links,
 )
+from reconciler.emulator.forges.code_scanning import read_sarif, upload_sarif
 from reconciler.emulator.forges.records import (
     Account,
     CheckRun,
@@ -450,6 +451,16 @@ def _list_artifacts(state: ForgeState, call: ForgeCall) -> Answer:
     return Answer(200, {"total_count": len(shown), "artifacts": shown})
 
 
+def _upload_sarif(state: ForgeState, call: ForgeCall) -> Answer:
+    _check_repository(call)
+    return upload_sarif(state, call, _refuse)
+
+
+def _read_sarif(state: ForgeState, call: ForgeCall) -> Answer:
+    _check_repository(call)
+    return read_sarif(state, call, _refuse)
+
+
 def _read_user(state: ForgeState, call: ForgeCall) -> Answer:
     return Answer(200, _show_user(state, call.account.login))
 
@@ -460,9 +471,11 @@ def _make_limit(status: int, message: str, headers: dict[str, str]) -> Answer:
 
 _EXCEEDED: Final = "API rate limit exceeded for installation."
 _SECONDARY: Final = "You have exceeded a secondary rate limit. Please wait a few minutes."
+_OFF: Final = "Code scanning is not enabled for this repository. Please enable code scanning."
 _SPENT: Final = {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "{reset}"}
 _COMMENTS: Final = f"{_REPOSITORY}/issues/{{number}}/comments"
 _COMMENT: Final = f"{_REPOSITORY}/issues/comments/{{comment}}"
+_SARIFS: Final = f"{_REPOSITORY}/code-scanning/sarifs"
 _PULL: Final = f"{_REPOSITORY}/pulls/{{number}}"
 GITHUB: Final = Dialect(
     routes=(
@@ -490,6 +503,8 @@ GITHUB: Final = Dialect(
             "list-artifacts",
             _list_artifacts,
         ),
+        Route("POST", _SARIFS, "upload-sarif", _upload_sarif),
+        Route("GET", f"{_SARIFS}/{{sarif}}", "read-sarif", _read_sarif),
         Route("GET", "/user", "read-user", _read_user),
     ),
     authorize=_authorize,
@@ -501,6 +516,9 @@ GITHUB: Final = Dialect(
         "rate-limit-secondary-reset": _make_limit(403, _SECONDARY, _SPENT),
         "rate-limit-bare": _make_limit(403, _SECONDARY, {}),
         "no-right": _refuse(403, "Resource not accessible by integration").answer,
+        "scanning-off": _refuse(403, _OFF).answer,
+        "too-large": _refuse(413, "Payload Too Large").answer,
+        "unavailable": _refuse(503, "Service unavailable").answer,
         "gone": _refuse(410, "Issues are disabled for this repo").answer,
         "conflict": _refuse(409, "Conflict").answer,
         "error-before": _refuse(500, "Server Error").answer,

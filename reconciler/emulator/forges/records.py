@@ -138,6 +138,23 @@ class CheckRun:
 
 
 @dataclass
+class SarifUpload:
+    """An upload to code scanning (GitHub). Each of its `runs` has a tool, a category and results.
+
+    `errors` are what its processing finds, and `asked` counts the questions about its state.
+    """
+
+    id: str
+    commit: str
+    ref: str
+    author: str
+    at: float
+    runs: list[dict[str, Json]]
+    errors: list[str]
+    asked: int = 0
+
+
+@dataclass
 class Rules:
     """What the repository demands before a merge."""
 

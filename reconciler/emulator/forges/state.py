@@ -25,6 +25,7 @@ from reconciler.emulator.forges.records import (
     PullRequest,
     Review,
     Rules,
+    SarifUpload,
     Thread,
 )
 
@@ -47,6 +48,7 @@ class _Saved:
     statuses: list[CommitStatus] = field(default_factory=list)
     pipelines: list[Pipeline] = field(default_factory=list)
     checks: list[CheckRun] = field(default_factory=list)
+    sarifs: list[SarifUpload] = field(default_factory=list)
     rules: Rules = field(default_factory=Rules)
     accounts: list[str] = field(default_factory=list)
     last_id: int = 1000
@@ -60,6 +62,7 @@ _TYPES: Final = {
     "statuses": CommitStatus,
     "pipelines": Pipeline,
     "checks": CheckRun,
+    "sarifs": SarifUpload,
 }
 
 
@@ -86,7 +89,7 @@ class ForgeState(_Saved):
 
     def _load(self, saved: dict[str, Json]) -> None:
         for name, kind in _TYPES.items():
-            setattr(self, name, [kind(**one) for one in saved[name]])
+            setattr(self, name, [kind(**one) for one in saved.get(name, [])])
         self.rules = Rules(**saved["rules"])
         self.accounts, self.last_id = saved["accounts"], saved["last_id"]
 

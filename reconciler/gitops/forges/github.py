@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from reconciler.errors import ReconcilerError, Rejected, Unauthorized
-from reconciler.gitops.forge import Comment, Request, Requirements, Status, StatusState
+from reconciler.gitops.forge import (
+    Comment,
+    Request,
+    Requirements,
+    SarifUpload,
+    Status,
+    StatusState,
+)
 from reconciler.gitops.forges.base import (
     MERGE_TRIES,
     OWN_STATUSES,
@@ -24,6 +31,7 @@ from reconciler.gitops.jobs import Job
 from reconciler.model import Json
 from reconciler.ports import Emit
 from reconciler.transport.forge import ForgeToken, Speaker
+from reconciler.transport.replies import clean
 
 _NAME: Final = "GitHub"
 _HEADERS: Final = {
@@ -38,6 +46,17 @@ _STATUS: Final = "Give the job the right: permissions: {statuses: write}."
 _READ_REQUEST: Final = "Give the job the right: permissions: {pull-requests: read}."
 _READ_CODE: Final = "Give the job the right: permissions: {contents: read}."
 _READ_STATUS: Final = "Give the job the right: permissions: {statuses: read}."
+_SCAN: Final = (
+    "Give the job the right: permissions: {security-events: write}. Code scanning must be on:"
+    " Settings, Code security. A private repository needs GitHub Code Security for it."
+)
+_CURES: Final = {
+    400: "Check that the file is SARIF, and the commit: --commit.",
+    413: "Report fewer resources in a file: drift --target ADDRESS --out FILE.",
+    422: "Check the commit and the ref: --commit, --ref.",
+}
+# The waits before these questions are two minutes together.
+_SARIF_TRIES: Final = 18
 _DECISIVE: Final = frozenset({"APPROVED", "CHANGES_REQUESTED", "DISMISSED"})
 _CONFLICT: Final = "it conflicts with its base branch"
 _DRAFT: Final = "it is a draft"
@@ -148,6 +167,32 @@ class GitHub:
         found = self._speaker.read(path, _READ_STATUS).get("statuses")
         items = found if isinstance(found, list) else []
         return tuple(map(_read_status, items))
+
+    def upload_sarif(self, commit: str, ref: str, sarif: str, tool: str) -> SarifUpload:
+        """Upload a SARIF file for a commit of a ref."""
+        body = {"commit_sha": commit, "ref": ref, "sarif": sarif, "tool_name": tool}
+        path = f"{self._path}/code-scanning/sarifs"
+        try:
+            reply = self._speaker.send("POST", path, body, right=_SCAN, again=True)
+        except Rejected as error:
+            error.next_step = error.next_step or _CURES.get(error.status, "")
+            raise
+        return SarifUpload(get_text(reply.document, "id"))
+
+    def await_sarif(self, upload: SarifUpload) -> SarifUpload:
+        """Ask until an upload is processed."""
+        path = f"/code-scanning/sarifs/{escape_part(upload.id)}"
+        for tried in range(_SARIF_TRIES if upload.id else 0):
+            self._speaker.sleep(pause_before(tried))
+            document = self._read(path, _SCAN)
+            state = get_text(document, "processing_status")
+            found = document.get("errors")
+            errors = tuple(map(clean, map(str, found))) if isinstance(found, list) else ()
+            if state == "failed" or errors:
+                return SarifUpload(upload.id, "failed", errors or ("no reason was given",))
+            if state == "complete":
+                return SarifUpload(upload.id, "complete")
+        return upload
 
     def read_requirements(self, request: Request) -> Requirements:
         """Read the reviews and the state of a pull request now."""
