@@ -315,6 +315,20 @@ SABOTAGES = (
         "if True:",
         "tests/contract/test_lock_turns.py::test_a_command_that_waits_for_no_time_gets_the_lock_after_the_step",
     ),
+    Sabotage(
+        "a report with incomplete evidence closes alerts",
+        "reconciler/gitops/sarif.py",
+        "if not all(map(_is_complete, runs)):",
+        "if False:",
+        "tests/unit/test_sarif_files.py::test_incomplete_evidence_beside_proven_drift_is_not_uploaded",
+    ),
+    Sabotage(
+        "--out replaces a file of somebody else",
+        "reconciler/cli/drift_formats.py",
+        "path.is_file() and not _is_ours(out),",
+        "False,",
+        "tests/e2e/test_drift_outputs.py::test_a_report_is_replaced_by_the_next_one_and_nothing_else_is",
+    ),
 )
 
 

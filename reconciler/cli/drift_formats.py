@@ -46,6 +46,7 @@ _FORMATS: Final[dict[str, _Format]] = {
     "text": _Format((".txt",), rb".*Coverage: [0-9]"),
     "json": _Format((".json",), rb'\{"(baseline|environments)":'),
     "markdown": _Format((".md",), rb"<!-- reconciler drift "),
+    "html": _Format((".html",), rb"<!doctype html>.*reconciler"),
     "sarif": _Format((".sarif", ".sarif.json"), rb'\{.*"reconciler/drift/'),
     "junit": _Format((".junit.xml", ".xml"), rb'<\?xml .*<testsuites name="reconciler drift"'),
 }
@@ -87,6 +88,10 @@ def render_reports(
         from reconciler.render.junit import render_drift_junit
 
         return render_drift_junit(reports, folder, failed)
+    if form == "html":
+        from reconciler.render.drift.html import render_drift_page
+
+        return render_drift_page(reports, failed)
     if len(reports) == 1 and not failed:
         return _render_one(form, reports[0], paint or Paint())
     from reconciler.render.drift.sections import join_reports
@@ -129,8 +134,8 @@ def print_reports(form: str, text: str) -> None:
 
 DRIFT_FORMAT: Final = format_options(
     *FORMATS,
-    about="The format of the report: sarif is for code scanning, junit has one test for each"
-    " resource.",
+    about="The format of the report: html is one page to open from disk, sarif is for code"
+    " scanning, junit has one test for each resource.",
 )
 
 

@@ -16,7 +16,7 @@ from tests.outputs import check_output
 from tests.unit.test_sarif import SCHEMA
 
 pytestmark = pytest.mark.e2e
-OUTS = ("drift.txt", "drift.json", "drift.md", "drift.sarif", "drift.junit.xml")
+OUTS = ("drift.txt", "drift.json", "drift.md", "drift.sarif", "drift.junit.xml", "drift.html")
 
 
 @pytest.fixture
@@ -48,7 +48,9 @@ def test_one_run_saves_the_report_in_each_format(moved: Project) -> None:
     assert done.code == 2, done.said
     assert "# WebService/a: drifted" in done.out
     assert f"Saved the report to: {', '.join(OUTS)}" in done.err
-    text, document, markdown, sarif, junit = ((moved.folder / one).read_text() for one in OUTS)
+    text, document, markdown, sarif, junit, page = (
+        (moved.folder / one).read_text() for one in OUTS
+    )
     assert text == done.out
     check_output(json.loads(document), "drift")
     assert markdown.startswith("<!-- reconciler drift census -->\n")
@@ -59,6 +61,9 @@ def test_one_run_saves_the_report_in_each_format(moved: Project) -> None:
     assert place["artifactLocation"]["uri"] == "manifests/a.yaml"
     tests = junitparser.JUnitXml.fromstring(junit.encode())
     assert (tests.tests, tests.failures) == (1, 1)
+    assert page.startswith("<!doctype html>")
+    assert "onerror=alert(1)" in page
+    assert "<img" not in page
     for name in OUTS:
         assert stat.S_IMODE((moved.folder / name).stat().st_mode) == 0o600
 
@@ -134,6 +139,7 @@ def test_a_folder_that_may_not_be_written_is_refused(unread: Project) -> None:
 @pytest.mark.parametrize(
     ("name", "question"),
     [
+        ("drift.htm", "Did you mean .html?"),
         ("drift.jsn", "Did you mean .json?"),
         ("drift.sarf", "Did you mean .sarif?"),
         ("drift.pdf", ""),
@@ -146,7 +152,7 @@ def test_an_unknown_suffix_lists_what_exists(unread: Project, name: str, questio
     assert done.code == 1
     assert question in done.err
     assert f"'{name}' does not end as a file of a format does" in done.err
-    for suffix in (".txt", ".json", ".md", ".sarif", ".sarif.json", ".junit.xml", ".xml"):
+    for suffix in (".txt", ".json", ".md", ".html", ".sarif", ".sarif.json", ".junit.xml", ".xml"):
         assert suffix in done.err
 
 
@@ -231,10 +237,11 @@ def test_all_environments_are_one_report_in_each_format(environments: Project) -
         "dev    No drift. 1 service in sync.",
         "prod   Drift: 1 drifted; 0 of 1 in sync.",
     ]
-    text, document, markdown, sarif, junit = (
+    text, document, markdown, sarif, junit, page = (
         (environments.folder / one).read_text() for one in OUTS
     )
     assert text == done.out
+    assert "1 of 2 services" in page
     found = json.loads(document)
     check_output(found, "environments")
     assert found["outcome"] == "drift"
@@ -269,6 +276,9 @@ def test_an_environment_without_a_report_hides_no_other(environments: Project) -
     sarif = json.loads((environments.folder / "drift.sarif").read_text())
     done_well = [one["invocations"][0]["executionSuccessful"] for one in sarif["runs"]]
     assert done_well == [True, False]
+    page = (environments.folder / "drift.html").read_text()
+    assert "No report of prod. No drift: 1 service in sync</h1>" in page
+    assert 'class="light calm"' not in page
     junit = junitparser.JUnitXml.fromfile(str(environments.folder / "drift.junit.xml"))
     assert [(one.name, one.failures > 0) for one in junit] == [
         ("drift census dev", False),
@@ -297,6 +307,6 @@ def test_ci_drift_keeps_each_format(moved: Project) -> None:
     assert done.code == 2, done.said
     folder = moved.folder / ".reconciler-ci"
     names = {one.name for one in folder.iterdir()}
-    assert {"drift.json", "drift.md", "drift.sarif", "drift.xml"} <= names
+    assert {"drift.json", "drift.md", "drift.html", "drift.sarif", "drift.xml"} <= names
     SCHEMA.validate(json.loads((folder / "drift.sarif").read_text()))
     assert moved.run("ci", "drift").code == 0  # its own files are no other files

@@ -86,7 +86,7 @@ def test_only_the_jobs_that_need_a_right_have_it() -> None:
         "plan": {**writes, "statuses": "write"},
         "apply-dev": {**writes, "statuses": "write"},
         "apply-prod": {**writes, "statuses": "write"},
-        "drift": {"contents": "read", "id-token": "write"},
+        "drift": {"contents": "read", "id-token": "write", "security-events": "write"},
     }
 
 

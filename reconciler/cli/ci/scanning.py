@@ -75,7 +75,7 @@ def run_ci_sarif(invocation: Invocation, names: Sequence[str], ref: str, flags: 
 
 
 def _find_files(folder: str) -> list[str]:
-    """The files that `ci drift` has written; raises ReconcilerError if there are none."""
+    """The files that `ci drift` has written; raises ReconcilerError without any."""
     found = sorted(str(path) for path in Path(folder).glob("drift*.sarif"))
     if not found:
         raise ReconcilerError(

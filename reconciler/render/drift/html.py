@@ -13,7 +13,7 @@ from typing import Final
 from markupsafe import Markup
 
 from reconciler.document.pointers import split_pointer
-from reconciler.model import DriftReport, Finding, Verdict
+from reconciler.model import DriftReport, FailedReport, Finding, Verdict
 from reconciler.model.values import dataclass
 from reconciler.plans.drift_file import count_coverage
 from reconciler.render.drift.charts import (
@@ -62,12 +62,15 @@ class PageEnvironment:
     strip: Picture
 
 
-def render_drift_page(reports: Sequence[DriftReport]) -> str:
-    """Returns one page of the reports of a project, one report for each environment."""
+def render_drift_page(reports: Sequence[DriftReport], failed: Sequence[FailedReport] = ()) -> str:
+    """Returns one page of the reports of a project, one report for each environment.
+
+    An environment in `failed` is a notice, and then the page is never green.
+    """
     rows = make_rows(reports)
     return render_page(
         "drift/drift.html.j2",
-        _describe(reports, rows),
+        _describe(reports, rows) | (_describe_failed(reports, failed) if failed else {}),
         styles=["drift/drift.css"],
         scripts=["drift/drift.js"],
     )
@@ -79,7 +82,7 @@ def _describe(reports: Sequence[DriftReport], rows: Sequence[PageRow]) -> dict[s
     total, in_sync = counted.total(), counted[Verdict.IN_SYNC]
     ages = count_ages(reports)
     return {
-        "project": reports[0].inputs.project,
+        "project": reports[0].inputs.project if reports else "",
         "title": _make_title(reports, counted),
         "tone": _choose_tone(reports, counted),
         "sentences": list(_make_sentences(reports, counted)),
@@ -104,6 +107,28 @@ def _describe(reports: Sequence[DriftReport], rows: Sequence[PageRow]) -> dict[s
         "breakable": _break_path,
         "data": write_data(make_data(reports, rows)),
     }
+
+
+def _describe_failed(
+    reports: Sequence[DriftReport], failed: Sequence[FailedReport]
+) -> dict[str, object]:
+    """Returns the values of the template that differ if an environment has no report."""
+    counted = Counter(one.verdict for report in reports for one in report.statuses)
+    names = ", ".join(one.environment for one in failed)
+    tone = _choose_tone(reports, counted)
+    others = _make_title(reports, counted) if reports else ""
+    return {
+        "title": f"No report of {names}. {others}".strip(),
+        "tone": "unknown" if tone == "calm" else tone,
+        "many": True,
+        "notices": [*map(_notice_of_failed, failed), *_make_notices(reports)],
+    }
+
+
+def _notice_of_failed(failed: FailedReport) -> PageNotice:
+    said = [_notice_of(one) for one in failed.findings]
+    lines = [line for one in said for line in (one.message, *one.lines)]
+    return PageNotice(f"No drift report of {failed.environment}", lines)
 
 
 def _show_pointer(pointer: str) -> str:
@@ -164,7 +189,7 @@ def _make_sentences(reports: Sequence[DriftReport], counted: Counter[Verdict]) -
 
 
 def _make_environments(reports: Sequence[DriftReport]) -> Iterator[PageEnvironment]:
-    start, most = 0, max(len(one.statuses) for one in reports)
+    start, most = 0, max((len(one.statuses) for one in reports), default=0)
     for number, report in enumerate(reports):
         covered, inputs = count_coverage(report), report.inputs
         total = len(report.statuses)
