@@ -27,6 +27,7 @@ class Invocation:
     the services. `environment` is the one that `--env` names, and `environment_origin` is `--env`
     or the variable of the process that named it. `policies` is the folder of --policies, or empty
     for the project's own one; it is None for a command that does not judge by policies.
+    `reads_drift_ignore` says that the command needs the rules of .driftignore.
     `policy_command` is the command of --policy-command with its arguments. `state_folder` is the
     folder of the project whose ledger, caches and secrets are used where another checkout of the
     project is read; empty for that of the project.
@@ -41,6 +42,7 @@ class Invocation:
         self.detailed_exitcode = False
         self.as_json = False
         self.policies: str | None = None
+        self.reads_drift_ignore = False
         self.policy_command: tuple[str, ...] = ()
         self.deaf = False
         self.arguments: tuple[str, ...] = ()

@@ -15,7 +15,7 @@ from reconciler.cli.context import Invocation
 from reconciler.files import find_checkout, resolve_path
 from reconciler.kinds import find_kinds
 from reconciler.manifests import Loaded, load
-from reconciler.manifests.folder import ENVIRONMENTS, POLICIES, Folder
+from reconciler.manifests.folder import DRIFT_IGNORE, ENVIRONMENTS, POLICIES, Folder
 from reconciler.model import Finding, Plan
 from reconciler.ports import Kind
 from reconciler.render.words.names import list_names
@@ -104,6 +104,8 @@ def load_one(
     origin = invocation.environment_origin
     root = find_root(invocation)
     loaded = load(root, project, given, kinds, environment, origin)
+    if invocation.reads_drift_ignore:
+        loaded = _add_ignored(loaded, root, kinds)
     if invocation.policies is None:
         return loaded
     return _add_policies(loaded, root, invocation.policies, kinds, whole=not paths)
@@ -134,6 +136,23 @@ def load_all(invocation: Invocation, paths: Sequence[str]) -> tuple[Loaded, Mapp
     """
     kinds = find_kinds()
     return load_one(invocation, invocation.environment, paths, kinds), kinds
+
+
+def _add_ignored(loaded: Loaded, root: Path, kinds: Mapping[str, Kind]) -> Loaded:
+    """The project with the rules of its `.driftignore`."""
+    project = loaded.project
+    if project is None or not os.path.lexists(root / DRIFT_IGNORE):
+        return loaded
+    from reconciler.manifests.drift_ignore import load_drift_ignore
+
+    folder = Folder(root)
+    rules, found = load_drift_ignore(folder, kinds, project.environments, project.environment)
+    return replace(
+        loaded,
+        ignored=rules,
+        findings=(*loaded.findings, *found),
+        files={**loaded.files, **folder.files},
+    )
 
 
 def _add_policies(

@@ -1,7 +1,7 @@
 """The composition root: builds the runtime of one run from project, manifests and environment.
 
 The commands call it. Only this module connects the ports to the services, the ledger and blob
-storage.
+storage. It is long because the parts of a run meet in one place.
 """
 
 from __future__ import annotations
@@ -249,6 +249,7 @@ class Assembly:
             moved_places=self.project.moved_places,
             policies=self.loaded.policies,
             policy_context=self.policy_context,
+            ignored=self.loaded.ignored,
         )
 
     def judge_by_command(self, plan: Plan) -> Plan:

@@ -49,6 +49,7 @@ from reconciler.plans.drift import (
     incomplete,
     worst_verdict,
 )
+from reconciler.plans.drift_ignore import IgnoreRules
 from reconciler.plans.reasons import format_author
 from reconciler.plans.step import Comparison
 from reconciler.ports import Ledger
@@ -64,6 +65,7 @@ class _Compared:
     comparison: Comparison | None = None
     fleet: Address | None = None
     manifest: Manifest | None = None
+    ignored: tuple[Drift, ...] = ()
 
 
 def report_drift(
@@ -93,17 +95,19 @@ def report_drift(
     if list_unmanaged:
         found = find_unmanaged(runtime, request, resources, snapshot)
         compared += [_compare_unmanaged(snapshot, one) for one in found]
-    compared = [_locate(one) for one in compared]
+    now = format_utc(runtime.clock().timestamp())
+    rules = IgnoreRules(request.ignored, now[:10])
+    compared = [_ignore(_locate(one), rules) for one in compared]
     report = DriftReport(
         statuses=tuple(_make_status(one) for one in compared),
-        findings=tuple(
-            replace(one, fleet=each.fleet) for each in compared for one in each.findings
-        ),
+        findings=tuple(one for each in compared for one in each.findings),
         inputs=request.inputs,
         refresh=replace(observed.refresh, calls=runtime.calls - calls),
-        made_at=format_utc(runtime.clock().timestamp()),
+        made_at=now,
         baseline="kept" if snapshot.known else "lost",
         lost=snapshot.lost,
+        ignored=tuple(one for each in compared for one in each.ignored),
+        expired=rules.expired,
         whole=request.whole and not request.targets and not request.excluded,
     )
     return add_to_history(runtime.drift_history, report, listed=list_unmanaged)
@@ -212,6 +216,13 @@ def _compare_unmanaged(snapshot: Snapshot, finding: Drift) -> _Compared:
     if last_applied is None or last_applied.id.casefold() != resource.id.casefold():
         return _Compared(resource, (finding,))
     return _Compared(resource, (finding,), last_applied, fleet=last_applied.fleet)
+
+
+def _ignore(compared: _Compared, rules: IgnoreRules) -> _Compared:
+    """Return the findings of a resource, with their fleet; what a rule ignores is apart."""
+    found = [replace(one, fleet=compared.fleet) for one in compared.findings]
+    findings, ignored = rules.split(found)
+    return replace(compared, findings=findings, ignored=ignored)
 
 
 def _locate(compared: _Compared) -> _Compared:

@@ -26,16 +26,23 @@ def add_to_history(history: DriftHistory, report: DriftReport, *, listed: bool) 
     not exist.
     """
     past, unread = _load(history)
-    findings = tuple(date_finding(one, past, report.made_at) for one in report.findings)
+    findings, ignored = (
+        tuple(date_finding(one, past, report.made_at) for one in found)
+        for found in (report.findings, report.ignored)
+    )
     run = _make_run(report) if report.whole else None
     runs = (*past.runs, run) if run is not None else past.runs
     report = replace(
-        report, findings=findings, runs=runs[-MOST_RUNS:], history_lost=unread or past.lost
+        report,
+        findings=findings,
+        ignored=ignored,
+        runs=runs[-MOST_RUNS:],
+        history_lost=unread or past.lost,
     )
     if report.baseline == "lost" or unread is not None:
         return report
     looked_at = _find_looked_at(report, everything=report.whole and listed)
-    unwritten = _append(history, run, find_open(past, findings, looked_at))
+    unwritten = _append(history, run, find_open(past, (*findings, *ignored), looked_at))
     return replace(report, history_lost=report.history_lost or unwritten)
 
 

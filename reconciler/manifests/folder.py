@@ -31,6 +31,8 @@ ENVIRONMENTS: Final = "environments"
 ALL_ENVIRONMENTS: Final = "all"
 # The folder of the policies, beside the project file.
 POLICIES: Final = "policies"
+# The rules about findings of drift that are accepted, beside the project file.
+DRIFT_IGNORE: Final = ".driftignore"
 
 _MOST_BYTES: Final = 8 * 1024 * 1024
 _YAML: Final = (".yaml", ".yml")

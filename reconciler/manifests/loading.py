@@ -67,6 +67,7 @@ from reconciler.model import (
     Address,
     Environment,
     Finding,
+    IgnoreRule,
     Json,
     Manifest,
     Project,
@@ -112,7 +113,8 @@ class Loaded:
     each. `walked` are the names of the folders and files in which manifests were looked for.
     `environment` is the one that is laid over the project, and `tokens` are its values.
     `policies` are those that judge the project, for a command that asks for them, and
-    `policy_errors` those of the findings that prevent a judgement.
+    `policy_errors` those of the findings that prevent a judgement. `ignored` are the rules of
+    `.driftignore` that hold in the environment, for a command that asks for them.
     """
 
     project: Project | None
@@ -128,6 +130,7 @@ class Loaded:
     environment: Environment | None = None
     policies: tuple[Policy, ...] = ()
     policy_errors: tuple[Finding, ...] = ()
+    ignored: tuple[IgnoreRule, ...] = ()
     tokens: Mapping[str, Scalar] = field(default_factory=dict)
 
 

@@ -52,6 +52,7 @@ def list_schemas(kinds: Mapping[str, Kind]) -> dict[str, str]:
         "Retraining": "manifest/retraining",
         "Policy": "manifest/policy",
         "PolicyTest": "manifest/policy-test",
+        "DriftIgnore": "manifest/drift-ignore",
     }
     return own | {name: found.manifest_schema_name for name, found in kinds.items()}
 
@@ -162,7 +163,7 @@ def _find_parts(spec: Json) -> tuple[Json, Json]:
 def _strict_schema(name: str, extension: str = "") -> Json:
     """The schema for a document after its files are included: a definition is then inline."""
     schema = bundle_schema(name, extension)
-    spec = schema["properties"].get("spec", {}).get("properties", {})
+    spec = schema.get("properties", {}).get("spec", {}).get("properties", {})
     for form in spec.get("definition", {}).get("anyOf", ()):
         if "$ref" in form:
             spec["definition"] = form

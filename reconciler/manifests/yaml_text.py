@@ -26,6 +26,7 @@ from reconciler.secrets.suspicion import REFER, SUSPICIOUS, is_suspicious, quote
 
 _STR: Final = "tag:yaml.org,2002:str"
 _PREFIX: Final = "tag:yaml.org,2002:"
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _INTEGER: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)", re.ASCII)
 _FLOAT: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?", re.ASCII)
 _EXPONENT: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?[eE][-+]?[0-9]{1,4}", re.ASCII)
@@ -73,8 +74,12 @@ class Text:
     the project, if the text is one of its files.
     """
 
-    def __init__(self, file: str, text: str, budget: Budget | None = None) -> None:
+    def __init__(
+        self, file: str, text: str, budget: Budget | None = None, *, dates: bool = False
+    ) -> None:
+        """With `dates`, a date needs no quotes: it is the text that is written."""
         self.file = file
+        self._dates = dates
         self.findings: list[Finding] = []
         self._left = MOST_VALUES
         self._text = text
@@ -248,6 +253,8 @@ class Text:
             return int(text)
         if word == "float" and _FLOAT.fullmatch(text) and math.isfinite(float(text)):
             return float(text)
+        if word == "timestamp" and self._dates and _DATE.fullmatch(text):
+            return str(text)
         if word in {"bool", "int", "float", "timestamp"}:
             taken = {"bool": "true or false", "timestamp": "a date"}.get(word, "a number")
             said = f'"{text}"' if len(text) <= _SHORT else "a value"

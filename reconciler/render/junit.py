@@ -17,11 +17,13 @@ from reconciler.model import (
     DriftReport,
     FailedReport,
     Finding,
+    IgnoreRule,
     Plan,
     SourceLocation,
     Verdict,
 )
 from reconciler.model.values import dataclass
+from reconciler.render.drift.history import describe_rule
 from reconciler.render.drift.text import list_values
 from reconciler.render.words.escape import cut, escape
 from reconciler.text.counting import count
@@ -198,15 +200,27 @@ def name_drift_suite(project: str, environment: str) -> str:
 def make_drift_suite(name: str, report: DriftReport, folder: str = "") -> Suite:
     """The suite of a drift report: drift fails a test, and incomplete evidence is an error.
 
-    A resource of which each finding is ignored is a skipped test with the reason. `folder` is the
-    folder of the project, relative to the top of the repository.
+    A resource of which each finding is ignored is a skipped test with the reason. The rules that
+    have expired fail a test of their own. `folder` is the folder of the project, relative to the
+    top of the repository.
     """
     found: dict[str, list[Drift]] = {str(one.resource.address): [] for one in report.statuses}
     for drift in (*report.findings, *report.ignored):
         if drift.verdict is not Verdict.NOT_OBSERVABLE:
             found.setdefault(str(drift.resource.address), []).append(drift)
-    tests = (_make_drift_test(address, found[address], folder) for address in sorted(found))
+    tests = [_make_drift_test(address, found[address], folder) for address in sorted(found)]
+    if report.expired:
+        tests.append(_make_expired_test(report.expired, folder))
     return Suite(name, tuple(tests), report.made_at)
+
+
+def _make_expired_test(rules: Sequence[IgnoreRule], folder: str) -> JUnitCase:
+    """The test of the rules that have expired: it fails until they are renewed or removed."""
+    place = rules[0].place
+    problems = tuple(
+        Problem("ignore-expired", f"{one.place} has expired", describe_rule(one)) for one in rules
+    )
+    return JUnitCase(place.file, problems, _join_path(folder, place), place.line)
 
 
 def _make_drift_test(address: str, findings: Sequence[Drift], folder: str) -> JUnitCase:

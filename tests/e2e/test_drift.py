@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.world import Project, clock_ahead
+from tests.e2e.world import Project, clock_ahead, run
 from tests.scripted import Answer, run_scripted
 from tests.storage import upload_model
 
@@ -114,6 +114,56 @@ def test_a_run_before_the_first_apply_keeps_no_history(project: Project) -> None
     project.manifest("a", project.emulator.model_uri("new"))
     assert drift(project)[0] == 2
     assert not Path(project.folder, ".reconciler", "drift").exists()
+
+
+RULE = """\
+# yaml-language-server: $schema=.schemas/drift-ignore.schema.json
+- address: WebService/a
+  pointer: /properties/description
+  reason: the vendor writes it
+  until: 2099-12-31
+  owner: ana
+"""
+
+
+def test_an_ignored_change_is_listed_and_fails_no_job(applied: Project) -> None:
+    applied.emulator.patch("a", description="somebody")
+    (applied.folder / ".driftignore").write_text(RULE)
+    code, out = drift(applied)
+    assert code == 0
+    assert out.startswith("No drift. 2 services in sync.\nIgnored: 1 finding by 1 rule of ")
+    assert "  WebService/a drifted properties.description: the vendor writes it (until " in out
+    reported = json.loads(drift(applied, "--format", "json")[1])
+    assert reported["ignored"][0]["rule"]["place"]["line"] == 2
+    assert ".driftignore" in reported["inputs"]["files"]
+    done = applied.run("ci", "drift", "--detailed-exitcode")
+    assert (done.code, "Ignored: 1 finding" in done.out) == (0, True)
+    (applied.folder / ".driftignore").write_text(RULE.replace("2099-12-31", "2026-01-01"))
+    code, out = drift(applied)
+    assert code == 2
+    assert "Expired: 1 rule of .driftignore. Renew or remove it.\n  .driftignore:2:3 " in out
+    # A person who accepts the value does not want it to be ignored.
+    (applied.folder / ".driftignore").write_text(RULE)
+    assert "somebody" not in (applied.folder / "manifests" / "a.yaml").read_text()
+    assert applied.run("drift", "--accept", "WebService/a").code == 0
+    assert "somebody" in (applied.folder / "manifests" / "a.yaml").read_text()
+
+
+def test_a_wrong_rule_is_named_before_anything_is_read(applied: Project) -> None:
+    (applied.folder / ".driftignore").write_text(RULE.replace("  owner: ana\n", "  onwer: ana\n"))
+    for command in (["drift"], ["validate"], ["ci", "drift"]):
+        done = applied.run(*command)
+        assert done.code == 1, command
+        assert "the rule lacks owner" in done.said
+        assert 'Did you mean "owner"?' in done.said
+        assert "Refreshing state" not in done.said
+    assert applied.run("plan").code == 0
+
+
+def test_init_writes_the_schema_for_the_rules(tmp_path: Path) -> None:
+    assert run(tmp_path, "init").code == 0
+    schema = json.loads((tmp_path / ".schemas" / "drift-ignore.schema.json").read_text())
+    assert schema["title"] == "DriftIgnore"
 
 
 def test_other_bytes_at_the_same_address(applied: Project) -> None:

@@ -152,6 +152,16 @@ def test_an_ignored_finding_is_a_skipped_test_with_its_reason() -> None:
     assert by_name["WebService/c"].is_passed
 
 
+def test_rules_that_have_expired_fail_one_test_at_their_file() -> None:
+    suite = drift_suite(report(in_sync=["a"], expired=(rule(), rule())), folder="services/ml")
+    assert (suite.tests, suite.failures) == (2, 1)
+    (one,) = (one for one in suite if one.is_failure)
+    assert (one.name, one._elem.get("file")) == (".driftignore", "services/ml/.driftignore")
+    assert "the load test runs until Friday (until 2026-12-04, ml-team)" in (
+        one.result[0].text or ""
+    )
+
+
 def test_a_drifted_resource_names_its_place() -> None:
     (one,) = drift_suite(report(finding("a"), environment="prod"), folder="services/ml")
     assert (one.classname, one.name) == ("drift.census.prod.WebService", "WebService/a")

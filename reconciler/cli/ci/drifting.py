@@ -39,6 +39,7 @@ def run_ci_drift(invocation: Invocation, flags: PlanFlags, ci: CiFlags) -> int:
 
     It asks no forge, so it also runs outside of a job. The report is on the page of the job.
     """
+    invocation.reads_drift_ignore = True
     artifacts = Artifacts(ci.artifacts)
     artifacts.clear()
     run = _DriftRun(invocation, flags, artifacts)

@@ -77,6 +77,7 @@ def drift(
 
     flags = PlanFlags(**wanted)  # type: ignore[arg-type]  # click has checked each by its option
     every = invocation.environment == ALL_ENVIRONMENTS
+    invocation.reads_drift_ignore = not accepted
     if accepted:
         _check_accept(outs, every=every)
         parse_addresses("--accept", accepted)

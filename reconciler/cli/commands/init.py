@@ -23,6 +23,7 @@ _SCHEMAS = (
     "retraining",
     "policy",
     "policy-test",
+    "drift-ignore",
     "web-service",
     "endpoint",
 )

@@ -40,6 +40,7 @@ def validate(invocation: Invocation, paths: tuple[str, ...], *, form: str) -> in
     from reconciler.cli.streams import print_json
     from reconciler.render.findings import render_findings, render_findings_json
 
+    invocation.reads_drift_ignore = True
     checked = load_each(invocation, paths)
     findings = join_findings(checked)
     wrong = any(found.severity == "error" for found in findings)
@@ -68,6 +69,8 @@ def _count(loaded: Loaded) -> str:
         counted.append(count(len(loaded.retrainings), "retraining"))
     if loaded.policies:
         counted.append(count(len(loaded.policies), "policy", "policies"))
+    if loaded.ignored:
+        counted.append(count(len(loaded.ignored), "drift ignore rule"))
     resources = ", ".join(counted[:-1]) + (" and " if counted[1:] else "") + counted[-1]
     left = f", {count(len(loaded.foreign), 'other document')} ignored" if loaded.foreign else ""
     return f"{resources}{among} in {count(len(loaded.files), 'file')}{left}"

@@ -17,6 +17,7 @@ from reconciler.model import (
     Address,
     Finding,
     GuardLimits,
+    IgnoreRule,
     Inputs,
     Json,
     Manifest,
@@ -53,7 +54,8 @@ class PlanRequest:
     warnings about what was read; they become a part of the plan. `moved_places` has the place of
     each entry of `spec.moved`, by the old address. `policies` judge the steps; `policy_context` has
     what they need to know and the planner does not. `find_approvers` returns the principals whose
-    signed approvals count for a plan; None if the command takes no approvals.
+    signed approvals count for a plan; None if the command takes no approvals. `ignored` are the
+    rules about findings of drift that are accepted.
     """
 
     manifests: Sequence[Manifest]
@@ -76,6 +78,7 @@ class PlanRequest:
     policies: Sequence[Policy] = ()
     policy_context: PolicyContext = PolicyContext()
     find_approvers: Callable[[Plan], Collection[str]] | None = None
+    ignored: Sequence[IgnoreRule] = ()
 
 
 def load_snapshot(runtime: Runtime, request: PlanRequest) -> Snapshot:

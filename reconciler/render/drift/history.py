@@ -1,19 +1,23 @@
-"""Says how a drift report compares with earlier runs: what is new, the age, and the trend.
+"""Says what surrounds the findings of a drift report: news, age, trend, and what is ignored.
 
 The text and Markdown renderers share these sentences.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from reconciler.model import Drift, DriftReport, DriftRun, Verdict
-from reconciler.text.counting import count
+from reconciler.document.pointers import split_pointer
+from reconciler.model import Drift, DriftReport, DriftRun, IgnoreRule, Verdict
+from reconciler.render.words.escape import cut, show_path
+from reconciler.text.counting import agree, count
 from reconciler.text.durations import show_duration
 from reconciler.text.times import parse_utc, seconds_since
 
 _RUNS_SHOWN: Final = 10
+_IGNORED_SHOWN: Final = 50
+_LONGEST: Final = 200
 # The trend counts the same resources in a run with --unmanaged and in one without it.
 _CALM: Final = (Verdict.IN_SYNC, Verdict.UNMANAGED)
 
@@ -61,3 +65,44 @@ def describe_trend(report: DriftReport) -> str:
 def count_away(run: DriftRun) -> int:
     """Counts the managed resources of a run that were not in sync."""
     return sum(number for verdict, number in run.counts.items() if verdict not in _CALM)
+
+
+def count_ignored(report: DriftReport) -> str:
+    """Returns a sentence on how many findings the rules of .driftignore ignore, or ""."""
+    rules = len({one.rule for one in report.ignored})
+    found = count(len(report.ignored), "finding")
+    return f"Ignored: {found} by {count(rules, 'rule')} of .driftignore." if rules else ""
+
+
+def list_ignored(report: DriftReport) -> Iterator[str]:
+    """Yields a line without markup for each ignored finding; at most 50, and then their number."""
+    for one in report.ignored[:_IGNORED_SHOWN]:
+        place = f" {show_path(split_pointer(one.pointer))}" if one.pointer else ""
+        rule = describe_rule(one.rule) if one.rule is not None else ""
+        yield f"{one.resource.address} {one.verdict.value}{place}: {rule}"
+    more = len(report.ignored) - _IGNORED_SHOWN
+    if more > 0:
+        yield f"and {count(more, 'more finding', 'more findings')}, which --format json lists"
+
+
+def count_expired(report: DriftReport) -> str:
+    """Returns a sentence on how many rules of .driftignore have expired, or ""."""
+    expired = len(report.expired)
+    them = agree(expired, "it", "them")
+    said = f"Expired: {count(expired, 'rule')} of .driftignore. Renew or remove {them}."
+    return said if expired else ""
+
+
+def list_expired(report: DriftReport) -> Iterator[str]:
+    """Yields a line without markup for each expired rule; at most 50, and then their number."""
+    for rule in report.expired[:_IGNORED_SHOWN]:
+        what = [rule.address, rule.pointer, rule.verdict.value if rule.verdict else ""]
+        yield f"{rule.place} {' '.join(filter(None, what))}: {describe_rule(rule)}"
+    more = len(report.expired) - _IGNORED_SHOWN
+    if more > 0:
+        yield f"and {count(more, 'more rule', 'more rules')}"
+
+
+def describe_rule(rule: IgnoreRule) -> str:
+    """Returns the reason, the last day and the owner of a rule, in one line."""
+    return f"{cut(rule.reason, _LONGEST)} (until {rule.until}, {cut(rule.owner, _LONGEST)})"

@@ -12,7 +12,15 @@ from reconciler.document.pointers import split_pointer
 from reconciler.model import Drift, DriftReport
 from reconciler.plans.reasons import format_author
 from reconciler.render.drift.groups import DriftGroup, group_statuses
-from reconciler.render.drift.history import count_new, describe_age, describe_trend
+from reconciler.render.drift.history import (
+    count_expired,
+    count_ignored,
+    count_new,
+    describe_age,
+    describe_trend,
+    list_expired,
+    list_ignored,
+)
 from reconciler.render.drift.text import (
     count_hidden,
     count_verdicts,
@@ -25,7 +33,8 @@ from reconciler.render.plan.markdown import code, keep_within, write_marker, wri
 from reconciler.render.words.escape import show_path
 
 _ROWS: Final = 25_000
-_FINDINGS: Final = 30_000
+_FINDINGS: Final = 25_000
+_IGNORED: Final = 2_500
 _NAMED: Final = 8
 
 
@@ -51,9 +60,19 @@ def render_drift_markdown(report: DriftReport, *, share: int = 0) -> str:
     hidden = count_hidden(report.findings)
     if hidden:
         lines += ["", code(hidden)]
+    lines += _fold(count_ignored(report), list_ignored(report), share)
+    lines += _fold(count_expired(report), list_expired(report), share)
     if report.baseline == "lost":
         lines += ["", "baseline: lost; only declared values can be compared."]
     return "\n".join(lines) + "\n"
+
+
+def _fold(said: str, found: Iterator[str], share: int) -> list[str]:
+    """Return lines that stay folded under a sentence, if there is one."""
+    if not said:
+        return []
+    listed = keep_within((f"- {code(line)}" for line in found), _IGNORED // max(share, 1))
+    return ["", f"<details><summary>{said}</summary>", "", *listed, "", "</details>"]
 
 
 def _row(group: DriftGroup) -> str:

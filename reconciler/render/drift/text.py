@@ -14,7 +14,15 @@ from reconciler.model import ABSENT, Drift, DriftReport, Verdict
 from reconciler.plans.drift_file import count_coverage
 from reconciler.plans.reasons import format_author
 from reconciler.render.drift.groups import DriftGroup, group_statuses
-from reconciler.render.drift.history import count_new, describe_age, describe_trend
+from reconciler.render.drift.history import (
+    count_expired,
+    count_ignored,
+    count_new,
+    describe_age,
+    describe_trend,
+    list_expired,
+    list_ignored,
+)
 from reconciler.render.plan.differences import describe_values
 from reconciler.render.words.colour import Paint
 from reconciler.render.words.escape import cut, escape, shorten_uris, show_path, show_value
@@ -200,6 +208,13 @@ def _closing(report: DriftReport, paint: Paint) -> Iterator[str]:
         yield paint("red", "Evidence incomplete") + ": some resources could not be read."
     hidden = count_hidden(report.findings)
     yield from filter(None, (count_new(report), describe_trend(report), hidden))
+    for said, lines in (
+        (count_ignored(report), list_ignored(report)),
+        (paint("yellow", count_expired(report)), list_expired(report)),
+    ):
+        if said:
+            yield said
+            yield from (f"  {escape(line)}" for line in lines)
     if report.baseline == "lost":
         yield "baseline: lost. No ledger exists, so only declared values can be compared."
     yield describe_knowledge(report)
