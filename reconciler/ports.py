@@ -650,7 +650,10 @@ class DriftHistory(Protocol):
         ...
 
     def note_sent(self, keys: Collection[str]) -> None:
-        """Keep that a webhook has reported these findings; raises as `append` does."""
+        """Keep that a webhook has reported these findings; raises as `append` does.
+
+        Each key may end with eight digits that name the webhook.
+        """
         ...
 
 

@@ -22,13 +22,15 @@ from reconciler.errors import LedgerInvalid
 from reconciler.files import make_folder, replace_file
 from reconciler.ledgers.line_file import LocksMissing, lock_file, read_parts
 from reconciler.model import DriftPast, DriftRun, Finding, Json, SourceLocation, Verdict
-from reconciler.plans.drift_history import MOST_OPEN, MOST_RUNS, add_run
+from reconciler.plans.drift_history import MOST_OPEN, MOST_RUNS, add_run, add_sent
 from reconciler.text.json_text import canonical, read_json
 from reconciler.text.times import parse_utc
 
 NAME: Final = "drift/history.jsonl"
 _VERSION: Final = 1
 _KEY: Final = re.compile(r"[0-9a-f]{24}", re.ASCII)
+# The key of a finding, and what names the webhook that has reported it.
+_SENT: Final = re.compile(r"[0-9a-f]{24}(?:[0-9a-f]{8})?", re.ASCII)
 _KEYS_PER_LINE: Final = 5_000
 # MOST_OPEN keys need less than half of it.
 MOST_BYTES: Final = 16 << 20
@@ -90,8 +92,7 @@ class StoredDriftHistory:
 
     def note_sent(self, keys: Collection[str]) -> None:
         """Adds the keys of the findings that a webhook has reported; raises LedgerInvalid."""
-        sent = frozenset(keys)
-        self._change(lambda stored: DriftPast(stored.runs, stored.since, stored.sent | sent))
+        self._change(lambda stored: add_sent(stored, keys))
 
     def _change(self, update: _Update) -> None:
         def rewrite(data: bytes) -> bytes:
@@ -200,7 +201,7 @@ def _decode(data: bytes, address: str) -> DriftPast:
             elif "run" in said:
                 runs.append(_read_run(said["run"]))
             elif "sent" in said:
-                sent.update(_read_keys(said["sent"]))
+                sent.update(_read_keys(said["sent"], _SENT))
             else:
                 at = _read_time(said["since"])
                 since.update(dict.fromkeys(_read_keys(said["keys"]), at))
@@ -242,8 +243,8 @@ def _read_time(said: Json) -> str:
     return str(said)
 
 
-def _read_keys(said: Json) -> list[str]:
-    if not isinstance(said, list) or not all(map(_KEY.fullmatch, said)):
+def _read_keys(said: Json, form: re.Pattern[str] = _KEY) -> list[str]:
+    if not isinstance(said, list) or not all(map(form.fullmatch, said)):
         raise ValueError(said)
     return said
 

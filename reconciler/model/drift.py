@@ -145,8 +145,8 @@ class DriftPast:
     """What the earlier runs of a project and environment found.
 
     `runs` are the last ones, the oldest first. `since` has the time when each open finding was
-    first seen, in UTC, by its key. `sent` are the keys that the webhooks have reported. `lost`
-    warns of a part that could not be read.
+    first seen, in UTC, by its key. `sent` are the keys that webhooks have reported, each with
+    eight more digits that name the webhook. `lost` warns of a part that could not be read.
     """
 
     runs: tuple[DriftRun, ...] = ()

@@ -18,6 +18,7 @@ MOST_RUNS: Final = 30
 MOST_OPEN: Final = 200_000
 _RESOURCE_DIGITS: Final = 8
 _DIGITS: Final = 16
+_KEY_DIGITS: Final = _RESOURCE_DIGITS + _DIGITS
 
 
 def make_key(finding: Drift) -> str:
@@ -83,5 +84,11 @@ def add_run(
     return DriftPast(
         runs=(*stored.runs, *more)[-MOST_RUNS:],
         since=dict(list(merged.items())[-MOST_OPEN:]),
-        sent=stored.sent & merged.keys(),
+        sent=frozenset(one for one in stored.sent if one[:_KEY_DIGITS] in merged),
     )
+
+
+def add_sent(stored: DriftPast, keys: Collection[str]) -> DriftPast:
+    """Return the history with more keys that webhooks have reported; bounded as the open ones."""
+    sent = sorted(stored.sent.union(keys))[:MOST_OPEN]
+    return DriftPast(stored.runs, stored.since, frozenset(sent))

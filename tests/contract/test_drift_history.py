@@ -100,6 +100,18 @@ def test_what_is_resolved_is_forgotten_with_what_was_sent_of_it(home: Home) -> N
     assert (dict(past.since), set(past.sent)) == ({B: DAY[0]}, {B})
 
 
+def test_each_webhook_has_keys_of_its_own(home: Home) -> None:
+    history = open_history(home)
+    history.append(run_of(DAY[0]), {A: DAY[0], B: DAY[0]})
+    history.note_sent([f"{A}01234567", f"{B}01234567"])
+    history.note_sent([f"{A}89abcdef"])
+    history = open_history(home)
+    assert history.load().sent == {f"{A}01234567", f"{B}01234567", f"{A}89abcdef"}
+    history.append(run_of(DAY[1]), {A: DAY[0]})
+    past = open_history(home).load()
+    assert (past.sent, past.lost) == ({f"{A}01234567", f"{A}89abcdef"}, None)
+
+
 def test_a_rival_that_writes_in_between_loses_nothing(home: Home) -> None:
     first, second = open_history(home), open_history(home)
     first.append(run_of(DAY[0]), {A: DAY[0]})
