@@ -172,6 +172,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     invocation.typed = tuple(sys.argv[1:] if arguments is None else arguments)
     given = normalize_flags(invocation.typed)
     invocation.arguments = tuple(given)
+    if any(name.startswith("OTEL_") for name in os.environ):
+        from reconciler import tracing
+
+        tracing.start()
     with _without_unraisable_text(), printed_log(invocation):
         try:
             return _run(given, invocation)

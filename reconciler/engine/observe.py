@@ -43,6 +43,7 @@ from reconciler.model import (
 )
 from reconciler.model.values import dataclass
 from reconciler.ports import ReadsMany
+from reconciler.tracing import span
 
 Mode: TypeAlias = Literal["auto", "full", "none"]
 # A list call must save at least this many reads.
@@ -108,6 +109,13 @@ def observe(
     Raises TooManyCalls if there are more resources to read than calls may be sent.
     """
     asked = list(dict.fromkeys(resources))
+    with span("observe", mode=mode, resources=len(asked)) as recorded:
+        observed = _observe(runtime, asked, mode)
+        recorded.set("read", observed.refresh.read)
+        return observed
+
+
+def _observe(runtime: Runtime, asked: list[Resource], mode: Mode) -> ObservedResources:
     calls = runtime.calls
     remembered = {} if mode == "full" else _recall_unchanged(runtime, asked, mode)
     wanted = [resource for resource in asked if resource not in remembered]

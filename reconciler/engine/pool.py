@@ -16,6 +16,7 @@ from typing import Final, Generic, TypeAlias, TypeVar
 
 from reconciler.model.values import dataclass
 from reconciler.ports import RateLimiter
+from reconciler.tracing import carry
 
 _POLL_EVERY_S: Final = 0.2
 Item = TypeVar("Item")
@@ -93,7 +94,7 @@ class Scheduler(Generic[Result]):
         """Run a task until it sleeps or ends, on a free thread or on a new one."""
         self._running += 1
         if self._running > len(self._threads):
-            thread = threading.Thread(target=self._serve)
+            thread = threading.Thread(target=carry(self._serve))
             thread.start()
             self._threads.append(thread)
         self._asked.put(task)

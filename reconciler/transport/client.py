@@ -26,6 +26,7 @@ from reconciler.model import CallEnded, Json, Retrying
 from reconciler.model.values import dataclass
 from reconciler.ports import Emit, Permit, RateLimiter
 from reconciler.secrets.redaction import Redaction
+from reconciler.tracing import call_span
 from reconciler.transport.connections import Answer, Connections, TransportError
 from reconciler.transport.credentials import NoToken, Tokens
 from reconciler.transport.origins import is_address, is_loopback, join_addresses, origin_of
@@ -122,6 +123,7 @@ class Client:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.base_url = base_url.rstrip("/")
+        self._host = self.base_url.partition("://")[2].partition("/")[0]
         self.timeouts = timeouts or read_timeouts(os.environ)
         self.sleep = sleep
         self.clock = clock
@@ -290,7 +292,9 @@ class Client:
         target = "/" + request.url.partition("://")[2].partition("/")[2]
         log = RequestLog(request.method, request.url, self._redact_url)
         try:
-            reply = self._call(request, target, headers, body)
+            with call_span(request.method, self._host) as span:
+                reply = self._call(request, target, headers, body)
+                span.set("http.response.status_code", reply.status)
         except BaseException as error:
             log.failed(error)
             outcome = "refused" if isinstance(error, Rejected) else "lost"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.errors import LedgerInvalid
 from reconciler.manifests.secrets import secret_resolver
 from reconciler.model import (
     Cloud,
@@ -23,7 +24,7 @@ from reconciler.model import (
 )
 from reconciler.telemetry.webhooks import Webhooks, check_webhooks
 from tests.cycles import report
-from tests.histories import MemoryHistory
+from tests.ledgers import MemoryHistory
 from tests.outputs import check_output
 from tests.scripted import Answer, Script, Scripted, answers, run_scripted
 from tests.wire.ways import run_peer
@@ -149,7 +150,6 @@ def test_a_finding_that_comes_back_is_new() -> None:
     with run_scripted(answers(OK)) as server:
         stage = Stage({"HOOK": url_of(server)})
         stage.send(found("a"))
-        stage.history.past = replace(stage.history.past, sent=frozenset())
         stage.send(found())
         stage.send(found("a"))
         assert resources(server) == ["a", "a"]
@@ -343,7 +343,7 @@ def test_a_history_that_is_away_makes_nothing_fail() -> None:
     with run_scripted(answers(OK)) as server:
         stage = Stage({"HOOK": url_of(server)})
         stage.send(found("a"))
-        stage.history.broken = True
+        stage.history.error = LedgerInvalid("the drift history cannot be read", subject="x")
         resolve = secret_resolver(Path("/nowhere"), stage.addresses)
         stage.webhooks.send(found("a", "b"), project(), resolve, stage.history)
         stage.webhooks.send(found("a", "b"), project(), resolve, stage.history)

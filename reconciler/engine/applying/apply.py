@@ -61,6 +61,7 @@ from reconciler.plans.plan_file import digest_of_step
 from reconciler.plans.undo import make_undo
 from reconciler.plans.waves import arrange, name_item
 from reconciler.ports import Lease
+from reconciler.tracing import trace_task
 
 if TYPE_CHECKING:  # imported only where a manifest asks for it
     from reconciler.engine.applying.proving import Prover
@@ -266,7 +267,11 @@ class _Run:
             with self._resource_locks.hold(step):
                 if prover is not None:
                     prover.expect(step)
-                after = yield from (worker or self._worker).carry_out(step)
+                task = (worker or self._worker).carry_out(step)
+                traced = trace_task(
+                    "step", task, address=str(step.resource.address), action=step.action.value
+                )
+                after = yield from traced
                 with self._guard:
                     done.append((step, after))
                 if prover is not None:

@@ -62,6 +62,7 @@ from reconciler.plans.reasons import explain_changes, format_author
 from reconciler.plans.step import Comparison, make_removal, make_step
 from reconciler.plans.waves import compute_pause, name_items, stage_members
 from reconciler.text.times import format_utc
+from reconciler.tracing import span
 
 
 @dataclass
@@ -103,6 +104,14 @@ def make_plan(runtime: Runtime, request: PlanRequest) -> Plan:
 
     Raises ManifestInvalid or Unplannable with all obstacles.
     """
+    inputs = request.inputs
+    with span("plan", project=inputs.project, environment=inputs.environment) as recorded:
+        plan = _make_plan(runtime, request)
+        recorded.set("steps", len(plan.steps))
+        return plan
+
+
+def _make_plan(runtime: Runtime, request: PlanRequest) -> Plan:
     calls = runtime.calls
     snapshot = load_snapshot(runtime, request)
     request = resolve_request(request, snapshot)
