@@ -166,7 +166,7 @@ class _Recorded:
 
 
 def _fail(recorded: OtelSpan, error: BaseException) -> None:
-    """End a span as failed; the text of an error may quote what is no one's business."""
+    """End a span as failed; its class alone, because its text may quote a secret."""
     from opentelemetry.trace import Status, StatusCode  # noqa: PLC0415 - an extra package
 
     recorded.set_attribute("error.type", type(error).__name__)
