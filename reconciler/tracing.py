@@ -12,7 +12,7 @@ import functools
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Protocol, TypeVar
 
 from reconciler import __version__
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # an extra package
 
 _API: Final = "opentelemetry.trace"
 Result = TypeVar("Result")
+Parameters = ParamSpec("Parameters")
 
 
 class Span(Protocol):
@@ -63,6 +64,24 @@ def span(name: str, **attributes: str | int) -> AbstractContextManager[Span]:
     """
     tracer = _find_tracer()
     return _NOTHING if tracer is None else _record(tracer, name, attributes, client=False)
+
+
+def traced(
+    name: str, describe: Callable[..., dict[str, str | int]]
+) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
+    """Decorates a function with a span; `describe` makes its attributes of the arguments."""
+
+    def decorate(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+        @functools.wraps(function)
+        def call(*given: Parameters.args, **named: Parameters.kwargs) -> Result:
+            if _find_tracer() is None:
+                return function(*given, **named)
+            with span(name, **describe(*given, **named)):
+                return function(*given, **named)
+
+        return call
+
+    return decorate
 
 
 def call_span(method: str, host: str) -> AbstractContextManager[Span]:

@@ -62,7 +62,7 @@ from reconciler.plans.reasons import explain_changes, format_author
 from reconciler.plans.step import Comparison, make_removal, make_step
 from reconciler.plans.waves import compute_pause, name_items, stage_members
 from reconciler.text.times import format_utc
-from reconciler.tracing import span
+from reconciler.tracing import traced
 
 
 @dataclass
@@ -99,19 +99,12 @@ class _PlanBuilder:
             (self.warnings if kept else self.obstacles).append(found)
 
 
+@traced("plan", lambda _, request: {"environment": request.inputs.environment})
 def make_plan(runtime: Runtime, request: PlanRequest) -> Plan:
     """Return the plan from the live state to the state that the manifests declare.
 
     Raises ManifestInvalid or Unplannable with all obstacles.
     """
-    inputs = request.inputs
-    with span("plan", project=inputs.project, environment=inputs.environment) as recorded:
-        plan = _make_plan(runtime, request)
-        recorded.set("steps", len(plan.steps))
-        return plan
-
-
-def _make_plan(runtime: Runtime, request: PlanRequest) -> Plan:
     calls = runtime.calls
     snapshot = load_snapshot(runtime, request)
     request = resolve_request(request, snapshot)
