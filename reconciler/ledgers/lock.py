@@ -237,8 +237,8 @@ def wait_for_turn(
             except LockHeld as error:
                 if lock_owner.yields or not error.lock_owner.yields:
                     raise
+                noted = True  # before it: a signal may come between
                 note.leave(lock_owner)
-                noted = True
                 if read_clock() >= reported:
                     pause = next(waits)
                     reported = read_clock() + pause

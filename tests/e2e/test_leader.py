@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.errors import LedgerConflict
 from reconciler.ledgers.file import FileLedger
+from reconciler.ledgers.leadership import lead_in_folder
 from tests.contract.homes import hear, lock_owner, run_beside
 from tests.e2e.world import Emulator, Project, clean_environment
 
@@ -99,3 +101,25 @@ def test_an_apply_that_waits_for_watch_ends_at_once_and_leaves_no_note(
         line.send("end")
         assert hear(line) == "released"
     assert own_group.model("a") == own_group.model_uri("old")
+
+
+def test_the_ledger_is_verified_and_unlocked_beside_a_leader(changed: Project) -> None:
+    folder = changed.folder / ".reconciler"
+    term = lead_in_folder(folder).acquire(lock_owner("leader", why="watch"))
+    assert term is not None
+    with FileLedger(folder).lock(lock_owner("loop", why="watch"), 0, lambda _: None) as lease:
+        (changed.folder / NOTE).touch()
+        refused = changed.run("force-unlock", "leader", "--force")
+        assert refused.code == 1
+        assert "no lock has the id leader: the lock is held for watch by ci on" in refused.err
+        unlocked = changed.run("force-unlock", "loop", "--force")
+        assert unlocked.code == 0, unlocked.said
+        with pytest.raises(LedgerConflict):
+            lease.check()
+    assert term.is_held()
+    assert changed.run(*APPLY).code == 0
+    for command in (("ledger", "verify"), ("ledger", "compact"), ("plan", "--detailed-exitcode")):
+        done = changed.run(*command)
+        assert done.code == 0, done.said
+    assert term.is_held()
+    term.release()
