@@ -139,6 +139,7 @@ def test_what_is_not_taken_is_an_error_with_its_cure(github: Team, fault: str, s
     done = upload(github)
     assert done.code == 1, done.said
     assert said in done.err
+    assert ".reconciler-ci/drift.sarif: " in done.err
     assert "uploaded for" not in done.out
 
 
@@ -150,6 +151,14 @@ def test_what_is_refused_for_now_is_sent_again(github: Team, fault: str) -> None
     done = upload(github)
     assert done.code == 0, done.said
     assert "1 result uploaded" in done.out
+
+
+def test_a_file_whose_fate_is_not_known_is_an_error(github: Team) -> None:
+    github.control("POST", "faults", ["wrong-shape@read-sarif:always"])
+    done = upload(github)
+    assert done.code == 1, done.said
+    assert "drift.sarif: GitHub has taken the file, and does not say what became" in done.err
+    assert "does not answer with an object" in done.err
 
 
 def test_a_file_that_is_still_processed_is_a_warning(github: Team) -> None:

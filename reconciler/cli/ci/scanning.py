@@ -57,7 +57,6 @@ def run_ci_sarif(invocation: Invocation, names: Sequence[str], ref: str, flags: 
         raise ReconcilerError(said, subject="ci sarif", next_step=step)
     files = _read_files(names or _find_files(flags.artifacts))
     job = _place(job, ref, flags)
-    _warn_of_commits(invocation, files, job.commit)
     forge = open_forge(
         job,
         find_token(job.forge, os.environ),
@@ -67,6 +66,7 @@ def run_ci_sarif(invocation: Invocation, names: Sequence[str], ref: str, flags: 
     )
     if not isinstance(forge, ScansCode):
         raise ReconcilerError("the forge has no code scanning", subject=job.forge)
+    _warn_of_commits(invocation, files, job.commit)
     failed: list[Finding] = []
     for file in files:
         failed += _upload(invocation, forge, job, file, dry_run=flags.dry_run)
@@ -164,11 +164,16 @@ def _upload(
     packed = f"({file.name} in gzip and Base64)" if dry_run else file.packed
     try:
         upload = forge.upload_sarif(job.commit, job.ref, packed, file.tool)
-        if dry_run:
-            return []
+    except ServiceError as error:
+        return [_explain("it was not uploaded", file, error)]
+    if dry_run:
+        return []
+    try:
         done = forge.await_sarif(upload)
     except ServiceError as error:
-        return list(error.findings())
+        return [
+            _explain("GitHub has taken the file, and does not say what became of it", file, error)
+        ]
     where = ", ".join(f"{one[1]}/" if one[1] else one[0] for one in file.categories)
     if done.state == "failed":
         return [_explain_failure(file, done.errors)]
@@ -188,6 +193,13 @@ def _upload(
             )
         ]
     return []
+
+
+def _explain(said: str, file: SarifFile, error: ServiceError) -> Finding:
+    """A finding about a file that keeps what is said about the call."""
+    (first, *_) = error.findings()
+    call = f"{first.subject}: {first.message}" if first.subject else first.message
+    return Finding(said, file.name, detail=(call, *first.detail), next_step=first.next_step)
 
 
 def _explain_failure(file: SarifFile, errors: Sequence[str]) -> Finding:
