@@ -126,7 +126,7 @@ def _add_problem(parent: Element, test: JUnitCase) -> None:
     message = grave[0].message + (f" (and {count(left, 'other problem')})" if left else "")
     kind = "error" if _is_error(test) else "failure"
     attributes = {"type": _clean(grave[0].type), "message": _clean(message)}
-    text = "\n\n".join(one.text for one in test.problems)
+    text = "\n\n".join([*(one.text for one in test.problems), *filter(None, [test.skipped])])
     lines = cut(text, _MOST_TEXT).split("\n")
     SubElement(parent, kind, attributes).text = "\n".join(map(_allow, lines))
 

@@ -3,6 +3,8 @@
 import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import junitparser
@@ -198,11 +200,11 @@ def test_a_pipe_is_written_and_not_replaced(moved: Project) -> None:
 
 
 def test_a_reader_that_ends_early_costs_no_file(moved: Project) -> None:
-    script = "reconciler drift --out drift.sarif --format json | head -c 1 >/dev/null; true"
-    command = script.replace("reconciler", f"{os.sys.executable} -m reconciler")  # type: ignore[attr-defined]
-    import subprocess
-
-    subprocess.run(["bash", "-c", command], cwd=moved.folder, check=True, capture_output=True)
+    command = f"{sys.executable} -m reconciler drift --out drift.sarif --format json | head -c 1"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=moved.folder, check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "{"
     SCHEMA.validate(json.loads((moved.folder / "drift.sarif").read_text()))
 
 
@@ -300,6 +302,40 @@ def test_a_project_without_environments_has_no_all(unread: Project) -> None:
     done = unread.run("drift", "--env", "all")
     assert done.code == 1
     assert "environment" in done.err
+
+
+def test_what_is_ignored_and_what_has_expired_is_in_each_format(moved: Project) -> None:
+    moved.emulator.patch("a", title="somebody")
+    rule = "- address: WebService/a\n  pointer: {}\n  reason: {}\n  until: {}\n  owner: ml-team\n"
+    (moved.folder / ".driftignore").write_text(
+        rule.format("/properties/description", "a load test <b>runs</b>", "2999-01-31")
+        + rule.format("/properties/title", "it was renamed", "2026-01-31")
+    )
+    done = save(moved, *OUTS)
+    assert done.code == 2, done.said
+    text, document, markdown, sarif, junit, page = (
+        (moved.folder / one).read_text() for one in OUTS
+    )
+    for shown in (text, document, markdown, sarif, junit, page):
+        assert "a load test" in shown
+        assert "it was renamed" in shown
+    (run,) = json.loads(sarif)["runs"]
+    found = {one["ruleId"]: one for one in run["results"] if "suppressions" not in one}
+    assert sorted(found) == ["drifted", "ignore-expired"]
+    expired = found["ignore-expired"]["locations"][0]["physicalLocation"]
+    assert expired["artifactLocation"]["uri"] == ".driftignore"
+    assert expired["region"]["startLine"] == 6
+    (ignored,) = (one for one in run["results"] if "suppressions" in one)
+    assert ignored["properties"]["pointer"] == "/properties/description"
+
+
+def test_a_finding_is_new_once(moved: Project) -> None:
+    states = []
+    for _ in range(2):
+        assert save(moved, "drift.sarif").code == 2
+        document = json.loads((moved.folder / "drift.sarif").read_text())
+        states += [one["baselineState"] for one in document["runs"][0]["results"]]
+    assert states == ["new", "unchanged"]
 
 
 def test_ci_drift_keeps_each_format(moved: Project) -> None:

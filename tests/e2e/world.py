@@ -150,7 +150,8 @@ def run_with_limit(
             _drop_capabilities()
 
     done = subprocess.run(
-        [sys.executable, "-m", "reconciler", *arguments],
+        # -B: a module that Python compiles within the limit would stay half written.
+        [sys.executable, "-B", "-m", "reconciler", *arguments],
         cwd=folder,
         env=clean_environment(),
         stdin=subprocess.DEVNULL,
