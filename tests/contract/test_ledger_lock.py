@@ -485,7 +485,7 @@ def test_a_lock_that_could_not_be_released_is_not_waited_for_by_its_own_process(
 ) -> None:
     """A full disk. Another process waits until this one has ended; this one takes the lock again."""
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     ledger = FileLedger(tmp_path)
