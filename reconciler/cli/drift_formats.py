@@ -188,52 +188,63 @@ OUTS: Final = click.option(
 
 def check_outs(outs: Sequence[ReportFile]) -> None:
     """Raise ManifestInvalid with every file of `--out` that cannot be written."""
-    found = [*filter(None, map(_find_fault, outs)), *_find_equal(outs)]
+    found = [*filter(None, map(_find_out_fault, outs)), *_find_equal(outs)]
     if found:
         raise ManifestInvalid(tuple(found))
 
 
-def _find_fault(out: ReportFile) -> Finding | None:
+def _find_out_fault(out: ReportFile) -> Finding | None:
+    other = f"is not a drift report in {out.form}, and --out replaces nothing else"
+    return find_fault(out.name, _FORMATS[out.form].mark, other, "drift.html")
+
+
+def find_fault(name: str, mark: bytes, other: str, sample: str) -> Finding | None:
+    """Why a file may not be written, or None; the next step names `sample`.
+
+    An old file must begin with `mark`, a regular expression; `other` is what is wrong if not.
+    """
+    found = _find_fault(name, mark, other)
+    if found is None or found.next_step:
+        return found
+    return replace(found, next_step=f"Name a new file, such as {sample}. {_NOT_WRITTEN}")
+
+
+def _find_fault(name: str, mark: bytes, other: str) -> Finding | None:
+    path = Path(name)
     try:
-        check_path(out.path, find_checkout(Path()))
-        return _find_stream_fault(out) if is_stream(out.path) else _find_file_fault(out)
+        check_path(path, find_checkout(Path()))
+        if is_stream(path):
+            return None if os.access(path, os.W_OK) else _refuse(name, "may not be written")
+        return _find_file_fault(name, mark, other)
     except LinkRefused as error:
         return _refuse(str(error.filename), str(error.strerror))
     except (OSError, ValueError) as error:
         said = error.strerror if isinstance(error, OSError) else str(error)
-        return _refuse(out.name, f"cannot be a file: {said}")
+        return _refuse(name, f"cannot be a file: {said}")
 
 
-def _find_stream_fault(out: ReportFile) -> Finding | None:
-    return None if os.access(out.path, os.W_OK) else _refuse(out.name, "may not be written")
-
-
-def _find_file_fault(out: ReportFile) -> Finding | None:
-    path, folder = out.path, out.path.parent
+def _find_file_fault(name: str, mark: bytes, other: str) -> Finding | None:
+    path, folder = Path(name), Path(name).parent
     if not folder.exists():
         return _refuse(str(folder), "the folder does not exist", f"Make it: mkdir -p {folder}")
     faults = (
         (str(folder), "is not a folder", not folder.is_dir()),
         (str(folder), "nothing may be written to this folder", not os.access(folder, _MAKE)),
-        (out.name, "is a folder", path.is_dir()),
-        (
-            out.name,
-            f"is not a drift report in {out.form}, and --out replaces nothing else",
-            path.is_file() and not _is_ours(out),
-        ),
+        (name, "is a folder", path.is_dir()),
+        (name, other, path.is_file() and not _is_ours(path, mark)),
     )
     return next((_refuse(who, said) for who, said, applies in faults if applies), None)
 
 
 def _refuse(subject: str, message: str, cure: str = "") -> Finding:
-    step = cure or "Name a new file, such as drift.html."
-    return Finding(message, subject=subject, next_step=f"{step} {_NOT_WRITTEN}")
+    step = f"{cure} {_NOT_WRITTEN}" if cure else ""
+    return Finding(message, subject=subject, next_step=step)
 
 
-def _is_ours(out: ReportFile) -> bool:
-    """Whether a file is empty, or is a report of the same format."""
+def _is_ours(path: Path, mark: bytes) -> bool:
+    """Whether a file is empty, or has the mark of its format."""
     try:
-        with out.path.open("rb") as file:
+        with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(0)
             data = file.read(_HEAD_BYTES)
@@ -241,7 +252,7 @@ def _is_ours(out: ReportFile) -> bool:
             data += file.read(_TAIL_BYTES)
     except OSError:
         return False
-    return not size or bool(re.match(_FORMATS[out.form].mark, data, re.DOTALL))
+    return not size or bool(re.match(mark, data, re.DOTALL))
 
 
 def _find_equal(outs: Sequence[ReportFile]) -> Iterator[Finding]:
@@ -266,7 +277,7 @@ def check_outs_in_project(outs: Sequence[ReportFile], project: Project) -> None:
     """Raise ManifestInvalid for files of `--out` in the folder of the ledger."""
     ledger = resolve_path(Path(project.root, project.ledger))
     found = [
-        _refuse(out.name, "is in the folder of the ledger")
+        _refuse(out.name, "is in the folder of the ledger", "Name another file.")
         for out in outs
         if not is_stream(out.path) and resolve_path(out.path).is_relative_to(ledger)
     ]

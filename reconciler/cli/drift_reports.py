@@ -21,6 +21,7 @@ from reconciler.cli.drift_formats import (
 from reconciler.cli.errors import explain, trace
 from reconciler.cli.exit_codes import get_exit_code
 from reconciler.cli.loading import find_folder, find_root, load_one
+from reconciler.cli.metrics_file import MetricsFile, open_metrics_file
 from reconciler.kinds import find_kinds
 from reconciler.manifests.environments import list_environments
 from reconciler.model import DriftReport, FailedReport
@@ -36,7 +37,9 @@ def report_one(
 ) -> int:
     """Show the report of one environment; returns the exit code."""
     _check(invocation, outs, [invocation.environment], paths)
-    return _finish(invocation, form, outs, [make()])
+    metrics = open_metrics_file(invocation)
+    reports = [make()]
+    return _finish(invocation, form, outs, reports, metrics=metrics)
 
 
 def report_all(
@@ -51,6 +54,7 @@ def report_all(
     if not names:
         make()  # it raises the error of a project without environments
     _check(invocation, outs, names, paths)
+    metrics = open_metrics_file(invocation)
     reports, failed = [], []
     for name in names:
         invocation.environment, invocation.notes = name, ()
@@ -60,7 +64,7 @@ def report_all(
             trace(error)
             failed.append(FailedReport(name, explain(error, invocation)))
     invocation.clear_progress()
-    return _finish(invocation, form, outs, reports, failed)
+    return _finish(invocation, form, outs, reports, failed, metrics=metrics)
 
 
 def _check(
@@ -89,10 +93,14 @@ def _finish(
     outs: Sequence[ReportFile],
     reports: Sequence[DriftReport],
     failed: Sequence[FailedReport] = (),
+    *,
+    metrics: MetricsFile | None,
 ) -> int:
     """Save the files, then print: a reader of stdout that ends early must not cost a file."""
     folder = find_folder(Path(invocation.project_file).parent)
     unwritten = write_outs(outs, reports, folder, failed)
+    if metrics is not None:
+        unwritten += metrics.write(reports)
     text = render_reports(form, reports, paint=invocation.paint(), folder=folder, failed=failed)
     print_reports(form, text)
     if outs and not unwritten and not is_automated():

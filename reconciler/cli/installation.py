@@ -46,10 +46,11 @@ def _refuse_emulator() -> ReconcilerError:
 
 def check_watch_installed() -> None:
     """Raise ReconcilerError if the package for metrics is missing."""
-    if importlib.util.find_spec("prometheus_client") is None:
-        raise _refuse(
-            "prometheus_client is not installed: it is in the extra of reconciler[watch]", "watch"
-        )
+    try:
+        importlib.import_module("prometheus_client")
+    except ImportError as error:
+        said = "prometheus_client is not installed: it is in the extra reconciler[watch]"
+        raise _refuse(said, "watch") from error
 
 
 def _refuse(said: str, extra: str) -> ReconcilerError:

@@ -40,6 +40,11 @@ def _note_detailed(ctx: click.Context, _: click.Parameter, value: bool) -> bool:
     return value
 
 
+def _note_metrics_file(ctx: click.Context, _: click.Parameter, value: str) -> None:
+    if isinstance(ctx.obj, Invocation):
+        ctx.obj.metrics_file = value
+
+
 def _note_environment(ctx: click.Context, param: click.Parameter, value: str) -> None:
     ctx.meta[ENVIRONMENT_KEY] = value
     if isinstance(ctx.obj, Invocation):
@@ -59,6 +64,16 @@ ENV = click.option(
     shell_complete=complete_environments,
     help="The environment of the project, such as prod: a file in environments/. Also read from"
     f" {ENVIRONMENT_VARIABLE}.",
+)
+METRICS_FILE = click.option(
+    "--metrics-file",
+    metavar="FILE",
+    default="",
+    callback=_note_metrics_file,
+    expose_value=False,
+    shell_complete=complete_files,
+    help="Also write the metrics to FILE, in the text format of Prometheus. The textfile collector"
+    " of node_exporter reads files that end in .prom.",
 )
 _DETAILED = click.option(
     "--detailed-exitcode",
@@ -335,7 +350,7 @@ def rollback_options(command: _Command) -> _Command:
 def drift_options(command: _Command) -> _Command:
     """Add the options of a drift report."""
     asked = (_TARGET, SELECTOR, _EXCLUDE, _REFRESH, PARALLELISM, _MAX_CALLS)
-    for option in (*reversed(asked), _DETAILED_DRIFT):
+    for option in (*reversed(asked), METRICS_FILE, _DETAILED_DRIFT):
         command = option(command)
     return command
 

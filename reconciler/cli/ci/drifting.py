@@ -14,6 +14,7 @@ from reconciler.cli.ci.session import CiFlags
 from reconciler.cli.context import Invocation
 from reconciler.cli.exit_codes import ExitWord, classify_error, get_exit_code
 from reconciler.cli.loading import find_folder
+from reconciler.cli.metrics_file import open_metrics_file
 from reconciler.cli.wiring import PlanFlags, assemble
 from reconciler.engine.drift import report_drift
 from reconciler.errors import ReconcilerError
@@ -58,21 +59,27 @@ class _DriftRun:
         self._project = name_project(invocation, self._targets)
         self._folder = find_folder(folder)
         self._pages: list[str] = []
+        self._reports: list[DriftReport] = []
+        self._metrics = open_metrics_file(invocation)
 
     def run(self) -> set[ExitWord]:
         found = [self._report(one) for one in self._targets]
+        unwritten = self._metrics.write(self._reports) if self._metrics is not None else []
+        self._invocation.print_findings(unwritten)
         self._artifacts.write_findings("drift", [suite for suite, _ in found])
         summary = self._job.summary_file if self._job else ""
         line = show_on_page(summary, self._artifacts, self._pages)
         if line:
             click.echo(line.encode())
-        return {word for _, word in found}
+        words: set[ExitWord] = {word for _, word in found}
+        return words | {"error"} if unwritten else words
 
     def _report(self, environment: str) -> tuple[Suite, ExitWord]:
         """Report one environment; an error of it ends nothing else."""
         name = name_drift_suite(self._project, environment)
         try:
             report = self._make(environment)
+            self._reports.append(report)
         except ReconcilerError as error:
             findings = error.findings()
             self._invocation.print_findings(findings)

@@ -79,7 +79,9 @@ def drift(
     every = invocation.environment == ALL_ENVIRONMENTS
     invocation.reads_drift_ignore = not accepted
     if accepted:
-        _check_accept(outs, every=every)
+        _check_accept(
+            "--out" if outs else invocation.metrics_file and "--metrics-file", every=every
+        )
         parse_addresses("--accept", accepted)
         flags = replace(flags, targets=accepted, refresh="full")
 
@@ -103,8 +105,8 @@ def drift(
     return report(invocation, lambda: make()[2], form, outs, paths)
 
 
-def _check_accept(outs: tuple[ReportFile, ...], *, every: bool) -> None:
-    if outs:
-        raise click.UsageError("give --accept or --out: --accept makes no report")
+def _check_accept(flag: str, *, every: bool) -> None:
+    if flag:
+        raise click.UsageError(f"give --accept or {flag}: --accept makes no report")
     if every:
         raise click.UsageError("--accept needs one environment: name it with --env")
