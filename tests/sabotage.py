@@ -325,8 +325,8 @@ SABOTAGES = (
     Sabotage(
         "--out replaces a file of somebody else",
         "reconciler/cli/drift_formats.py",
-        "path.is_file() and not _is_ours(out),",
-        "False,",
+        "path.is_file() and not _is_ours(path, mark)",
+        "False",
         "tests/e2e/test_drift_outputs.py::test_a_report_is_replaced_by_the_next_one_and_nothing_else_is",
     ),
 )

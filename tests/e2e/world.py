@@ -153,7 +153,8 @@ def run_with_limit(
         # -B: a module that Python compiles within the limit would stay half written.
         [sys.executable, "-B", "-m", "reconciler", *arguments],
         cwd=folder,
-        env=clean_environment(),
+        # Python would keep the part of a module's bytecode that fits the limit.
+        env=clean_environment({"PYTHONDONTWRITEBYTECODE": "1"}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
