@@ -7,17 +7,23 @@ from reconciler.model import (
     Action,
     Address,
     Agenda,
+    CycleEnded,
+    CycleStarted,
     DataUploaded,
+    DriftReport,
     Finding,
     FleetStopped,
+    Inputs,
     IntentResolved,
     JobReported,
     LockAwaited,
     LockOwner,
     ModelVerified,
+    Refresh,
     Refreshed,
     Refreshing,
     Resource,
+    ResourceStatus,
     Retrying,
     RollbackStarted,
     RunJoined,
@@ -30,9 +36,11 @@ from reconciler.model import (
     StepStarted,
     StepWaiting,
     Throttling,
+    Verdict,
     WavePaused,
     WaveStarted,
 )
+from reconciler.model.watch import Cycle, CycleOutcome
 
 STEPS = (Action.CREATE, Action.UPDATE, Action.REPLACE, Action.DELETE)
 CENSUS = Resource(Address("WebService", "census"), "/x/CensusPre.2016.8.17")
@@ -49,6 +57,19 @@ LOCK_OWNER = LockOwner(
 )
 FLEET = Address("Fleet", "bike-rental")
 UPDATE = Action.UPDATE
+AT = "2026-11-24T10:00:00Z"
+
+
+def make_report() -> DriftReport:
+    """A report in which one resource is in sync."""
+    return DriftReport(
+        statuses=(ResourceStatus(CENSUS, Verdict.IN_SYNC, observed_at=AT),),
+        findings=(),
+        inputs=Inputs(project="census", files={}),
+        refresh=Refresh("full", 1, 1, 1),
+        made_at=AT,
+        baseline="kept",
+    )
 
 
 def every_event() -> list[ShownEvent]:
@@ -95,6 +116,36 @@ def every_event() -> list[ShownEvent]:
         ),
         Retrying("GET management.azure.com", "throttled", 7.0),
         Throttling("reads of management.azure.com", "The limit has been reached.", 6.2),
+        CycleStarted("3f2a5b0c9d1e", ""),
+        CycleStarted("3f2a5b0c9d1e", "prod"),
+        CycleEnded(Cycle("3f2a5b0c9d1e", "", AT, AT, CycleOutcome.IN_SYNC, make_report())),
+        CycleEnded(
+            Cycle(
+                "3f2a5b0c9d1e",
+                "prod",
+                AT,
+                AT,
+                CycleOutcome.DRIFT,
+                make_report(),
+                applied=(CENSUS.address,),
+                quarantined=(CENSUS.address,),
+                left=(Finding("it is left", subject="WebService/census"),),
+                plan_s=0.25,
+                apply_s=12.3456,
+            )
+        ),
+        CycleEnded(Cycle("3f2a5b0c9d1e", "", AT, AT, CycleOutcome.STANDBY, leader=LOCK_OWNER)),
+        CycleEnded(
+            Cycle(
+                "3f2a5b0c9d1e",
+                "prod",
+                AT,
+                AT,
+                CycleOutcome.FAILED,
+                errors=(Finding("it is wrong", subject="Project"), Finding("so is this")),
+            )
+        ),
+        CycleEnded(Cycle("3f2a5b0c9d1e", "", AT, AT, CycleOutcome.INTERRUPTED)),
     ]
     assert {type(event) for event in events} == set(typing.get_args(ShownEvent))
     return events

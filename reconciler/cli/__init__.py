@@ -54,6 +54,7 @@ _SECTIONS: Final = {
     "See what is managed": {
         "list": "List what is managed, with its model and its last apply.",
         "drift": "Report what others changed since the last apply.",
+        "watch": "Report drift at intervals, or put it right.",
         "history": "Show each apply with its time, author and commit.",
     },
     "Start and stop managing services": {

@@ -13,6 +13,8 @@ from typing import Any, Final
 import click
 from click.core import ParameterSource
 
+from reconciler.cli.context import Invocation
+
 # These commands ask no question, so a typing error must not lead to them.
 _NEVER_SUGGESTED: Final = ("forget",)
 
@@ -60,6 +62,16 @@ class Command(click.Command):
             with formatter.section("Examples"):
                 formatter.write("".join(f"  {line}\n" for line in self.examples))
         super().format_epilog(ctx, formatter)
+
+
+class StreamCommand(Command):
+    """A command that prints JSON lines with --format json."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Note --format json before the parser can fail on another argument."""
+        if isinstance(ctx.obj, Invocation):
+            ctx.obj.as_json = ctx.obj.wants_json
+        return super().parse_args(ctx, args)
 
 
 class Group(click.Group):

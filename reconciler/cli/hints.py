@@ -115,7 +115,6 @@ _FLAGS_BY_ANSWER: Final = {
     " it.": "overwrite",
     "Reads are repeated. A write is repeated only if it is proven that it was not"
     " done.": "retry-limit retry-strategy",
-    "Run 'reconciler drift' again when you want to know.": "w watch",
     "Set RECONCILER_INPUT=0 in the environment.": "input",
     "Set RECONCILER_LOG=debug in the environment.": "debug log-level loglevel v verbose",
     "The guards are in spec.guards of the project file.": "unsafe",
@@ -145,6 +144,7 @@ _FLAGS_BY_ANSWER: Final = {
     " preview-changes simulate trial what-if whatif",
     "Use 'reconciler rollback ADDRESS --to N'. 'reconciler history' shows the numbers.": "revision"
     " to-revision",
+    "Use 'reconciler watch'.": "w watch",
     "Use spec.resource in the manifest, or spec.defaults in the project file.": "n namespace",
     _LOCK: "lock",
     "apply waits until each change took effect.": "async no-wait wait",

@@ -153,6 +153,16 @@ _REFRESH = click.option(
 )
 
 
+_REFRESH_EACH = click.option(
+    "--refresh",
+    type=click.Choice(["full", "auto"]),
+    default="full",
+    show_default=True,
+    help="Which services each cycle reads: full reads all of them; auto reads those that the"
+    " service's list shows as changed, which trusts its change stamps.",
+)
+
+
 class _AllowOption(click.Option):
     """An option whose help names the guards of every kind; they are loaded when it is printed."""
 
@@ -230,6 +240,14 @@ _MAX_CALLS = click.option(
     type=click.IntRange(min=1),
     metavar="N",
     help="Send at most N calls to the services. A run that needs more is refused before it starts.",
+)
+
+
+_PER_CYCLE = click.option(
+    "--max-calls",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Send at most N calls to the services in a cycle. A cycle that needs more fails.",
 )
 
 
@@ -353,6 +371,13 @@ def drift_options(command: _Command) -> _Command:
     for option in (*reversed(asked), METRICS_FILE, _DETAILED_DRIFT):
         command = option(command)
     return command
+
+
+def watch_options(command: _Command) -> _Command:
+    """Add the options of `watch` that shape its reports."""
+    for option in (_PER_CYCLE, PARALLELISM, _REFRESH_EACH, _EXCLUDE, SELECTOR, _TARGET, ENV):
+        command = option(command)
+    return _DETAILED_DRIFT(command)
 
 
 def approval_options(command: _Command) -> _Command:

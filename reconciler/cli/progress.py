@@ -114,7 +114,10 @@ class ConsoleSink:
 
 
 class JsonLinesSink:
-    """JSON lines on stdout. `broken` is True after a failed write; then no more is written."""
+    """JSON lines on stdout. `broken` is True after a failed write; then no more is written.
+
+    `cycle` is the id of the running cycle of `watch`, which each line then has.
+    """
 
     def __init__(
         self, stream: TextIO, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -123,6 +126,7 @@ class JsonLinesSink:
         self._clock = clock
         self._ended = False
         self.broken = False
+        self.cycle = ""
 
     def emit(self, event: ShownEvent) -> None:
         """Print the line of an event."""
@@ -141,8 +145,9 @@ class JsonLinesSink:
         """Print one message."""
         if self.broken:
             return
+        said = {**message, "cycle": self.cycle} if self.cycle else message
         try:
-            self._stream.write(write_line(message, self._clock()))
+            self._stream.write(write_line(said, self._clock()))
             self._stream.flush()
         except (OSError, ValueError):
             self.broken = True

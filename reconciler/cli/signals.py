@@ -32,7 +32,8 @@ class Interruption:
     """Receives signals; the engine asks it before each new step.
 
     `is_output_open` says whether stdout still has a reader. `clear` returns the text that must be
-    written to stderr before a new line.
+    written to stderr before a new line. `number` is the first signal; 0 before it. If `hasty` is
+    set, each signal after it ends the process at once, and not only SIGINT.
     """
 
     def __init__(
@@ -44,6 +45,8 @@ class Interruption:
         self._is_output_open, self._clear, self._abort = is_output_open, clear, abort
         self._writing = False
         self.interrupted = False
+        self.number = 0
+        self.hasty = False
 
     def halted(self) -> str:
         """Why no new step may start, or "" when it may."""
@@ -56,9 +59,9 @@ class Interruption:
         if self.interrupted:
             raise ReconcilerError("was interrupted")
 
-    def note_writing(self) -> None:
-        """Note that from now on a step may be running."""
-        self._writing = True
+    def note_writing(self, *, writing: bool = True) -> None:
+        """Note that from now on a step may be running, or that none is running any more."""
+        self._writing = writing
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -82,13 +85,14 @@ class Interruption:
         It takes no lock and uses no Python stream: the interrupted code may hold either.
         """
         again, self.interrupted = self.interrupted, True
+        self.number = self.number or number
         if not again and self._writing:
             self._write_stderr(_SOON)
         elif not again:
             raise KeyboardInterrupt
-        elif number == signal.SIGINT:
+        elif number == signal.SIGINT or self.hasty:
             self._write_stderr(f"Aborted. {_OPEN}\n" if self._writing else "Aborted.\n")
-            self._abort(130)
+            self._abort(128 + number)
 
     def _write_stderr(self, text: str) -> None:
         """Write to stderr only when it does not block: a slow reader must not delay the signal."""

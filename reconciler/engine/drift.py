@@ -14,7 +14,7 @@ from functools import cached_property
 from reconciler.document.pointers import format_pointer
 from reconciler.engine.blob_checks import check_applied_model
 from reconciler.engine.drift_history import add_to_history
-from reconciler.engine.observe import Observation, observe
+from reconciler.engine.observe import Observation, ObservedResources, observe
 from reconciler.engine.planning.plan import make_comparison
 from reconciler.engine.planning.selection import (
     PlanRequest,
@@ -80,7 +80,7 @@ def report_drift(
     request = resolve_request(request, snapshot)
     chosen = select_manifests(request)
     resources = identify_resources(runtime, chosen, request.defaults)
-    observed = observe(runtime, resources, request.refresh)
+    observed = _observe(runtime, request, resources)
     ended = _Ended(runtime.ledger)
     compared = [
         replace(
@@ -111,6 +111,24 @@ def report_drift(
         whole=request.whole and not request.targets and not request.excluded,
     )
     return add_to_history(runtime.drift_history, report, listed=list_unmanaged)
+
+
+def _observe(
+    runtime: Runtime, request: PlanRequest, resources: Sequence[Resource]
+) -> ObservedResources:
+    """Observe the resources; one that is postponed counts as one that could not be read."""
+    postponed = request.postponed
+    tried = [one for one in resources if one.address not in postponed]
+    observed = observe(runtime, tried, request.refresh)
+    if len(tried) == len(resources):
+        return observed
+    waiting = {
+        one: Observation(one, None, Finding(postponed[one.address]))
+        for one in resources
+        if one.address in postponed
+    }
+    refresh = replace(observed.refresh, total=observed.refresh.total + len(waiting))
+    return ObservedResources({**observed.seen, **waiting}, refresh)
 
 
 class _Ended:

@@ -50,6 +50,8 @@ from reconciler.model.drift import (
 from reconciler.model.events import (
     Agenda,
     CallEnded,
+    CycleEnded,
+    CycleStarted,
     DataUploaded,
     Event,
     FleetStopped,
@@ -124,6 +126,8 @@ __all__ = [
     "Cloud",
     "CompressedDocument",
     "CompressedField",
+    "CycleEnded",
+    "CycleStarted",
     "DataUploaded",
     "Declared",
     "Drift",

@@ -11,6 +11,7 @@ from typing import TypeAlias
 from reconciler.model.core import Action, Address, Finding, Resource
 from reconciler.model.ledger import LockOwner, StepResult
 from reconciler.model.values import dataclass
+from reconciler.model.watch import Cycle
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +227,24 @@ class DataUploaded:
     existed: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class CycleStarted:
+    """A cycle of `watch` has started; until it ends, all events belong to it.
+
+    `environment` is empty in a project without environments.
+    """
+
+    id: str
+    environment: str
+
+
+@dataclass(frozen=True, slots=True)
+class CycleEnded:
+    """A cycle of `watch` has ended."""
+
+    cycle: Cycle
+
+
 ShownEvent: TypeAlias = (
     Agenda
     | Refreshing
@@ -248,6 +267,8 @@ ShownEvent: TypeAlias = (
     | RunJoined
     | Retrying
     | Throttling
+    | CycleStarted
+    | CycleEnded
 )
 
 Event: TypeAlias = ShownEvent | CallEnded

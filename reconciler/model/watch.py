@@ -6,15 +6,17 @@ import enum
 
 from reconciler.model.core import Address, Finding
 from reconciler.model.drift import DriftReport
+from reconciler.model.ledger import LockOwner
 from reconciler.model.values import dataclass
 
 
 class CycleOutcome(enum.StrEnum):
     """How a cycle ended.
 
-    `IN_SYNC`, `DRIFT` and `INCOMPLETE` are the outcome of its last drift report. `STANDBY`: another
-    process leads, so nothing was read. `FAILED`: no report was made, and `errors` says why.
-    `INTERRUPTED`: the process was asked to end.
+    `DRIFT` is that of its last drift report. `IN_SYNC`: so it is, by reads of this cycle, and with
+    the manifests of now. `INCOMPLETE`: neither drift nor this is proven. `STANDBY`: another process
+    leads, so nothing was read. `FAILED`: no report was made, and `errors` says why. `INTERRUPTED`:
+    the process was asked to end.
     """
 
     IN_SYNC = "in-sync"
@@ -32,8 +34,10 @@ class Cycle:
     `report` is the last drift report of the cycle: after an apply it shows what the apply left.
     `applied` are the resources that the cycle changed. `quarantined` are those that it leaves,
     because a change of them did not hold three times in a row; `left` has a finding for each change
-    that it did not make. Times are in UTC, durations in seconds; a duration is None where that part
-    did not run.
+    that it did not make. `errors` beside a report say why the cycle used an earlier state of the
+    project, or what failed after the report. `leader` is the process that leads, if it is another
+    one and known. Times are in UTC, durations in seconds; a duration is None where that part did
+    not run.
     """
 
     id: str
@@ -48,3 +52,9 @@ class Cycle:
     errors: tuple[Finding, ...] = ()
     plan_s: float | None = None
     apply_s: float | None = None
+    leader: LockOwner | None = None
+
+    @property
+    def has_evidence(self) -> bool:
+        """Whether it read a resource, or a list showed it unchanged; absence counts as read."""
+        return self.report is not None and any(one.observed_at for one in self.report.statuses)

@@ -19,7 +19,7 @@ from reconciler.cli.apply_session import (
     propose,
     read_flagged_approvals,
 )
-from reconciler.cli.command import Command
+from reconciler.cli.command import StreamCommand
 from reconciler.cli.completion import complete_files
 from reconciler.cli.context import Invocation
 from reconciler.cli.options import (
@@ -46,16 +46,8 @@ def read_digest(_: click.Context, __: click.Parameter, text: str) -> str:
     return text.lower()
 
 
-class _Apply(Command):
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Note --format json before the parser can fail on another argument."""
-        if isinstance(ctx.obj, Invocation):
-            ctx.obj.as_json = ctx.obj.wants_json
-        return super().parse_args(ctx, args)
-
-
 @click.command(
-    cls=_Apply,
+    cls=StreamCommand,
     examples=(
         "# Show the plan, ask, and make the changes",
         "reconciler apply",

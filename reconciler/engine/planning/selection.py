@@ -55,7 +55,8 @@ class PlanRequest:
     each entry of `spec.moved`, by the old address. `policies` judge the steps; `policy_context` has
     what they need to know and the planner does not. `find_approvers` returns the principals whose
     signed approvals count for a plan; None if the command takes no approvals. `ignored` are the
-    rules about findings of drift that are accepted.
+    rules about findings of drift that are accepted. A drift report does not read the
+    resources that `postponed` has, and says why by its text.
     """
 
     manifests: Sequence[Manifest]
@@ -79,6 +80,7 @@ class PlanRequest:
     policy_context: PolicyContext = PolicyContext()
     find_approvers: Callable[[Plan], Collection[str]] | None = None
     ignored: Sequence[IgnoreRule] = ()
+    postponed: Mapping[Address, str] = field(default_factory=dict)
 
 
 def load_snapshot(runtime: Runtime, request: PlanRequest) -> Snapshot:

@@ -46,13 +46,19 @@ _COLOURS: Final[Mapping[Verdict, str]] = {
 
 def render_drift(report: DriftReport, *, paint: Paint) -> str:
     """Returns the whole report: the findings of each resource, then coverage and freshness."""
-    groups = group_statuses(report)
     where = f"{paint('bold', 'Environment:')} {escape(report.inputs.environment)}"
     parts = [where] if report.inputs.environment else []
-    parts += [_render_table(groups, paint)] if len(groups) > _TABLE_ABOVE else []
-    parts += [_render_group(group, report, paint) for group in groups]
+    parts.append(render_drift_groups(report, paint=paint))
     parts.append("\n".join(_closing(report, paint)))
     return "\n\n".join(part for part in parts if part)
+
+
+def render_drift_groups(report: DriftReport, *, paint: Paint) -> str:
+    """Returns the findings of each resource; empty without any."""
+    groups = group_statuses(report)
+    parts = [_render_table(groups, paint)] if len(groups) > _TABLE_ABOVE else []
+    parts += [_render_group(group, report, paint) for group in groups]
+    return "\n\n".join(parts)
 
 
 def _render_table(groups: Sequence[DriftGroup], paint: Paint) -> str:

@@ -12,6 +12,8 @@ from typing import Final, TypeAlias, assert_never
 from reconciler.model import (
     Action,
     Agenda,
+    CycleEnded,
+    CycleStarted,
     DataUploaded,
     FleetStopped,
     IntentResolved,
@@ -36,6 +38,7 @@ from reconciler.model import (
     WaveStarted,
 )
 from reconciler.model.training import JobState
+from reconciler.render.events.cycles import describe_cycle
 from reconciler.render.events.progress import ProgressBar
 from reconciler.render.plan.rollout import describe_stop
 from reconciler.render.words.colour import Paint
@@ -152,8 +155,10 @@ def _advance(
 def describe(event: ShownEvent, paint: Paint) -> str | None:  # noqa: C901, PLR0911, PLR0912 - one a kind
     """Returns the line of an event; None if the event needs no line."""
     match event:
-        case Agenda() | Refreshed():
+        case Agenda() | Refreshed() | CycleStarted():
             return None
+        case CycleEnded(cycle):
+            return describe_cycle(cycle)
         case WaveStarted(wave, steps, None):
             return f"{paint('bold', f'Wave {wave}:')} {count(steps, 'step')}"
         case WaveStarted() | WavePaused() | FleetStopped():

@@ -7,6 +7,7 @@ No message contains a value of a resource. `schemas/output/events.schema.json` d
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import datetime
@@ -16,7 +17,10 @@ from reconciler.model import (
     Action,
     Address,
     Agenda,
+    CycleEnded,
+    CycleStarted,
     DataUploaded,
+    Drift,
     Finding,
     FleetStopped,
     IntentResolved,
@@ -44,6 +48,7 @@ from reconciler.model import (
     WavePaused,
     WaveStarted,
 )
+from reconciler.model.watch import Cycle
 from reconciler.plans.plan_file import has_drifted
 from reconciler.render.events.console import describe
 from reconciler.render.events.outcome import sum_up_outcome
@@ -77,6 +82,8 @@ _TYPES: Final[Mapping[type, str]] = {
     JobReported: "job_progress",
     DataUploaded: "data_upload",
     RunJoined: "run_joined",
+    CycleStarted: "cycle_start",
+    CycleEnded: "cycle_end",
 }
 _PLANNED: Final[Mapping[Action, str]] = {
     Action.CREATE: "Plan to create",
@@ -183,6 +190,9 @@ def _format_message(event: ShownEvent) -> str:
             return f"{count(reads, 'service')} to read"
         case Agenda(steps=steps):
             return f"{count(len(steps), 'step')} to apply"
+        case CycleStarted(id=cycle, environment=environment):
+            where = f" in {escape(environment)}" if environment else ""
+            return f"Cycle {cycle} started{where}"
         case Refreshed(resource, failed):
             return f"{_name(resource)}: Refresh {'failed' if failed else 'complete'}"
         case _:
@@ -212,6 +222,11 @@ def _list_fields(event: ShownEvent) -> dict[str, Json]:  # noqa: C901, PLR0911, 
             return {"call": call}
         case JobReported() | DataUploaded() | RunJoined():
             return _describe_training(event)
+        case CycleStarted(cycle_id, environment):
+            where = {"environment": environment} if environment else {}
+            return {"cycle": cycle_id, **where}
+        case CycleEnded(cycle):
+            return {"cycle": cycle.id, "summary": _sum_up_cycle(cycle)}
         case ModelVerified(resource, proof, reason):
             hook = {"resource": _resource(resource.address), **_identity(resource)}
             return {"hook": {**hook, "proof": proof, "reason": cut(reason, _LONGEST)}}
@@ -230,6 +245,45 @@ def _describe_training(event: JobReported | DataUploaded | RunJoined) -> dict[st
         return {"joined": said}
     said |= {"job": event.job, "state": event.state}
     return {"job": {**said, "elapsed_seconds": int(event.elapsed)}}
+
+
+def describe_drift(finding: Drift, *, ended: bool = False) -> Json:
+    """Returns the message of a difference that is new in a cycle, or that exists no longer."""
+    pointer = f" {escape(cut(finding.pointer, _LONGEST))}" if finding.pointer else ""
+    said = f"{_name(finding.resource)}: {finding.verdict.value}{pointer}"
+    drift: dict[str, Json] = {
+        "key": finding.key,
+        "state": "ended" if ended else "found",
+        "resource": _resource(finding.resource.address),
+        **_identity(finding.resource),
+        "verdict": finding.verdict.value,
+        "severity": finding.verdict.severity,
+        "pointer": finding.pointer,
+        "since": finding.since,
+    }
+    return _message("drift", f"{said} has ended" if ended else said, drift=drift)
+
+
+def _sum_up_cycle(cycle: Cycle) -> Json:
+    said: dict[str, Json] = {
+        "outcome": cycle.outcome.value,
+        "started_at": cycle.started_at,
+        "ended_at": cycle.ended_at,
+        "applied": [str(one) for one in cycle.applied],
+        "quarantined": [str(one) for one in cycle.quarantined],
+        "left": len(cycle.left),
+        "errors": len(cycle.errors),
+    }
+    if cycle.environment:
+        said["environment"] = cycle.environment
+    if cycle.report is not None:
+        counted = Counter(one.verdict.value for one in cycle.report.statuses)
+        said["resources"] = dict(sorted(counted.items()))
+        said["calls"] = cycle.report.refresh.calls
+    if cycle.leader is not None:
+        said["leader"] = asdict(cycle.leader)
+    times = {"plan_seconds": cycle.plan_s, "apply_seconds": cycle.apply_s}
+    return {**said, **{name: round(one, 3) for name, one in times.items() if one is not None}}
 
 
 def _hook(

@@ -1,0 +1,278 @@
+"""The loop of `watch`: reads the project before each cycle, runs the cycle, and shows it."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import click
+
+from reconciler.cli.apply_session import check_output_open
+from reconciler.cli.context import Invocation
+from reconciler.cli.exit_codes import ExitWord, get_exit_code
+from reconciler.cli.loading import find_root
+from reconciler.cli.progress import Emitter, EventSink
+from reconciler.cli.signals import CLOSED
+from reconciler.cli.wiring import Assembly, PlanFlags, assemble
+from reconciler.engine.planning.selection import PlanRequest, resolve_request
+from reconciler.engine.watch import Loop, Prepared, Watcher, WatchPorts
+from reconciler.errors import ReconcilerError
+from reconciler.files import find_checkout
+from reconciler.manifests.environments import list_environments
+from reconciler.manifests.folder import ALL_ENVIRONMENTS
+from reconciler.model import (
+    Agenda,
+    CycleEnded,
+    CycleStarted,
+    Finding,
+    Refreshed,
+    Refreshing,
+    ShownEvent,
+    Snapshot,
+)
+from reconciler.model.values import dataclass
+from reconciler.model.watch import Cycle, CycleOutcome
+from reconciler.render.events.cycles import CycleMemory, render_cycle
+from reconciler.render.events.json_lines import describe_drift, describe_event, describe_finding
+
+# A loop that waits looks this often whether stdout still has a reader, in seconds.
+_LOOK_EVERY_S: Final = 5.0
+# A git command that changes the checkout is waited for this long, in seconds, this many times.
+_SETTLING_S: Final = 0.5
+_SETTLING_TIMES: Final = 10
+# From the gravest on.
+_GRAVITY: Final[Sequence[tuple[CycleOutcome, ExitWord]]] = (
+    (CycleOutcome.INTERRUPTED, "interrupted"),
+    (CycleOutcome.FAILED, "error"),
+    (CycleOutcome.DRIFT, "drift"),
+    (CycleOutcome.INCOMPLETE, "evidence-incomplete"),
+    (CycleOutcome.STANDBY, "locked"),
+    (CycleOutcome.IN_SYNC, "in-sync"),
+)
+
+
+@dataclass(frozen=True)
+class WatchFlags:
+    """The flags of `watch` beside those of a plan; times are in seconds."""
+
+    interval: float
+    mode: str
+    once: bool
+    unmanaged: bool
+
+
+def run_watch(invocation: Invocation, flags: PlanFlags, watch: WatchFlags) -> int:
+    """Run the cycles until a signal ends them, or one of each; returns the exit code.
+
+    Raises the error of an environment that cannot be watched, before the first cycle.
+    """
+    interruption = invocation.interruption
+    interruption.hasty = True
+    with interruption.listening():
+        check_output_open(invocation)
+        run = _WatchRun(invocation, flags, watch)
+        try:
+            return run.run_once() if watch.once else run.run()
+        except KeyboardInterrupt:
+            if interruption.number in {0, signal.SIGINT}:
+                raise
+            invocation.print_error("Ended by a signal.")
+            return 0
+        finally:
+            run.close()
+
+
+class _WatchRun:
+    """The loop over the environments that are watched: one, or all that the project has."""
+
+    def __init__(self, invocation: Invocation, flags: PlanFlags, watch: WatchFlags) -> None:
+        self._invocation, self._flags, self._watch = invocation, flags, watch
+        self._all = invocation.environment == ALL_ENVIRONMENTS
+        self._names: tuple[str, ...] = (invocation.environment,)
+        invocation.reads_drift_ignore = True
+        invocation.emitter = Emitter(CycleSink(invocation))
+        ports = WatchPorts(invocation.emitter, lambda: datetime.now(UTC))
+        self._sources: dict[str, ProjectSource] = {}
+        self._loop = Loop(
+            lambda name: Watcher(name, self._sources[name].prepare, ports, watch.interval),
+            watch.interval,
+            threading.Event().wait,
+        )
+        self._select()
+        self._check_all()
+
+    def _select(self) -> None:
+        """Watch the environments that the project has now."""
+        if self._all:
+            found = list_environments(find_root(self._invocation))
+            self._names = found or self._names
+        for name in self._names:
+            if name not in self._sources:
+                source = ProjectSource(self._invocation, name, self._flags, self._watch.unmanaged)
+                self._sources[name] = source
+        self._loop.select(self._names)
+
+    def _check_all(self) -> None:
+        """Raise the error of the first environment if none can be watched now."""
+        errors = [error for error in map(ProjectSource.check, self._sources.values()) if error]
+        if len(errors) == len(self._sources):
+            raise errors[0]
+
+    def run_once(self) -> int:
+        """Run one cycle of each environment; returns the exit code, as that of drift."""
+        outcomes = {cycle.outcome for cycle in self._loop.run_once()}
+        exit_word = next(word for outcome, word in _GRAVITY if outcome in outcomes)
+        return get_exit_code(exit_word, detailed=self._invocation.detailed_exitcode)
+
+    def run(self) -> int:
+        """Run cycles until stdout has no reader, or a signal raises KeyboardInterrupt."""
+        while self._invocation.is_output_open():
+            self._loop.run_next(_LOOK_EVERY_S)
+            self._select()
+        self._invocation.print_error(f"Ended: {CLOSED}.")
+        return 1
+
+    def close(self) -> None:
+        """Let other processes lead at once."""
+        self._loop.close()
+
+
+class ProjectSource:
+    """One environment of the project, read before each cycle; keeps its last valid state."""
+
+    def __init__(
+        self, invocation: Invocation, environment: str, flags: PlanFlags, unmanaged: bool
+    ) -> None:
+        self._invocation, self._environment = invocation, environment
+        self._flags, self._unmanaged = flags, unmanaged
+        self._valid: tuple[Assembly, PlanRequest] | None = None
+        self._is_new = False
+
+    def check(self) -> ReconcilerError | None:
+        """Read the project for the first cycle; returns its error if it is invalid now."""
+        try:
+            self._valid = self._read()
+        except ReconcilerError as error:
+            return error
+        self._is_new = True
+        return None
+
+    def prepare(self) -> Prepared:
+        """What the next cycle works with; raises ReconcilerError without any valid state."""
+        errors: tuple[Finding, ...] = ()
+        self._invocation.environment = self._environment
+        if not self._is_new:
+            try:
+                self._valid = self._read()
+            except ReconcilerError as error:
+                if self._valid is None:
+                    raise
+                errors = (*error.findings(), _KEPT)
+        self._is_new = False
+        if self._valid is None:
+            raise ReconcilerError("the project was never read")
+        assembly, request = self._valid
+        runtime = assembly.runtime(self._flags.parallelism, self._flags.max_calls)
+        return Prepared(
+            runtime=runtime,
+            request=request,
+            lock_owner=assembly.lock_owner("watch"),
+            errors=errors,
+            lists_unmanaged=self._unmanaged,
+        )
+
+    def _read(self) -> tuple[Assembly, PlanRequest]:
+        """Read the project while no git command changes its checkout."""
+        self._invocation.environment = self._environment
+        lock = _find_index_lock(find_root(self._invocation))
+        for _ in range(_SETTLING_TIMES):
+            changes = lock is not None and lock.exists()
+            assembly = None if changes else assemble(self._invocation, ())
+            if assembly is not None and not (lock is not None and lock.exists()):
+                request = assembly.request(self._flags)
+                resolve_request(
+                    request, Snapshot({}, known=False)
+                )  # it raises for unknown addresses
+                return assembly, request
+            time.sleep(_SETTLING_S)
+        raise ReconcilerError(
+            "a git command changes the checkout now, so its files are not read",
+            subject=str(lock),
+            next_step="The next cycle tries again. If no git command runs, remove this file.",
+        )
+
+
+_KEPT: Final = Finding(
+    "the last valid state of the project is used",
+    next_step="Correct the errors above; the next cycle reads the project again.",
+    severity="warning",
+)
+
+
+def _find_index_lock(folder: Path) -> Path | None:
+    """The file that a git command has while it changes the checkout; None without a checkout."""
+    place = find_checkout(folder) / ".git"
+    if place.is_file():  # a linked worktree, or a submodule
+        with contextlib.suppress(OSError, ValueError):
+            named = place.read_text(encoding="utf-8").removeprefix("gitdir:").strip()
+            return place.parent / named / "index.lock"
+    return place / "index.lock" if place.is_dir() else None
+
+
+class CycleSink:
+    """Shows the cycles: on stdout a line for each and what is new in it, or JSON lines.
+
+    The reads of a cycle are not shown: there may be thousands in each.
+    """
+
+    def __init__(self, invocation: Invocation) -> None:
+        self._invocation = invocation
+        self._memory = CycleMemory()
+        self._inner: EventSink = invocation.lines if invocation.as_json else invocation.console
+
+    def emit(self, event: ShownEvent) -> None:
+        """Show an event."""
+        match event:
+            case Agenda() | Refreshing() | Refreshed():
+                return
+            case CycleStarted(id=cycle):
+                self._mark(cycle)
+                self._inner.emit(event)
+            case CycleEnded(cycle):
+                self._mark(cycle.id)
+                self._show(cycle)
+                self._mark("")
+            case _:
+                self._inner.emit(event)
+
+    def clear_line(self) -> None:
+        """Remove the progress bar before other text is printed."""
+        self._inner.clear_line()
+
+    def _mark(self, cycle: str) -> None:
+        if self._invocation.as_json:
+            self._invocation.lines.cycle = cycle
+
+    def _show(self, cycle: Cycle) -> None:
+        news = self._memory.compare(cycle)
+        if self._invocation.as_json:
+            lines = self._invocation.lines
+            for finding in news.drift.findings if news.drift is not None else ():
+                lines.write(describe_drift(finding))
+            for finding in news.ended:
+                lines.write(describe_drift(finding, ended=True))
+            for said in news.findings:
+                lines.write(describe_finding(said))
+            lines.write(describe_event(CycleEnded(cycle)))
+            return
+        paint = self._invocation.paint()
+        click.echo("\n".join(render_cycle(cycle, news, paint)), color=True)
+        sys.stdout.flush()
+        self._invocation.print_findings(news.findings)

@@ -1,0 +1,302 @@
+"""The cycles of `watch` in one environment: read, report, and put right what needs no approval.
+
+A cycle never ends the loop: an error is in its `errors`. It never reports "in sync" for what it did
+not read, or for another state of the project than that of now. The command line reads the project
+before each cycle; this module knows neither YAML nor a command.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import field, replace
+from traceback import format_tb
+from typing import Final, Literal, TypeAlias
+
+from reconciler.engine.cycles import BackOff, Schedule
+from reconciler.engine.drift import report_drift
+from reconciler.engine.planning.selection import PlanRequest
+from reconciler.engine.runtime import Runtime
+from reconciler.errors import ReconcilerError
+from reconciler.model import (
+    Address,
+    CycleEnded,
+    CycleStarted,
+    DriftReport,
+    Finding,
+    LockOwner,
+    Verdict,
+)
+from reconciler.model.values import dataclass
+from reconciler.model.watch import Cycle, CycleOutcome
+from reconciler.ports import Clock, Emit, Leadership, LeaderTerm
+from reconciler.text.counting import count
+from reconciler.text.times import format_utc
+
+_LOG: Final = logging.getLogger(__name__)
+Mode: TypeAlias = Literal["report", "apply"]
+Observer: TypeAlias = Callable[[Cycle], None]
+
+_NOTHING_READ: Final = Finding(
+    "no resource was read in this cycle, so nothing is proven to be in sync",
+    next_step="Declare a resource, or see why each read failed.",
+    severity="warning",
+)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What one cycle works with.
+
+    `errors` say why it is not the project of now: that one is invalid, and this is the last one
+    that was valid. `lock_owner` is this process.
+    """
+
+    runtime: Runtime
+    request: PlanRequest
+    lock_owner: LockOwner
+    leadership: Leadership | None = None
+    errors: tuple[Finding, ...] = ()
+    lists_unmanaged: bool = False
+
+
+@dataclass(frozen=True)
+class WatchPorts:
+    """What the cycles of all environments share.
+
+    `clock` has the time of day, which is only shown. `observers` get each finished cycle; what one
+    of them raises is logged.
+    """
+
+    emit: Emit
+    clock: Clock
+    monotonic: Callable[[], float] = time.monotonic
+    observers: Sequence[Observer] = ()
+
+
+@dataclass
+class _Running:
+    """A cycle that runs."""
+
+    id: str
+    environment: str
+    started_at: str
+    outcome: CycleOutcome = CycleOutcome.FAILED
+    report: DriftReport | None = None
+    errors: list[Finding] = field(default_factory=list)
+    leader: LockOwner | None = None
+
+
+class Watcher:
+    """The cycles of one environment, with what they must remember of one another."""
+
+    def __init__(
+        self,
+        environment: str,
+        prepare: Callable[[], Prepared],
+        ports: WatchPorts,
+        interval_s: float,
+    ) -> None:
+        self._environment, self._prepare, self._ports = environment, prepare, ports
+        self._interval_s = interval_s
+        self._back_off = BackOff(interval_s)
+        self._term: LeaderTerm | None = None
+        self._silent_until = 0.0
+
+    def run_cycle(self) -> Cycle | None:
+        """Run one cycle; returns None while another process leads and this was reported.
+
+        A signal to end raises KeyboardInterrupt, after the cycle was reported.
+        """
+        running = _Running(
+            uuid.uuid4().hex[:12], self._environment, format_utc(self._ports.clock())
+        )
+        try:
+            self._run(running)
+        except KeyboardInterrupt:
+            running.outcome = CycleOutcome.INTERRUPTED
+            self._end(running)
+            raise
+        except ReconcilerError as error:
+            running.outcome = CycleOutcome.FAILED
+            running.errors += error.findings()
+        except Exception as error:  # noqa: BLE001 - a defect must not end the loop
+            running.outcome = CycleOutcome.FAILED
+            running.errors.append(_describe_defect(error))
+        if running.outcome is CycleOutcome.STANDBY and not self._may_report_standby():
+            return None
+        return self._end(running)
+
+    def close(self) -> None:
+        """Let another process lead at once."""
+        if self._term is not None:
+            self._term.release()
+            self._term = None
+
+    def _run(self, running: _Running) -> None:
+        prepared = self._prepare()
+        if not self._leads(prepared):
+            running.outcome = CycleOutcome.STANDBY
+            running.leader = _find_leader(prepared.leadership)
+            return
+        self._silent_until = 0.0
+        self._ports.emit(CycleStarted(running.id, running.environment))
+        running.errors += prepared.errors
+        self._observe(prepared, running)
+
+    def _leads(self, prepared: Prepared) -> bool:
+        """Whether this process leads now; it begins a term if no other process leads."""
+        if prepared.leadership is None:
+            return True
+        if self._term is not None and self._term.is_held():
+            return True
+        self.close()
+        self._term = prepared.leadership.acquire(prepared.lock_owner)
+        return self._term is not None
+
+    def _observe(self, prepared: Prepared, running: _Running) -> None:
+        """Make the drift report of the cycle, and decide its outcome."""
+        digests = {one.address: one.digest for one in prepared.request.manifests}
+        waiting = self._back_off.find_waiting(digests, self._ports.monotonic())
+        postponed = {address: _describe_wait(times) for address, times in waiting.items()}
+        request = replace(prepared.request, postponed=postponed)
+        report = report_drift(prepared.runtime, request, list_unmanaged=prepared.lists_unmanaged)
+        running.report = report
+        running.errors += [report.lost] if report.lost is not None else []
+        self._note_reads(report, digests, waiting)
+        running.outcome = CycleOutcome(report.outcome)
+        if running.outcome is not CycleOutcome.IN_SYNC:
+            return
+        if not any(one.observed_at for one in report.statuses):
+            running.errors.append(_NOTHING_READ)
+            running.outcome = CycleOutcome.INCOMPLETE
+        elif prepared.errors:  # what the project declares now is not known
+            running.outcome = CycleOutcome.INCOMPLETE
+
+    def _note_reads(
+        self, report: DriftReport, digests: Mapping[Address, str], waiting: Mapping[Address, int]
+    ) -> None:
+        tried = [one for one in report.statuses if one.resource.address not in waiting]
+        read = {one.resource.address for one in tried if one.observed_at}
+        # If nothing can be read, the service is out of reach and no resource is at fault.
+        if not read:
+            return
+        unread = [
+            one.resource.address
+            for one in tried
+            if not one.observed_at and one.verdict is Verdict.INCOMPLETE
+        ]
+        self._back_off.note(unread, read, digests, self._ports.monotonic())
+
+    def _may_report_standby(self) -> bool:
+        """Whether an interval has passed since the last cycle in which another process led."""
+        now = self._ports.monotonic()
+        if now < self._silent_until:
+            return False
+        self._silent_until = now + self._interval_s
+        return True
+
+    def _end(self, running: _Running) -> Cycle:
+        cycle = Cycle(
+            id=running.id,
+            environment=running.environment,
+            started_at=running.started_at,
+            ended_at=format_utc(self._ports.clock()),
+            outcome=running.outcome,
+            report=running.report,
+            errors=tuple(running.errors),
+            leader=running.leader,
+        )
+        self._ports.emit(CycleEnded(cycle))
+        for observe in self._ports.observers:
+            try:
+                observe(cycle)
+            except Exception as error:  # noqa: BLE001 - an observer ends no loop
+                _log_defect(error)
+        return cycle
+
+
+class Loop:
+    """Runs the cycles of all environments one after another, each by its own schedule.
+
+    `wait` waits for some seconds, `draw` returns a number from 0 up to 1.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[str], Watcher],
+        interval_s: float,
+        wait: Callable[[float], object],
+        monotonic: Callable[[], float] = time.monotonic,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._make, self._interval_s, self._wait = make, interval_s, wait
+        self._monotonic, self._draw = monotonic, draw
+        self._watchers: dict[str, tuple[Watcher, Schedule]] = {}
+
+    def select(self, environments: Sequence[str]) -> None:
+        """Watch these environments from now on; the first cycle of a new one is due at once."""
+        for name in set(self._watchers) - set(environments):
+            self._watchers.pop(name)[0].close()
+        for name in environments:
+            if name not in self._watchers:
+                schedule = Schedule(self._interval_s, self._monotonic(), self._draw)
+                self._watchers[name] = (self._make(name), schedule)
+
+    def run_once(self) -> list[Cycle]:
+        """Run one cycle of each environment."""
+        cycles = [watcher.run_cycle() for watcher, _ in self._watchers.values()]
+        return [one for one in cycles if one is not None]
+
+    def run_next(self, within_s: float) -> Cycle | None:
+        """Wait for the next cycle and run it; returns None if none is due within these seconds."""
+        now = self._monotonic()
+        watcher, schedule = min(self._watchers.values(), key=lambda one: one[1].due)
+        if schedule.due > now:
+            self._wait(min(schedule.due - now, within_s))
+            if schedule.due > self._monotonic():
+                return None
+        started = self._monotonic()
+        cycle = watcher.run_cycle()
+        if cycle is None or cycle.outcome is CycleOutcome.STANDBY:
+            schedule.plan_standby(self._monotonic())
+        else:
+            schedule.plan_next(started, self._monotonic())
+        return cycle
+
+    def close(self) -> None:
+        """Let other processes lead at once."""
+        for watcher, _ in self._watchers.values():
+            watcher.close()
+
+
+def _find_leader(leadership: Leadership | None) -> LockOwner | None:
+    if leadership is None:
+        return None
+    with suppress(ReconcilerError):
+        return leadership.find_leader()
+    return None
+
+
+def _describe_wait(times: int) -> str:
+    said = count(times, "time")
+    return f"it was not read in this cycle: it failed {said} in a row, so it is tried less often"
+
+
+def _describe_defect(error: Exception) -> Finding:
+    """Return a finding for an unexpected exception, without its text, which may hold a secret."""
+    _log_defect(error)
+    if isinstance(error, OSError):
+        return Finding(error.strerror or type(error).__name__, subject=str(error.filename or ""))
+    return Finding(
+        f"the cycle ended by an unexpected {type(error).__name__}: this is a defect of reconciler",
+        next_step="RECONCILER_LOG=debug shows where it happened.",
+    )
+
+
+def _log_defect(error: Exception) -> None:
+    _LOG.debug("%s\n%s", type(error).__name__, "".join(format_tb(error.__traceback__)))
