@@ -65,7 +65,7 @@ def read_interval(_: click.Context, __: click.Parameter, text: str) -> float:
 def watch(invocation: Invocation, /, **given: Any) -> int:
     """Report drift at intervals, until a signal ends it.
 
-    Each cycle reads the project, the services and the ledger anew, and compares them as drift does.
+    Each cycle reads the project, the services and the ledger again, and compares them as drift does.
     A project that is invalid now is reported, and its last valid state is used. A cycle never
     reports "in sync" for what it could not read. Of several watch processes on one ledger, one
     leads; the others take over when it ends.
