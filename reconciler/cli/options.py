@@ -1,4 +1,7 @@
-"""The options that several commands share, each defined once."""
+"""The options that several commands share, each defined once.
+
+It is long because it has the help of each of them.
+"""
 
 from __future__ import annotations
 

@@ -65,10 +65,10 @@ def read_interval(_: click.Context, __: click.Parameter, text: str) -> float:
 def watch(invocation: Invocation, /, **given: Any) -> int:
     """Report drift at intervals, until a signal ends it.
 
-    Each cycle reads the project, the services and the ledger again, and compares them as drift does.
-    A project that is invalid now is reported, and its last valid state is used. A cycle never
-    reports "in sync" for what it could not read. Of several watch processes on one ledger, one
-    leads; the others take over when it ends.
+    Each cycle reads the project, the services and the ledger, and compares them as drift does. A
+    project that is invalid now is reported, and its last valid state is used. A cycle never reports
+    "in sync" for what it could not read. Of several watch processes on one ledger, one leads; the
+    others take over when it ends.
 
     Ctrl-C and SIGTERM end it: the running steps are finished and recorded. A second signal ends it
     at once. The exit code is 0 after SIGTERM and 130 after Ctrl-C; with --once it is that of drift.
