@@ -23,7 +23,7 @@ _PACKAGE = Path(__file__).parent
 _FOLDERS = (_PACKAGE / "_schemas", _PACKAGE.parent / "schemas")
 # The .gitignore of each example has the same ones.
 _WRITTEN_FOLDERS = (".reconciler", ".reconciler-ci")
-_WRITTEN = ("*.plan", "*.html", "errored.ledger*.json")
+_WRITTEN = ("*.plan", "*.html", "drift.*", "errored.ledger*.json")
 _EXAMPLES = (_PACKAGE / "_examples", _PACKAGE.parent / "manifests")
 
 
