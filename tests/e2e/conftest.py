@@ -3,12 +3,14 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.e2e.bikes import sign
 from tests.e2e.markers import Evidence, Watch
+from tests.e2e.pages import Open, Watched, watch
 from tests.e2e.planted import NEW, Stage
 from tests.e2e.world import Emulator, Project
 from tests.scripted import run_scripted
@@ -70,3 +72,30 @@ def browser() -> Iterator[Browser]:
         )
         yield opened
         opened.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser, tmp_path: Path) -> Iterator[Open]:
+    """Opens pages from disk; none may complain, ask, or load anything but itself."""
+    opened: list[Watched] = []
+
+    def open_one(text: str | bytes, **options: Any) -> Page:
+        file = tmp_path / f"{len(opened)}.html"
+        file.write_bytes(text if isinstance(text, bytes) else text.encode())
+        watched = Watched(browser.new_page(**options))
+        opened.append(watched)
+        watch(watched)
+        watched.page.goto(file.as_uri())
+        return watched.page
+
+    yield open_one
+    for number, watched in enumerate(opened):
+        address = (tmp_path / f"{number}.html").as_uri()
+        assert (watched.wrong, set(watched.requests)) == ([], {address})
+        watched.page.context.close()
+
+
+@pytest.fixture
+def pictures(pytestconfig: pytest.Config) -> Path:
+    """Where pictures of pages stay after the run, for people to look at."""
+    return pytestconfig.cache.mkdir("pictures")

@@ -1,78 +1,20 @@
 """The page of a plan in a real browser: seen, heard, reached by keys, and never obeying a plan."""
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import replace
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Dialog, Error, Page, Request, expect
+from playwright.sync_api import Page, expect
 
 from reconciler.model import Address, Finding, Resource
 from reconciler.render.plan.html import render_plan_html
+from tests.e2e.pages import Open, Scheme, check_access
 from tests.e2e.world import Project
 from tests.plans import SPEC, live, member, plan, rich_plan, step, updates
 
 pytestmark = pytest.mark.e2e
 
 HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script>\u202e\x1b[31m"
-
-
-@dataclass
-class Watched:
-    """A page and what it did that no page of ours may do."""
-
-    page: Page
-    wrong: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
-
-
-@pytest.fixture
-def open_page(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
-    """Opens pages from disk; none may complain, ask, or load anything but itself."""
-    opened: list[Watched] = []
-
-    def open_one(text: str | bytes, **options: Any) -> Page:
-        file = tmp_path / f"{len(opened)}.html"
-        file.write_bytes(text if isinstance(text, bytes) else text.encode())
-        watched = Watched(browser.new_page(**options))
-        opened.append(watched)
-        watch(watched)
-        watched.page.goto(file.as_uri())
-        return watched.page
-
-    yield open_one
-    for number, watched in enumerate(opened):
-        address = (tmp_path / f"{number}.html").as_uri()
-        assert (watched.wrong, set(watched.requests)) == ([], {address})
-        watched.page.context.close()
-
-
-def watch(watched: Watched) -> None:
-    def console(message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"}:
-            watched.wrong.append(f"console: {message.text}")
-
-    def failed(error: Error) -> None:
-        watched.wrong.append(f"script: {error}")
-
-    def dialog(asked: Dialog) -> None:
-        watched.wrong.append(f"dialog: {asked.message}")
-        asked.dismiss()
-
-    def request(sent: Request) -> None:
-        watched.requests.append(sent.url.partition("#")[0])
-
-    watched.page.on("console", console)
-    watched.page.on("pageerror", failed)
-    watched.page.on("dialog", dialog)
-    watched.page.on("request", request)
-
-
-Open = Callable[..., Page]
-Scheme = Literal["light", "dark"]
 
 
 def shown(page: Page) -> list[str]:
@@ -90,14 +32,7 @@ def test_everybody_can_read_it(open_page: Open, scheme: Scheme, width: int) -> N
         viewport={"width": width, "height": 900},
     )
     page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
-    found = Axe().run(page).response
-    assert found["testEngine"]["name"] == "axe-core"
-    assert len(found["passes"]) > 20
-    assert [
-        (one["id"], one["impact"], [node["html"] for node in one["nodes"]][:3])
-        for one in found["violations"]
-        if one["impact"] in {"serious", "critical"}
-    ] == []
+    check_access(page)
     background = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
     dark = sum(int(part) for part in background[4:-1].split(",")) < 3 * 128
     assert dark == (scheme == "dark")
@@ -266,10 +201,7 @@ def test_a_fleet_is_folded_until_somebody_looks_for_one(open_page: Open) -> None
     expect(members).to_have_count(0)
     page.locator(".fold > summary").click()
     expect(members).to_have_count(300)
-    found = Axe().run(page).response
-    assert [
-        one["id"] for one in found["violations"] if one["impact"] in {"serious", "critical"}
-    ] == []
+    check_access(page)
 
 
 def test_plan_and_show_print_the_page_and_it_is_the_same(project: Project, open_page: Open) -> None:

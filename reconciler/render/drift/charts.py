@@ -20,6 +20,9 @@ TREND_HEIGHT: Final = 100
 _MOST_RUNS: Final = 30
 # Up to so many resources: the columns, and the pixels of a square.
 _SIZES: Final = ((40, 20, 28), (300, 40, 20), (1_500, 60, 13), (sys.maxsize, 100, 8))
+# The width of the column of a run and of the whole trend, in pixels.
+_RUN_WIDTH: Final = 26
+_LEAST_WIDTH: Final = 260
 # The columns of a run from the bottom up.
 _LAYERS: Final = ("error", "warning", "incomplete", "note")
 
@@ -28,7 +31,7 @@ _LAYERS: Final = ("error", "warning", "incomplete", "note")
 class Picture:
     """The paths of a picture by their class, and its size in its own units.
 
-    A strip also has its number of columns, and the width in pixels at which it is shown.
+    `columns` is how many squares or runs are side by side, and `shown` its width in pixels.
     """
 
     paths: Mapping[str, str]
@@ -91,7 +94,8 @@ def draw_trend(runs: Sequence[DriftRun]) -> Picture:
                 top -= height
                 paths[name].append(f"M{number * CELL} {top:.2f}h8v{height:.2f}h-8z")
     drawn = {name: "".join(pieces) for name, pieces in paths.items() if pieces}
-    return Picture(drawn, _MOST_RUNS * CELL, TREND_HEIGHT)
+    width = max(len(shown), 1)
+    return Picture(drawn, width * CELL, TREND_HEIGHT, width, max(width * _RUN_WIDTH, _LEAST_WIDTH))
 
 
 def _count_layers(run: DriftRun) -> dict[str, int]:

@@ -132,7 +132,7 @@
     const left = rest.length - shown.length;
     const what = rest.some((item) => item.verdict !== calm) ? "more" : "in sync";
     further.hidden = left === 0;
-    further.textContent = `Show ${number(Math.min(step, left))} of ${number(left)} ${what}`;
+    further.textContent = left > step ? `Show ${step} of ${number(left)} ${what}` : `Show ${number(left)} ${what}`;
   };
 
   const apply = () => {
@@ -259,7 +259,7 @@
       return column >= 0 && line >= 0 && found < strip.total ? found : -1;
     };
     element.addEventListener("pointermove", (event) => point(locate(event)));
-    element.addEventListener("pointerleave", () => element === document.activeElement || point(-1));
+    element.addEventListener("pointerleave", () => element.matches(":focus-visible") || point(-1));
     element.addEventListener("focus", () => point(Math.max(at, 0)));
     element.addEventListener("blur", () => point(-1));
     element.addEventListener("click", (event) => {

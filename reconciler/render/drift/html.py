@@ -33,6 +33,12 @@ from reconciler.text.counting import agree, count
 from reconciler.text.durations import show_duration
 
 _NAMES: Final = {"remembered": "last applied", "live": "live", "declared": "declared"}
+_LAYERS: Final = {
+    "error": "error",
+    "warning": "warning",
+    "note": "note",
+    "incomplete": "evidence incomplete",
+}
 _OUTCOMES: Final = {
     "in-sync": "in sync",
     "drift": "drift",
@@ -85,6 +91,7 @@ def _describe(reports: Sequence[DriftReport], rows: Sequence[PageRow]) -> dict[s
         "project": reports[0].inputs.project if reports else "",
         "title": _make_title(reports, counted),
         "tone": _choose_tone(reports, counted),
+        "unproven": _describe_unproven(reports, counted),
         "sentences": list(_make_sentences(reports, counted)),
         "many": len(reports) > 1,
         "environments": list(_make_environments(reports)),
@@ -101,6 +108,7 @@ def _describe(reports: Sequence[DriftReport], rows: Sequence[PageRow]) -> dict[s
         "unlisted": _describe_unlisted(rows, total - in_sync),
         "ignored": [(one.inputs.environment, each) for one in reports for each in one.ignored],
         "names": _NAMES,
+        "layers": _LAYERS,
         "slug": name_class,
         "show_pointer": _show_pointer,
         "when": _show_time,
@@ -173,13 +181,17 @@ def _choose_tone(reports: Sequence[DriftReport], counted: Counter[Verdict]) -> s
     return "calm" if calm else "unknown"
 
 
+def _describe_unproven(reports: Sequence[DriftReport], counted: Counter[Verdict]) -> str:
+    """What is not known, if the title leaves it out."""
+    unknown, outcomes = counted[Verdict.INCOMPLETE], {one.outcome for one in reports}
+    if unknown:
+        said = f"Evidence incomplete: the state of {count(unknown, 'service')} is not known."
+        return said if "drift" in outcomes else ""
+    return "Not all could be read." if "evidence-incomplete" in outcomes else ""
+
+
 def _make_sentences(reports: Sequence[DriftReport], counted: Counter[Verdict]) -> Iterator[str]:
-    """Yields what the title leaves out."""
-    unknown, in_sync = counted[Verdict.INCOMPLETE], counted[Verdict.IN_SYNC]
-    if unknown and any(one.outcome == "drift" for one in reports):
-        yield f"Evidence incomplete: the state of {count(unknown, 'service')} is not known."
-    elif any(one.outcome == "evidence-incomplete" for one in reports) and not unknown:
-        yield "Not all that was asked for could be read."
+    in_sync = counted[Verdict.IN_SYNC]
     if in_sync and in_sync < counted.total():
         yield f"{count(in_sync, 'service')} {agree(in_sync, 'is', 'are')} in sync."
     fresh = sum(one.is_new for report in reports for one in report.findings

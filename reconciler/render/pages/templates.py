@@ -11,6 +11,7 @@ import hashlib
 import json
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.resources import files
 from typing import Final
 
@@ -52,6 +53,7 @@ def render_part(template: str, values: Mapping[str, object]) -> str:
     return _make_templates().get_template(template).render(values)
 
 
+@cache
 def _make_templates() -> Environment:
     made = Environment(
         loader=PackageLoader("reconciler", "render"),
@@ -61,6 +63,7 @@ def _make_templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        auto_reload=False,
     )
     made.globals |= {"count": count, "thousands": "{:,}".format}
     return made
