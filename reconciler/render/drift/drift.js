@@ -43,13 +43,23 @@
     const fold = body.querySelector(".members");
     return { body, button, fold, first: firsts[at + 1], members: fold ? [...fold.querySelectorAll("li")] : [] };
   });
+  const addCopying = (row) => {
+    for (const command of row.body.querySelectorAll(".command:not(:has(small, .copy))")) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "copy";
+      button.textContent = "Copy";
+      command.append(" ", button);
+    }
+  };
   const open = (row, wanted) => {
+    if (wanted) addCopying(row);
     row.body.classList.toggle("opened", wanted);
     row.button.setAttribute("aria-expanded", String(wanted));
   };
   for (const row of rows) open(row, rows.length <= 3);
   const size = (row) => row.members.length || 1;
-  const away = rows.reduce((sum, row) => sum + size(row), 0);
+  const away = items.filter((item) => item.verdict !== calm).length;
   byId("rows").addEventListener("click", (event) => {
     const line = event.target.closest(".row > tr:first-child");
     if (!line || getSelection().toString()) return;
@@ -151,8 +161,9 @@
     limit = exact || wanted.class ? step : 0;
     list.replaceChildren();
     fill();
-    const others = rest.length ? `; ${number(rest.length)} ${rest.some((item) => item.verdict !== calm) ? "more" : "in sync"}` : "";
-    byId("shown").textContent = `${number(found)} of ${number(away)} not in sync${others}`;
+    const silent = rest.filter((item) => item.verdict === calm).length;
+    const others = silent ? `; ${number(silent)} in sync` : "";
+    byId("shown").textContent = `${number(found + rest.length - silent)} of ${number(away)} not in sync${others}`;
     byId("rows").hidden = found === 0 && list.childElementCount === 0;
     return wanted;
   };
@@ -291,14 +302,6 @@
       return document.execCommand("copy");
     }
   };
-  for (const command of document.querySelectorAll(".command")) {
-    if (command.querySelector("small")) continue;
-    const button = document.createElement("button");
-    button.type = "button";
-    button.className = "copy";
-    button.textContent = "Copy";
-    command.append(button);
-  }
   document.addEventListener("click", async (event) => {
     const button = event.target.closest(".copy");
     if (!button) return;
