@@ -43,7 +43,7 @@ def test_a_person_reads_the_report_of_a_real_run(
     world = project.emulator
     for name in ("census", "churn"):
         world.deploy(name, world.model_uri("old"))
-        project.manifest(name, world.model_uri("old"))
+        project.manifest(name, world.model_uri("new"))
     assert project.run("apply", "--auto-approve").code == 0
     world.patch("churn", description=HOSTILE)
     done = project.run("drift", "--refresh=full", "--format", "html", "--detailed-exitcode")

@@ -35,6 +35,8 @@ from tests.drifts import (
     two_reports,
 )
 from tests.golden import check
+from tests.pictures import PAGES
+from tests.tree import ROOT
 from tests.unit.test_html import HOSTILE, Page
 
 _VERDICTS = [one for one in Verdict if one is not Verdict.NOT_OBSERVABLE]
@@ -240,3 +242,16 @@ def test_what_has_no_details_is_counted() -> None:
     )
     assert "no details of 3 more services that are not in sync" in text
     assert text.count('<tbody class="row"') == 1_000
+
+
+@pytest.mark.parametrize("name", sorted(PAGES))
+def test_the_picture_of_the_guide_is_of_a_page_of_today(name: str) -> None:
+    guide = (ROOT / "manifests" / "README.md").read_text(encoding="utf-8")
+    (caption,) = re.findall(rf"!\[([^\]]*)\]\(pictures/{name}\.png\)", guide)
+    words = re.findall(r'"([^"]*)"', caption)
+    text = Page(PAGES[name]()).text
+    assert words
+    assert [one for one in words if one not in text] == []
+    picture = (ROOT / "manifests" / "pictures" / f"{name}.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) < 120_000

@@ -158,12 +158,13 @@
     }
     rest = items.filter((item) => item.row === 0 && fits(item, wanted) && says(item, words, exact));
     rest.sort((one, other) => one.verdict - other.verdict);
-    limit = exact || wanted.class ? step : 0;
+    limit = exact || wanted.class || !away ? step : 0;
     list.replaceChildren();
     fill();
     const silent = rest.filter((item) => item.verdict === calm).length;
-    const others = silent ? `; ${number(silent)} in sync` : "";
-    byId("shown").textContent = `${number(found + rest.length - silent)} of ${number(away)} not in sync${others}`;
+    const said = away ? [`${number(found + rest.length - silent)} of ${number(away)} not in sync`] : [];
+    if (silent || !away) said.push(`${number(silent)} in sync`);
+    byId("shown").textContent = said.join("; ");
     byId("rows").hidden = found === 0 && list.childElementCount === 0;
     return wanted;
   };
@@ -257,6 +258,7 @@
       if (next === at) return;
       at = next;
       cursor.setAttribute("visibility", at < 0 ? "hidden" : "visible");
+      readout.classList.toggle("named", at >= 0);
       readout.textContent = at < 0 ? hint : describe(items[strip.start + at]);
       if (at < 0) return;
       cursor.setAttribute("x", (at % strip.columns) * 10 - 1);

@@ -86,7 +86,7 @@ def _describe(reports: Sequence[DriftReport], rows: Sequence[PageRow]) -> dict[s
     """Returns the values of the template."""
     counted = Counter(one.verdict for report in reports for one in report.statuses)
     total, in_sync = counted.total(), counted[Verdict.IN_SYNC]
-    ages = count_ages(reports)
+    ages, trends = count_ages(reports), list(_make_trends(reports))
     return {
         "project": reports[0].inputs.project if reports else "",
         "title": _make_title(reports, counted),
@@ -102,13 +102,14 @@ def _describe(reports: Sequence[DriftReport], rows: Sequence[PageRow]) -> dict[s
         "ages": [(name, words, ages[name]) for name, words, _ in AGES if name in ages],
         "age_bar": draw_ages(ages),
         "ages_said": _describe_ages(ages),
-        "trends": list(_make_trends(reports)),
+        "trends": trends,
         "rows": rows,
         "list_title": "Not in sync" if total - in_sync else "Services",
         "unlisted": _describe_unlisted(rows, total - in_sync),
         "ignored": [(one.inputs.environment, each) for one in reports for each in one.ignored],
         "names": _NAMES,
         "layers": _LAYERS,
+        "drawn": {name for one in trends for name in one.picture.paths},
         "slug": name_class,
         "show_pointer": _show_pointer,
         "when": _show_time,
@@ -255,6 +256,8 @@ def _make_notices(reports: Sequence[DriftReport]) -> Iterator[PageNotice]:
     for report in reports:
         if report.lost is not None:
             yield _notice_of(report.lost)
+        if report.history_lost is not None:
+            yield _notice_of(report.history_lost)
         if report.baseline == "lost":
             yield PageNotice(
                 "The baseline is lost",
@@ -285,6 +288,11 @@ class PageTrend:
     most: int
     said: str
     picture: Picture
+
+    @property
+    def drawn(self) -> bool:
+        """Whether there is more than one run to compare."""
+        return len(self.runs) > 1
 
 
 def _make_trends(reports: Sequence[DriftReport]) -> Iterator[PageTrend]:
