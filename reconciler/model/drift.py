@@ -95,7 +95,8 @@ class Drift:
     first seen, in UTC. `note` holds more facts, and `commands` the commands that resolve the
     difference. `fleet` is the fleet of the resource, if any. `place` is where the manifest declares
     the value, or else the resource; None for a resource without a manifest. `key` is a digest that
-    names the same difference in each run. `is_new` says that no earlier run and no baseline had it.
+    names the same difference in each run. `is_new` says that no earlier run had it, or that the
+    baseline lacks it.
     `rule` is the rule that ignores it.
     """
 
@@ -162,8 +163,9 @@ class DriftReport:
     `lost` warns of lines that the ledger had and has no longer. `ignored` are the findings that a
     rule of `.driftignore` ignores; `findings` does not have them. `expired` are the rules that are
     over. `runs` are the last runs over the whole project, this one included, the oldest first.
-    `whole` says that every resource of the project was asked for. `history_lost` warns that the
-    history of earlier runs could not be read or written.
+    `known` are findings that `--new-only` leaves out; `findings` does not have them, and each
+    status has them. `whole` says that every resource of the project was asked for. `history_lost`
+    warns that the history of earlier runs could not be read or written.
     """
 
     statuses: tuple[ResourceStatus, ...]
@@ -174,6 +176,7 @@ class DriftReport:
     baseline: Literal["kept", "lost"]
     lost: Finding | None = None
     ignored: tuple[Drift, ...] = ()
+    known: tuple[Drift, ...] = ()
     expired: tuple[IgnoreRule, ...] = ()
     runs: tuple[DriftRun, ...] = ()
     whole: bool = True

@@ -40,6 +40,7 @@ def drift_document(report: DriftReport) -> Json:
             for one in report.ignored
             if one.rule is not None
         ],
+        "known": [_finding_document(one) for one in report.known],
         "ignore_expired": [_rule_document(one) for one in report.expired],
         "runs": [_run_document(one) for one in report.runs],
         "refresh": asdict(report.refresh),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
@@ -200,15 +200,18 @@ def name_drift_suite(project: str, environment: str) -> str:
 def make_drift_suite(name: str, report: DriftReport, folder: str = "") -> Suite:
     """The suite of a drift report: drift fails a test, and incomplete evidence is an error.
 
-    A resource of which each finding is ignored is a skipped test with the reason. The rules that
-    have expired fail a test of their own. `folder` is the folder of the project, relative to the
-    top of the repository.
+    A resource of which no finding counts, because it is ignored or known, is a skipped test with
+    the reason. The rules that have expired fail a test of their own. `folder` is the folder of the
+    project, relative to the top of the repository.
     """
     found: dict[str, list[Drift]] = {str(one.resource.address): [] for one in report.statuses}
-    for drift in (*report.findings, *report.ignored):
+    for drift in (*report.findings, *report.ignored, *report.known):
         if drift.verdict is not Verdict.NOT_OBSERVABLE:
             found.setdefault(str(drift.resource.address), []).append(drift)
-    tests = [_make_drift_test(address, found[address], folder) for address in sorted(found)]
+    left_out = {id(one) for one in (*report.ignored, *report.known)}
+    tests = [
+        _make_drift_test(address, found[address], left_out, folder) for address in sorted(found)
+    ]
     if report.expired:
         tests.append(_make_expired_test(report.expired, folder))
     return Suite(name, tuple(tests), report.made_at)
@@ -223,24 +226,27 @@ def _make_expired_test(rules: Sequence[IgnoreRule], folder: str) -> JUnitCase:
     return JUnitCase(place.file, problems, _join_path(folder, place), place.line)
 
 
-def _make_drift_test(address: str, findings: Sequence[Drift], folder: str) -> JUnitCase:
+def _make_drift_test(
+    address: str, findings: Sequence[Drift], left_out: Collection[int], folder: str
+) -> JUnitCase:
+    """The test of a resource; `left_out` are the ids of the findings that do not count."""
     place = next((one.place for one in findings if one.place is not None), None)
-    problems = tuple(_describe_drift(one) for one in findings if one.rule is None)
-    reasons = dict.fromkeys(map(_describe_rule, findings))
+    problems = tuple(_describe_drift(one) for one in findings if id(one) not in left_out)
+    reasons = dict.fromkeys(_describe_left_out(one) for one in findings if id(one) in left_out)
     return JUnitCase(
         address,
         problems,
         _join_path(folder, place),
         place.line if place else 0,
-        "; ".join(filter(None, reasons)),
+        "; ".join(reasons),
     )
 
 
-def _describe_rule(drift: Drift) -> str:
-    if drift.rule is None:
-        return ""
+def _describe_left_out(drift: Drift) -> str:
     where = f" at {drift.pointer}" if drift.pointer else ""
     rule = drift.rule
+    if rule is None:
+        return f"{drift.verdict.value}{where} is known since {drift.since}"
     return (
         f"{drift.verdict.value}{where} is ignored until {rule.until} ({rule.owner}): {rule.reason}"
     )

@@ -149,6 +149,42 @@ def test_an_ignored_change_is_listed_and_fails_no_job(applied: Project) -> None:
     assert "somebody" in (applied.folder / "manifests" / "a.yaml").read_text()
 
 
+def test_a_baseline_decides_what_is_new_and_what_counts(applied: Project) -> None:
+    applied.emulator.patch("a", description="somebody")
+    assert drift(applied, "--out", "base.json")[0] == 2
+    code, out = drift(applied, "--new-only")
+    assert (code, "No new drift. 1 of 2 services in sync.\nLeft out: 1 known" in out) == (0, True)
+    applied.emulator.patch("b", description="somebody")
+    # The history knows it after this run, and the baseline does not.
+    for _ in range(2):
+        code, out = drift(applied, "--new-only", "--baseline", "base.json")
+        assert (code, "WebService/b: drifted" in out) == (2, True)
+        assert "WebService/a: drifted" not in out
+    done = applied.run("ci", "drift", "--detailed-exitcode", "--new-only")
+    assert (done.code, "No new drift." in done.out) == (0, True), done.out
+    done = applied.run("ci", "drift", "--detailed-exitcode", "--baseline", "base.json")
+    assert (done.code, "Findings: 1 new, 1 known" in done.out) == (2, True), done.out
+    done = applied.run("drift", "--accept", "WebService/a", "--new-only")
+    assert (done.code, "--accept makes no report" in done.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("none.json", "cannot be read: No such file"), (".", "Is a directory"), ("x.plan", "a plan")],
+)
+def test_what_is_no_baseline_ends_drift_before_anything_is_read(
+    applied: Project, name: str, said: str
+) -> None:
+    applied.manifest("b", applied.emulator.model_uri(f"new-{applied.emulator.group}"))
+    assert applied.run("plan", "--out", "x.plan").code == 0
+    for command in (["drift"], ["ci", "drift"]):
+        done = applied.run(*command, "--baseline", name)
+        assert done.code == 1
+        assert said in done.said, done.said
+        assert "reconciler drift --out baseline.json" in done.said
+        assert "Refreshing state" not in done.said
+
+
 def test_a_wrong_rule_is_named_before_anything_is_read(applied: Project) -> None:
     (applied.folder / ".driftignore").write_text(RULE.replace("  owner: ana\n", "  onwer: ana\n"))
     for command in (["drift"], ["validate"], ["ci", "drift"]):

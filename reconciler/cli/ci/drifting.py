@@ -12,6 +12,7 @@ from reconciler.cli.ci.artifacts import Artifacts, show_on_page
 from reconciler.cli.ci.planning import choosing, find_targets, name_project
 from reconciler.cli.ci.session import CiFlags
 from reconciler.cli.context import Invocation
+from reconciler.cli.drift_baseline import NewFindings
 from reconciler.cli.exit_codes import ExitWord, classify_error, get_exit_code
 from reconciler.cli.loading import find_folder
 from reconciler.cli.metrics_file import open_metrics_file
@@ -35,7 +36,9 @@ from reconciler.render.plan.markdown import code
 _GRAVITY: Final[tuple[ExitWord, ...]] = ("error", "drift", "evidence-incomplete", "in-sync")
 
 
-def run_ci_drift(invocation: Invocation, flags: PlanFlags, ci: CiFlags) -> int:
+def run_ci_drift(
+    invocation: Invocation, flags: PlanFlags, ci: CiFlags, new_findings: NewFindings
+) -> int:
     """Report the drift of each environment; returns the exit code, as `drift` does.
 
     It asks no forge, so it also runs outside of a job. The report is on the page of the job.
@@ -43,7 +46,7 @@ def run_ci_drift(invocation: Invocation, flags: PlanFlags, ci: CiFlags) -> int:
     invocation.reads_drift_ignore = True
     artifacts = Artifacts(ci.artifacts)
     artifacts.clear()
-    run = _DriftRun(invocation, flags, artifacts)
+    run = _DriftRun(invocation, flags, artifacts, new_findings)
     with invocation.interruption.listening():
         words = run.run()
     exit_word = next(one for one in _GRAVITY if one in words)
@@ -51,8 +54,15 @@ def run_ci_drift(invocation: Invocation, flags: PlanFlags, ci: CiFlags) -> int:
 
 
 class _DriftRun:
-    def __init__(self, invocation: Invocation, flags: PlanFlags, artifacts: Artifacts) -> None:
+    def __init__(
+        self,
+        invocation: Invocation,
+        flags: PlanFlags,
+        artifacts: Artifacts,
+        new_findings: NewFindings,
+    ) -> None:
         self._invocation, self._flags, self._artifacts = invocation, flags, artifacts
+        self._new_findings = new_findings
         self._job = find_job(os.environ)
         folder = Path(invocation.project_file).parent
         self._targets = find_targets(invocation, folder)
@@ -97,9 +107,11 @@ class _DriftRun:
         with choosing(invocation, environment):
             assembly = assemble(invocation, ())
             assembly.warn_of_shared()
+            known = self._new_findings.read(assembly.project)
             runtime = assembly.runtime(self._flags.parallelism, self._flags.max_calls)
             report = report_drift(runtime, assembly.request(self._flags))
         invocation.clear_progress()
         assembly.warn_of(report.lost, report.history_lost)
+        report = self._new_findings.choose(report, known)
         click.echo(render_drift(report, paint=invocation.paint()), color=True)
         return report

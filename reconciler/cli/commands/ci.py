@@ -13,6 +13,7 @@ from reconciler.cli.command import Command, Group
 from reconciler.cli.commands.apply import read_digest
 from reconciler.cli.completion import complete_files, complete_folders
 from reconciler.cli.context import Invocation
+from reconciler.cli.drift_baseline import BASELINE, NEW_ONLY, NewFindings
 from reconciler.cli.options import (
     ENV,
     apply_options,
@@ -187,6 +188,8 @@ def apply(invocation: Invocation, /, **given: Any) -> int:
     ),
 )
 @_ARTIFACTS
+@BASELINE
+@NEW_ONLY
 @drift_options
 @ENV
 @click.pass_obj
@@ -200,7 +203,8 @@ def drift(invocation: Invocation, /, **given: Any) -> int:
     from reconciler.cli.wiring import PlanFlags
 
     flags = _take_ci_flags(given)
-    return run_ci_drift(invocation, PlanFlags(**given), flags)
+    new_findings = NewFindings(given.pop("baseline"), given.pop("new_only"))
+    return run_ci_drift(invocation, PlanFlags(**given), flags, new_findings)
 
 
 @ci.command(

@@ -9,6 +9,7 @@ import click
 from reconciler.cli.command import Command
 from reconciler.cli.completion import complete_addresses, complete_files
 from reconciler.cli.context import Invocation
+from reconciler.cli.drift_baseline import BASELINE, NEW_ONLY, NewFindings
 from reconciler.cli.drift_formats import DRIFT_FORMAT, OUTS
 from reconciler.cli.options import ENV, drift_options
 
@@ -46,6 +47,8 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
     multiple=True,
     help="Write the live values of this resource into its manifest. Repeatable.",
 )
+@BASELINE
+@NEW_ONLY
 @drift_options
 @ENV
 @click.pass_obj
@@ -56,6 +59,8 @@ def drift(
     outs: tuple[ReportFile, ...],
     form: str,
     *,
+    baseline: str,
+    new_only: bool,
     unmanaged: bool,
     accepted: tuple[str, ...],
     **wanted: object,
@@ -66,7 +71,8 @@ def drift(
     compared. Each finding names the command that resolves it. A resource that could not be read
     never counts as in sync. --out saves the report too, in the format that the file's name ends
     with. With --env all, each environment has its section, and the gravest one decides the exit
-    code. With --accept the live values are written into the manifest; its other characters are
+    code. A finding is new until a run has reported it; with --baseline, until that report has it.
+    With --accept the live values are written into the manifest; its other characters are
     unchanged.
     """
     from dataclasses import replace
@@ -78,21 +84,27 @@ def drift(
     flags = PlanFlags(**wanted)  # type: ignore[arg-type]  # click has checked each by its option
     every = invocation.environment == ALL_ENVIRONMENTS
     invocation.reads_drift_ignore = not accepted
+    new_findings = NewFindings(baseline, new_only)
     if accepted:
-        _check_accept(
-            "--out" if outs else invocation.metrics_file and "--metrics-file", every=every
-        )
+        given = {
+            "--out": outs,
+            "--metrics-file": invocation.metrics_file,
+            "--baseline": baseline,
+            "--new-only": new_only,
+        }
+        _check_accept(next((flag for flag, value in given.items() if value), ""), every=every)
         parse_addresses("--accept", accepted)
         flags = replace(flags, targets=accepted, refresh="full")
 
     def make() -> tuple[Assembly, Runtime, DriftReport]:
         assembly = assemble(invocation, paths)
         assembly.warn_of_shared()
+        known = new_findings.read(assembly.project)
         runtime = assembly.runtime(flags.parallelism, flags.max_calls)
         report = report_drift(runtime, assembly.request(flags, paths), list_unmanaged=unmanaged)
         invocation.clear_progress()
         assembly.warn_of(report.lost, report.history_lost)
-        return assembly, runtime, report
+        return assembly, runtime, new_findings.choose(report, known)
 
     if accepted:
         from reconciler.cli.accept import accept

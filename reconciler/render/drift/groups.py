@@ -60,7 +60,13 @@ def group_statuses(report: DriftReport) -> list[DriftGroup]:
     for finding in report.findings:
         if finding.verdict is not Verdict.NOT_OBSERVABLE:
             found.setdefault(finding.resource, []).append(finding)
-    away = [one for one in report.statuses if one.verdict is not Verdict.IN_SYNC]
+    # A resource of which each finding is known is counted, and not shown.
+    left_out = {one.resource for one in report.known} - found.keys()
+    away = [
+        one
+        for one in report.statuses
+        if one.verdict is not Verdict.IN_SYNC and one.resource not in left_out
+    ]
     return [
         DriftGroup(
             tuple(statuses),

@@ -53,6 +53,16 @@ def count_new(report: DriftReport) -> str:
     return f"Findings: {new:,} new, {len(known):,} known{age}."
 
 
+def count_known(report: DriftReport) -> str:
+    """Returns a sentence on the findings that --new-only leaves out, or ""."""
+    if not report.known:
+        return ""
+    oldest = max(seconds_since(one.since, parse_utc(report.made_at)) for one in report.known)
+    age = f"; the oldest was first seen {show_duration(oldest)} ago" if oldest >= 1 else ""
+    found = count(len(report.known), "known finding")
+    return f"Left out: {found}, which --new-only does not count{age}."
+
+
 def describe_trend(report: DriftReport) -> str:
     """Returns a sentence with the counts of the last runs, or "" if there is only this one."""
     runs = report.runs[-_RUNS_SHOWN:]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from markupsafe import Markup
@@ -24,6 +25,7 @@ from reconciler.render.drift.charts import (
     list_runs,
     name_class,
 )
+from reconciler.render.drift.history import count_known
 from reconciler.render.drift.page import AGES, ORDER, PageRow, count_ages, make_data, make_rows
 from reconciler.render.drift.text import count_hidden, describe_knowledge
 from reconciler.render.pages.templates import render_page, write_data
@@ -71,8 +73,10 @@ class PageEnvironment:
 def render_drift_page(reports: Sequence[DriftReport], failed: Sequence[FailedReport] = ()) -> str:
     """Returns one page of the reports of a project, one report for each environment.
 
-    An environment in `failed` is a notice, and then the page is never green.
+    An environment in `failed` is a notice, and then the page is never green. Findings that
+    --new-only leaves out are shown: the page is for people, and only the exit code leaves them out.
     """
+    reports = [replace(one, findings=(*one.findings, *one.known)) for one in reports]
     rows = make_rows(reports)
     return render_page(
         "drift/drift.html.j2",
@@ -254,10 +258,10 @@ class PageNotice:
 
 def _make_notices(reports: Sequence[DriftReport]) -> Iterator[PageNotice]:
     for report in reports:
-        if report.lost is not None:
-            yield _notice_of(report.lost)
-        if report.history_lost is not None:
-            yield _notice_of(report.history_lost)
+        yield from map(_notice_of, filter(None, (report.lost, report.history_lost)))
+        if report.known:
+            said = "They are in the list below and do not change the exit code."
+            yield PageNotice(count_known(report), (said,))
         if report.baseline == "lost":
             yield PageNotice(
                 "The baseline is lost",

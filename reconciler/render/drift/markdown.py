@@ -15,6 +15,7 @@ from reconciler.render.drift.groups import DriftGroup, group_statuses
 from reconciler.render.drift.history import (
     count_expired,
     count_ignored,
+    count_known,
     count_new,
     describe_age,
     describe_trend,
@@ -55,7 +56,7 @@ def render_drift_markdown(report: DriftReport, *, share: int = 0) -> str:
         lines += ["", "<details><summary>What changed</summary>", ""]
         lines += keep_within(_findings(groups, report.made_at), _FINDINGS // max(share, 1))
         lines += ["", "</details>"]
-    lines += ["", *filter(None, (count_new(report), describe_trend(report)))]
+    lines += ["", *filter(None, (count_new(report), count_known(report), describe_trend(report)))]
     lines.append(describe_knowledge(report))
     hidden = count_hidden(report.findings)
     if hidden:

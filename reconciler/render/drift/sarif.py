@@ -239,7 +239,8 @@ def _show_rule(rule: _Rule) -> Json:
 
 def _make_results(report: DriftReport, folder: str) -> list[Json]:
     """The results, the gravest first; what a rule ignores comes after what counts."""
-    shown = [one for one in report.findings if one.verdict in _RULES]
+    # An upload without a result closes its alert, so it has what --new-only leaves out.
+    shown = [one for one in (*report.findings, *report.known) if one.verdict in _RULES]
     shown += [one for one in report.ignored if one.verdict in _RULES]
     shown.sort(key=lambda one: (one.rule is not None, _LEVELS.index(one.verdict.severity)))
     seen: Counter[str] = Counter()

@@ -17,6 +17,7 @@ from reconciler.render.drift.groups import DriftGroup, group_statuses
 from reconciler.render.drift.history import (
     count_expired,
     count_ignored,
+    count_known,
     count_new,
     describe_age,
     describe_trend,
@@ -164,6 +165,8 @@ def count_verdicts(report: DriftReport) -> str:
     counted = Counter(one.verdict for one in report.statuses)
     total = sum(counted.values())
     calm = counted.pop(Verdict.IN_SYNC, 0)
+    if report.known and report.outcome == "in-sync":
+        return f"No new drift. {calm:,} of {count(total, 'service')} in sync."
     if not counted:
         return f"No drift. {count(total, 'service')} in sync."
     said = ", ".join(f"{number:,} {verdict.value}" for verdict, number in sorted(counted.items()))
@@ -213,7 +216,8 @@ def _closing(report: DriftReport, paint: Paint) -> Iterator[str]:
     if report.outcome == "evidence-incomplete":
         yield paint("red", "Evidence incomplete") + ": some resources could not be read."
     hidden = count_hidden(report.findings)
-    yield from filter(None, (count_new(report), describe_trend(report), hidden))
+    news = (count_new(report), count_known(report), describe_trend(report))
+    yield from filter(None, (*news, hidden))
     for said, lines in (
         (count_ignored(report), list_ignored(report)),
         (paint("yellow", count_expired(report)), list_expired(report)),
