@@ -104,6 +104,22 @@ def test_the_image_has_a_user_a_health_check_and_no_secret() -> None:
     }
 
 
+def test_the_build_reads_all_of_a_checkout_that_the_wheel_needs() -> None:
+    lines = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+    ignored = [one.removeprefix("**/") for one in lines if one and one[0] not in "#!"]
+    assert ignored.pop(0) == "*"
+    read = [line[1:] for line in lines if line.startswith("!")]
+    left_out = {
+        str(file.relative_to(ROOT))
+        for file in find_tracked(*read, *(f"{one}/*" for one in read))
+        for pattern in ignored
+        if file.match(pattern) or any(one.match(pattern) for one in file.parents)
+    }
+    assert not left_out
+    copied = re.findall(r"^COPY (?!--)(?:--\S+ )*(.*) \S+$", DOCKERFILE, re.MULTILINE)
+    assert {one.split("/")[0] for line in copied for one in line.split()} == set(read)
+
+
 @pytest.mark.parametrize(
     ("name", "extra", "wanted"),
     [("requirements", "watch", "dependencies"), ("build-requirements", "", "build")],

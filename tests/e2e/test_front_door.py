@@ -752,3 +752,15 @@ def test_init_copies_nothing_that_a_command_wrote_into_the_example(
     monkeypatch.setattr("reconciler.package_data._EXAMPLES", (example.parent,))
     after = [name for name in run(tmp_path, "init", "two").out.splitlines() if name[:2] == "  "]
     assert [one.replace("two", "one") for one in after] == before
+
+
+def test_git_leaves_out_what_commands_write_into_a_new_project(tmp_path: Path) -> None:
+    assert run(tmp_path, "init").code == 0
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    names = [
+        *("a.plan", "a.html", "drift.sarif", "drift.sarif.json", "drift.junit.xml", "drift.json"),
+        *("errored.ledger.json", ".reconciler/ledger.jsonl", ".reconciler-ci/drift.html"),
+    ]
+    command = ["git", "check-ignore", *names, "reconciler.yaml", ".driftignore"]
+    left_out = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert left_out.stdout.splitlines() == names
