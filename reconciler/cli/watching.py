@@ -37,8 +37,10 @@ from reconciler.model import (
     ShownEvent,
     Snapshot,
 )
+from reconciler.model.ledger import WATCH
 from reconciler.model.values import dataclass
 from reconciler.model.watch import Cycle, CycleOutcome
+from reconciler.ports import Leadership
 from reconciler.render.events.cycles import CycleMemory, render_cycle
 from reconciler.render.events.json_lines import describe_drift, describe_event, describe_finding
 
@@ -154,6 +156,7 @@ class ProjectSource:
         self._flags, self._unmanaged = flags, unmanaged
         self._valid: tuple[Assembly, PlanRequest] | None = None
         self._is_new = False
+        self._leadership: tuple[tuple[str, ...], Leadership] | None = None
 
     def check(self) -> ReconcilerError | None:
         """Read the project for the first cycle; returns its error if it is invalid now."""
@@ -183,10 +186,22 @@ class ProjectSource:
         return Prepared(
             runtime=runtime,
             request=request,
-            lock_owner=assembly.lock_owner("watch"),
+            lock_owner=assembly.lock_owner(WATCH),
+            leadership=self._keep_leadership(assembly),
             errors=errors,
             lists_unmanaged=self._unmanaged,
         )
+
+    def _keep_leadership(self, assembly: Assembly) -> Leadership:
+        """The lease of the leader; the same object as long as the ledger is in the same place.
+
+        Only an object that has watched a silent leader for a whole lease takes its place.
+        """
+        project = assembly.project
+        place = (project.ledger_container, project.ledger_prefix, project.root, project.ledger)
+        if self._leadership is None or self._leadership[0] != place:
+            self._leadership = (place, assembly.open_leadership())
+        return self._leadership[1]
 
     def _read(self) -> tuple[Assembly, PlanRequest]:
         """Read the project while no git command changes its checkout."""

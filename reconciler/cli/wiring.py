@@ -26,7 +26,7 @@ from reconciler.cli.local_emulator import await_record, use_emulator
 from reconciler.engine.planning.selection import PlanRequest
 from reconciler.engine.runtime import Providers, Runtime
 from reconciler.errors import ManifestInvalid, ReconcilerError
-from reconciler.ledgers.opening import open_drift_history, open_ledger
+from reconciler.ledgers.opening import open_drift_history, open_leadership, open_ledger
 from reconciler.ledgers.process import describe_process
 from reconciler.manifests import PROJECT_FILE, Loaded
 from reconciler.manifests.git import Revision, read_commit_authors, read_revision
@@ -49,7 +49,7 @@ from reconciler.observations import ObservationCache
 from reconciler.package_data import read_schema
 from reconciler.plans.guards import is_allowed
 from reconciler.plans.plan_file import digest_of
-from reconciler.ports import Access, Emit, Kind, Lease, Ledger
+from reconciler.ports import Access, Emit, Kind, Leadership, Lease, Ledger
 from reconciler.secrets.redaction import Redaction
 from reconciler.text.suggestions import ask, suggest
 from reconciler.text.times import format_utc
@@ -113,6 +113,10 @@ class Assembly:
     def ledger(self) -> Ledger:
         """The ledger of the project."""
         return open_ledger(self.project, os.environ, token_credential)
+
+    def open_leadership(self) -> Leadership:
+        """The lease of the leader of several `watch` processes, beside the ledger."""
+        return open_leadership(self.project, os.environ, token_credential)
 
     def load_snapshot(self) -> Snapshot:
         """The ledger's snapshot, with a warning on standard error if the ledger has lost its lines.

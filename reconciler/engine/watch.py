@@ -47,6 +47,10 @@ _NOTHING_READ: Final = Finding(
     severity="warning",
 )
 
+_OVERTAKEN: Final = (
+    "this process did not lead until the end of the cycle, so what it read is not reported"
+)
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -104,6 +108,8 @@ class Watcher:
         self._environment, self._prepare, self._ports = environment, prepare, ports
         self._interval_s = interval_s
         self._back_off = BackOff(interval_s)
+        self._leadership: Leadership | None = None
+        self._owner: LockOwner | None = None
         self._term: LeaderTerm | None = None
         self._silent_until = 0.0
 
@@ -138,25 +144,42 @@ class Watcher:
             self._term = None
 
     def _run(self, running: _Running) -> None:
+        # A process that stands by does not read the project: it may have thousands of files.
+        if not self._leads():
+            self._stand_by(running)
+            return
         prepared = self._prepare()
-        if not self._leads(prepared):
-            running.outcome = CycleOutcome.STANDBY
-            running.leader = _find_leader(prepared.leadership)
+        if prepared.leadership is not self._leadership:
+            self.close()
+            self._leadership, self._owner = prepared.leadership, prepared.lock_owner
+        if not self._leads():
+            self._stand_by(running)
             return
         self._silent_until = 0.0
         self._ports.emit(CycleStarted(running.id, running.environment))
         running.errors += prepared.errors
         self._observe(prepared, running)
+        if self._term is not None and not self._term.is_held():
+            running.report = None
+            raise ReconcilerError(_OVERTAKEN, next_step="Another process may lead now.")
 
-    def _leads(self, prepared: Prepared) -> bool:
-        """Whether this process leads now; it begins a term if no other process leads."""
-        if prepared.leadership is None:
+    def _leads(self) -> bool:
+        """Whether this process leads now; it begins a term if no other process leads.
+
+        True before the first cycle: where the lease is, the project says.
+        """
+        if self._leadership is None or self._owner is None:
             return True
         if self._term is not None and self._term.is_held():
             return True
         self.close()
-        self._term = prepared.leadership.acquire(prepared.lock_owner)
+        self._term = self._leadership.acquire(self._owner)
         return self._term is not None
+
+    def _stand_by(self, running: _Running) -> None:
+        running.outcome = CycleOutcome.STANDBY
+        with suppress(ReconcilerError):
+            running.leader = self._leadership.find_leader() if self._leadership else None
 
     def _observe(self, prepared: Prepared, running: _Running) -> None:
         """Make the drift report of the cycle, and decide its outcome."""
@@ -272,14 +295,6 @@ class Loop:
         """Let other processes lead at once."""
         for watcher, _ in self._watchers.values():
             watcher.close()
-
-
-def _find_leader(leadership: Leadership | None) -> LockOwner | None:
-    if leadership is None:
-        return None
-    with suppress(ReconcilerError):
-        return leadership.find_leader()
-    return None
 
 
 def _describe_wait(times: int) -> str:

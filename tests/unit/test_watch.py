@@ -317,3 +317,36 @@ def test_only_what_is_new_is_shown() -> None:
     assert compare("b") == ([], [], [])
     memory.compare(Cycle("2", "prod", AT, AT, CycleOutcome.STANDBY))
     assert compare("b") == ([], [], [])
+
+
+def test_a_process_that_stands_by_does_not_read_the_project(world: World) -> None:
+    world.run()
+    world.lead.terms[-1].held = False
+    world.lead.other = LOCK_OWNER
+    world.fails = AssertionError("the project is read")
+    assert world.run().outcome is CycleOutcome.STANDBY
+    assert world.lead.terms[-1].released
+    world.lead.other = world.fails = None
+    assert world.run().outcome is not CycleOutcome.STANDBY
+    assert len(world.lead.terms) == 2
+
+
+def test_a_cycle_is_not_reported_that_ends_when_another_process_may_lead(world: World) -> None:
+    def be_suspended(_: PlanRequest) -> DriftReport:
+        world.lead.terms[-1].held = False
+        return make_report()
+
+    world.report = be_suspended
+    cycle = world.run()
+    assert (cycle.outcome, cycle.report) == (CycleOutcome.FAILED, None)
+    assert "did not lead until the end of the cycle" in cycle.errors[-1].message
+    world.report = lambda _: make_report()
+    assert world.run().report is not None
+
+
+def test_a_ledger_in_another_place_has_another_leader(world: World) -> None:
+    world.run()
+    first, world.lead = world.lead, Lead()
+    world.lead.other = LOCK_OWNER
+    assert world.run().outcome is CycleOutcome.STANDBY
+    assert first.terms[-1].released
