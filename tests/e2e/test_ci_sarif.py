@@ -49,6 +49,7 @@ def test_what_ci_drift_wrote_is_uploaded_for_the_commit_of_the_job(github: Team)
     assert "drift.sarif: 1 result uploaded for refs/heads/main as reconciler/drift/census/\n" in (
         done.out
     )
+    assert f"Alerts: {github.open.url}/{NAME}/security/code-scanning\n" in done.out
     (one,) = uploads(github)[before:]
     assert (one["commit"], one["ref"]) == (
         git(github.job, "rev-parse", "HEAD"),

@@ -71,6 +71,9 @@ def run_ci_sarif(invocation: Invocation, names: Sequence[str], ref: str, flags: 
     for file in files:
         failed += _upload(invocation, forge, job, file, dry_run=flags.dry_run)
     invocation.print_findings(failed)
+    page, marker, _ = job.run_url.partition("/actions/runs/")
+    if marker and not flags.dry_run:
+        click.echo(f"Alerts: {escape(page)}/security/code-scanning")
     return int(any(one.severity == "error" for one in failed))
 
 
@@ -174,25 +177,29 @@ def _upload(
         return [
             _explain("GitHub has taken the file, and does not say what became of it", file, error)
         ]
-    where = ", ".join(f"{one[1]}/" if one[1] else one[0] for one in file.categories)
     if done.state == "failed":
         return [_explain_failure(file, done.errors)]
+    _show_upload(invocation, job, file)
+    return [_explain_pending(file)] if done.state == "pending" else []
+
+
+def _show_upload(invocation: Invocation, job: Job, file: SarifFile) -> None:
+    where = ", ".join(f"{category}/" if category else tool for tool, category in file.categories)
     left = f"; {count(file.suppressed, 'ignored result')} left out" if file.suppressed else ""
     invocation.clear_progress()
     click.echo(
         f"{escape(file.name)}: {count(file.results, 'result')} uploaded for {escape(job.ref)} as"
         f" {escape(where)}{left}"
     )
-    if done.state == "pending":
-        return [
-            Finding(
-                "GitHub has taken the file, and has not processed it yet",
-                subject=file.name,
-                next_step="Look at the code scanning page of the repository in some minutes.",
-                severity="warning",
-            )
-        ]
-    return []
+
+
+def _explain_pending(file: SarifFile) -> Finding:
+    return Finding(
+        "GitHub has taken the file, and has not processed it yet",
+        subject=file.name,
+        next_step="Look at the code scanning page of the repository in some minutes.",
+        severity="warning",
+    )
 
 
 def _explain(said: str, file: SarifFile, error: ServiceError) -> Finding:
