@@ -1,8 +1,7 @@
 """A team's repository on a forge: people who push and merge, and the jobs that the forge starts."""
 
 import json
-import os
-import subprocess
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,31 +10,10 @@ from typing import Any
 from unittest import mock
 
 from reconciler.emulator.forges import ForgeSettings, OpenForge, open_forge
+from tests.contract.forge_world import connect, git, make_empty_repositories, read_head
 from tests.e2e.world import MODEL, Done, Emulator, Project, run
 
 NAME = "acme/models"
-_WHO = {
-    "GIT_CONFIG_GLOBAL": os.devnull,
-    "GIT_CONFIG_NOSYSTEM": "1",
-    "GIT_AUTHOR_NAME": "Alice",
-    "GIT_AUTHOR_EMAIL": "alice@example.com",
-    "GIT_COMMITTER_NAME": "Alice",
-    "GIT_COMMITTER_EMAIL": "alice@example.com",
-}
-
-
-def git(folder: Path, *arguments: str) -> str:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    done = subprocess.run(
-        ["git", *arguments],
-        cwd=folder,
-        env=kept | _WHO,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, (arguments, done.stderr)
-    return done.stdout.strip()
 
 
 @dataclass
@@ -67,24 +45,19 @@ class Team:
 
     def begin(self) -> None:
         """Commit the project, and set the jobs up."""
-        git(self.clone, "init", "-q", "--initial-branch=main", ".")
-        git(self.clone, "remote", "add", "origin", self.git)
+        shutil.copytree(make_empty_repositories() / "clone", self.clone, dirs_exist_ok=True)
+        connect(self.clone, self.open.repository)
         (self.clone / ".gitignore").write_text(".reconciler/\n")
-        self.commit("Begin")
+        self.before = self.commit("Begin")
         git(self.clone, "push", "-q", "origin", "main")
-        self.before = git(self.clone, "rev-parse", "HEAD")
-        self.job.mkdir()
-        git(self.job, "init", "-q", "--initial-branch=nothing", ".")
-        git(self.job, "remote", "add", "origin", self.git)
-
-    @property
-    def git(self) -> str:
-        return str(self.open.repository)
+        shutil.copytree(make_empty_repositories() / "clone", self.job)
+        (self.job / ".git" / "HEAD").write_text("ref: refs/heads/nothing\n")
+        connect(self.job, self.open.repository)
 
     def commit(self, message: str = "Change") -> str:
         git(self.clone, "add", "-A")
         git(self.clone, "commit", "-q", "-m", message)
-        return git(self.clone, "rev-parse", "HEAD")
+        return read_head(self.clone)
 
     def push(self, branch: str, model: str, *, name: str = "census", **more: str) -> str:
         """Let a manifest name another model, on a branch."""
@@ -107,7 +80,7 @@ class Team:
         self.control("POST", f"requests/{number}/merge", {"method": method})
         git(self.clone, "checkout", "-q", "main")
         git(self.clone, "pull", "-q", "--ff-only", "origin", "main")
-        return git(self.clone, "rev-parse", "HEAD")
+        return read_head(self.clone)
 
     def control(self, method: str, path: str, body: Any = None) -> Any:
         return self.open.control(method, path, body)
@@ -254,7 +227,9 @@ class Team:
 def make_team(forge: str, folder: Path, emulator: Emulator, *services: str) -> Iterator[Team]:
     """A team whose services exist and serve a first model."""
     folder.mkdir(exist_ok=True)
-    settings = ForgeSettings(forge, folder / "repository.git")  # type: ignore[arg-type]
+    bare = folder / "repository.git"
+    shutil.copytree(make_empty_repositories() / bare.name, bare)
+    settings = ForgeSettings(forge, bare)  # type: ignore[arg-type]
     with open_forge(settings) as running:
         team = Team(forge, running, Project(folder / "clone", emulator), folder)
         for name in services or ("census",):
