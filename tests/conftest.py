@@ -3,6 +3,7 @@
 `pytest` alone leaves the tests marked `slow` to `RECONCILER_ALL_CHECKS=1`, and says how many.
 """
 
+import gc
 import os
 import shutil
 import signal
@@ -67,6 +68,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         shutil.rmtree(os.environ.pop(RUN_FOLDER), ignore_errors=True)
         _forget_bytecode(_find_bytecode(config))
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was collected out of each search for garbage: it stays until the end."""
+    gc.collect()
+    gc.freeze()
 
 
 def _hear_signals() -> None:

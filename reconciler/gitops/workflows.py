@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Final, Literal, TypeAlias
 
 from reconciler.errors import ManifestInvalid
@@ -200,7 +200,12 @@ def _match_below(path: str, pattern: str) -> str:
 
 
 def _render(template: str, words: Mapping[str, Any]) -> str:
-    """A template in which << >> and <% %> are Jinja's: the forges use braces themselves."""
+    return str(_make_templates().get_template(template).render(words))
+
+
+@cache
+def _make_templates() -> Any:
+    """Templates in which << >> and <% %> are Jinja's: the forges use braces themselves."""
     from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - slow
 
     environment = Environment(  # noqa: S701 - no HTML; check_names bounds what is filled in
@@ -217,4 +222,4 @@ def _render(template: str, words: Mapping[str, Any]) -> str:
         undefined=StrictUndefined,
     )
     environment.filters["quoted"] = json.dumps
-    return environment.get_template(template).render(words)
+    return environment

@@ -357,6 +357,7 @@ def test_processes_that_write_at_once_lose_nothing(home: Home) -> None:
         seen = len(home.open().load().last_applied_by_address)
         assert seen >= known
         known = seen
+        time.sleep(0.02)  # the writers need the processor too
     for process in processes:
         process.join()
         assert process.exitcode == 0
@@ -386,6 +387,7 @@ def test_compacting_beside_writers_loses_nothing(home: Home) -> None:
         with contextlib.suppress(LedgerInvalid):  # somebody writes to it all the time
             archives.add(home.open().compact())
         home.open().load()
+        time.sleep(0.02)  # the writers need the processor too
     for process in processes:
         process.join()
         assert process.exitcode == 0

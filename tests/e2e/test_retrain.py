@@ -656,6 +656,8 @@ def run_mortal(training: Training, number: int, note: Path, *command: str, among
     return done.returncode
 
 
+# test_survival.py kills such a run at six of these places in every run.
+@pytest.mark.slow
 def test_a_kill_at_any_call_of_a_job_starts_one_job(tmp_path: Path) -> None:
     with run_training(tmp_path) as training:
         note = tmp_path / "places"
