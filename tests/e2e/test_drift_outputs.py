@@ -281,6 +281,8 @@ def test_an_environment_without_a_report_hides_no_other(environments: Project) -
     page = (environments.folder / "drift.html").read_text()
     assert "No report of prod. No drift: 1 service in sync</h1>" in page
     assert 'class="light calm"' not in page
+    assert "<strong>no report</strong>" in page
+    assert "on environments/prod.yaml line" in page
     junit = junitparser.JUnitXml.fromfile(str(environments.folder / "drift.junit.xml"))
     assert [(one.name, one.failures > 0) for one in junit] == [
         ("drift census dev", False),

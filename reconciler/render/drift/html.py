@@ -98,6 +98,7 @@ def _describe(reports: Sequence[DriftReport], rows: Sequence[PageRow]) -> dict[s
         "unproven": _describe_unproven(reports, counted),
         "sentences": list(_make_sentences(reports, counted)),
         "many": len(reports) > 1,
+        "unreported": [],
         "environments": list(_make_environments(reports)),
         "notices": list(_make_notices(reports)),
         "total": total,
@@ -134,14 +135,22 @@ def _describe_failed(
         "title": f"No report of {names}. {others}".strip(),
         "tone": "unknown" if tone == "calm" else tone,
         "many": True,
+        "unreported": [one.environment for one in failed],
         "notices": [*map(_notice_of_failed, failed), *_make_notices(reports)],
     }
 
 
 def _notice_of_failed(failed: FailedReport) -> PageNotice:
-    said = [_notice_of(one) for one in failed.findings]
-    lines = [line for one in said for line in (one.message, *one.lines)]
+    lines = [line for one in failed.findings for line in _list_lines(one)]
     return PageNotice(f"No drift report of {failed.environment}", lines)
+
+
+def _list_lines(finding: Finding) -> Iterator[str]:
+    subject = f"{finding.subject}: " if finding.subject else ""
+    yield f"{subject}{finding.message}"
+    if finding.place is not None:
+        yield f"on {finding.place.file} line {finding.place.line}"
+    yield from filter(None, (*finding.detail, finding.next_step))
 
 
 def _show_pointer(pointer: str) -> str:
