@@ -27,11 +27,11 @@ class Invocation:
     the services. `environment` is the one that `--env` names, and `environment_origin` is `--env`
     or the variable of the process that named it. `policies` is the folder of --policies, or empty
     for the project's own one; it is None for a command that does not judge by policies.
-    `reads_drift_ignore` says that the command needs the rules of .driftignore.
-    `policy_command` is the command of --policy-command with its arguments. `metrics_file` is
-    the file of --metrics-file, or empty. `state_folder` is the
-    folder of the project whose ledger, caches and secrets are used where another checkout of the
-    project is read; empty for that of the project.
+    `reads_drift_ignore` says that the command needs the rules of .driftignore. `policy_command` is
+    the command of --policy-command with its arguments. `metrics_file` is the file of
+    --metrics-file, or empty. `cycle` is the id of the cycle of `watch` that runs now, or empty.
+    `state_folder` is the folder of the project whose ledger, caches and secrets are used where
+    another checkout of the project is read; empty for that of the project.
     """
 
     def __init__(self) -> None:
@@ -46,6 +46,7 @@ class Invocation:
         self.reads_drift_ignore = False
         self.policy_command: tuple[str, ...] = ()
         self.metrics_file = ""
+        self.cycle = ""
         self.deaf = False
         self.arguments: tuple[str, ...] = ()
         self.typed: tuple[str, ...] = ()

@@ -1,6 +1,7 @@
 """Prints the log of reconciler on stderr when RECONCILER_LOG=debug asks for it.
 
-The log has a line for each request, and the place of an unexpected error. It holds no secret.
+The log has a line for each request, and the place of an unexpected error. A line that belongs to a
+cycle of `watch` has its id in brackets. The log holds no secret.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def printed_log(invocation: Invocation) -> Iterator[None]:
     class Printer(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-            invocation.print_error(f"{at.replace('+00:00', 'Z')} {record.getMessage()}")
+            cycle = f" [{invocation.cycle}]" if invocation.cycle else ""
+            invocation.print_error(f"{at.replace('+00:00', 'Z')}{cycle} {record.getMessage()}")
 
     logger, printer = logging.getLogger("reconciler"), Printer()
     kept = logger.level, logger.propagate
