@@ -99,6 +99,12 @@ class Invocation:
         broken = self.as_json and self.lines.broken
         return not (self.deaf or broken or is_closed(sys.stdout))
 
+    def mark_cycle(self, cycle: str) -> None:
+        """Let each line of JSON and of the log have the id of a cycle; an empty one ends this."""
+        self.cycle = cycle
+        if self.as_json:
+            self.lines.cycle = cycle
+
     def _clear(self) -> str:
         """The text that removes the progress bar, or a newline after the ^C of a terminal."""
         from reconciler.cli.progress import CLEAR

@@ -378,7 +378,8 @@ def drift_options(command: _Command) -> _Command:
 
 def watch_options(command: _Command) -> _Command:
     """Add the options of `watch` that shape its reports."""
-    for option in (_PER_CYCLE, PARALLELISM, _REFRESH_EACH, _EXCLUDE, SELECTOR, _TARGET, ENV):
+    asked = (_PER_CYCLE, PARALLELISM, _REFRESH_EACH, METRICS_FILE, _EXCLUDE, SELECTOR, _TARGET, ENV)
+    for option in asked:
         command = option(command)
     return _DETAILED_DRIFT(command)
 

@@ -20,8 +20,10 @@ from reconciler.cli.exit_codes import ExitWord, get_exit_code
 from reconciler.cli.loading import find_root
 from reconciler.cli.progress import Emitter, EventSink
 from reconciler.cli.signals import CLOSED
+from reconciler.cli.watch_telemetry import WatchTelemetry, check_projects
 from reconciler.cli.wiring import Assembly, PlanFlags, assemble
 from reconciler.engine.planning.selection import PlanRequest, resolve_request
+from reconciler.engine.runtime import Runtime
 from reconciler.engine.watch import Loop, Prepared, Watcher, WatchPorts
 from reconciler.errors import ReconcilerError
 from reconciler.files import find_checkout
@@ -32,6 +34,7 @@ from reconciler.model import (
     CycleEnded,
     CycleStarted,
     Finding,
+    Project,
     Refreshed,
     Refreshing,
     ShownEvent,
@@ -68,6 +71,7 @@ class WatchFlags:
     mode: str
     once: bool
     unmanaged: bool
+    listen: str | None
 
 
 def run_watch(invocation: Invocation, flags: PlanFlags, watch: WatchFlags) -> int:
@@ -100,15 +104,20 @@ class _WatchRun:
         self._names: tuple[str, ...] = (invocation.environment,)
         invocation.reads_drift_ignore = True
         invocation.emitter = Emitter(CycleSink(invocation))
-        ports = WatchPorts(invocation.emitter, lambda: datetime.now(UTC))
+        ports = WatchPorts(
+            invocation.emitter, lambda: datetime.now(UTC), observers=[self._note_cycle]
+        )
         self._sources: dict[str, ProjectSource] = {}
         self._loop = Loop(
             lambda name: Watcher(name, self._sources[name].prepare, ports, watch.interval),
             watch.interval,
             threading.Event().wait,
         )
+        self._telemetry: WatchTelemetry | None = None
         self._select()
         self._check_all()
+        self._telemetry = WatchTelemetry(invocation, watch.listen, watch.interval)
+        self._telemetry.select(self._names)
 
     def _select(self) -> None:
         """Watch the environments that the project has now."""
@@ -120,12 +129,21 @@ class _WatchRun:
                 source = ProjectSource(self._invocation, name, self._flags, self._watch.unmanaged)
                 self._sources[name] = source
         self._loop.select(self._names)
+        if self._telemetry is not None:
+            self._telemetry.select(self._names)
 
     def _check_all(self) -> None:
         """Raise the error of the first environment if none can be watched now."""
         errors = [error for error in map(ProjectSource.check, self._sources.values()) if error]
         if len(errors) == len(self._sources):
             raise errors[0]
+        projects = (one.project for one in self._sources.values())
+        check_projects(one for one in projects if one is not None)
+
+    def _note_cycle(self, cycle: Cycle) -> None:
+        source = self._sources[cycle.environment]
+        if self._telemetry is not None:
+            self._telemetry.note_cycle(cycle, source.project, source.runtime)
 
     def run_once(self) -> int:
         """Run one cycle of each environment; returns the exit code, as that of drift."""
@@ -142,8 +160,10 @@ class _WatchRun:
         return 1
 
     def close(self) -> None:
-        """Let other processes lead at once."""
+        """Let other processes lead at once, and end the pages."""
         self._loop.close()
+        if self._telemetry is not None:
+            self._telemetry.close()
 
 
 class ProjectSource:
@@ -157,6 +177,12 @@ class ProjectSource:
         self._valid: tuple[Assembly, PlanRequest] | None = None
         self._is_new = False
         self._leadership: tuple[tuple[str, ...], Leadership] | None = None
+        self.runtime: Runtime | None = None
+
+    @property
+    def project(self) -> Project | None:
+        """The last valid state of the project; None before there is one."""
+        return self._valid[0].project if self._valid is not None else None
 
     def check(self) -> ReconcilerError | None:
         """Read the project for the first cycle; returns its error if it is invalid now."""
@@ -182,9 +208,9 @@ class ProjectSource:
         if self._valid is None:
             raise ReconcilerError("the project was never read")
         assembly, request = self._valid
-        runtime = assembly.runtime(self._flags.parallelism, self._flags.max_calls)
+        self.runtime = assembly.runtime(self._flags.parallelism, self._flags.max_calls)
         return Prepared(
-            runtime=runtime,
+            runtime=self.runtime,
             request=request,
             lock_owner=assembly.lock_owner(WATCH),
             leadership=self._keep_leadership(assembly),
@@ -258,22 +284,18 @@ class CycleSink:
             case Agenda() | Refreshing() | Refreshed():
                 return
             case CycleStarted(id=cycle):
-                self._mark(cycle)
+                self._invocation.mark_cycle(cycle)
                 self._inner.emit(event)
             case CycleEnded(cycle):
-                self._mark(cycle.id)
+                self._invocation.mark_cycle(cycle.id)
                 self._show(cycle)
-                self._mark("")
+                self._invocation.mark_cycle("")
             case _:
                 self._inner.emit(event)
 
     def clear_line(self) -> None:
         """Remove the progress bar before other text is printed."""
         self._inner.clear_line()
-
-    def _mark(self, cycle: str) -> None:
-        if self._invocation.as_json:
-            self._invocation.lines.cycle = cycle
 
     def _show(self, cycle: Cycle) -> None:
         news = self._memory.compare(cycle)

@@ -32,22 +32,18 @@ class Health:
         # When each environment was read, or its process stood by; None before.
         self._seen_at: dict[str, float | None] = {}
         self._since: dict[str, float] = {}
-        self._invalid = False
+        self._with_errors: set[str] = set()
 
-    def set_environments(self, names: Iterable[str]) -> None:
+    def select(self, environments: Iterable[str]) -> None:
         """Name the environments of the project; any other one does not count any more.
 
         A project without environments has the one with an empty name.
         """
         with self._lock:
-            self._seen_at = {name: self._seen_at.get(name) for name in names}
+            self._seen_at = {name: self._seen_at.get(name) for name in environments}
             now = self._clock()
             self._since = {name: self._since.get(name, now) for name in self._seen_at}
-
-    def set_configuration(self, *, valid: bool) -> None:
-        """Note whether the files of now are used, or those of the last valid state."""
-        with self._lock:
-            self._invalid = not valid
+            self._with_errors &= self._seen_at.keys()
 
     def note_cycle(self, cycle: Cycle, took_s: float = 0.0) -> None:
         """Take a cycle that has ended. Only one that read something, or a standby, counts."""
@@ -57,6 +53,9 @@ class Health:
             self._since.setdefault(name, self._started_at)
             counts = has_read(cycle) or cycle.outcome is CycleOutcome.STANDBY
             self._seen_at[name] = now if counts else self._seen_at.get(name)
+            self._with_errors.discard(name)
+            if cycle.errors:
+                self._with_errors.add(name)
 
     def note_event(self, event: Event) -> None:
         """Take the progress of a step: an apply that waits for a service is alive."""
@@ -94,10 +93,8 @@ class Health:
         return seen or {"": self._started_at}
 
     def _say(self, problems: list[str], fine: str) -> str:
-        said = "; ".join(problems) or fine
-        if self._invalid:
-            said += "; the files of the project are not valid, and the last valid ones are used"
-        return said
+        late = [f"{_name(name)}the last cycle had errors" for name in sorted(self._with_errors)]
+        return "; ".join([*(problems or [fine]), *late])
 
 
 def has_read(cycle: Cycle) -> bool:

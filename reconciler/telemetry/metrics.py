@@ -48,6 +48,7 @@ class _Figures:
     observed_at: dict[str, float] = field(default_factory=dict)
     ended_at: float = 0.0
     quarantined: int = 0
+    errors: int = 0
     leads: bool = False
 
 
@@ -75,14 +76,14 @@ class Metrics:
         self._registry: CollectorRegistry = CollectorRegistry()
         self._registry.register(_Collector(self._collect))
 
-    def set_environments(self, names: Iterable[str]) -> None:
+    def select(self, environments: Iterable[str]) -> None:
         """Name the environments of the project; the metrics of any other one disappear.
 
         A project without environments has the one with an empty name.
         """
         with self._lock:
             kept = self._environments
-            self._environments = {name: kept.get(name, _Figures()) for name in names}
+            self._environments = {name: kept.get(name, _Figures()) for name in environments}
 
     def note_cycle(self, cycle: Cycle) -> None:
         """Count a cycle that has ended, and take the figures of its report.
@@ -97,9 +98,10 @@ class Metrics:
             if cycle.outcome is CycleOutcome.STANDBY:
                 ended_at = self._find(cycle.environment).ended_at
                 self._environments[cycle.environment] = _Figures(ended_at=ended_at)
+            figures = self._find(cycle.environment)
+            figures.errors = len(cycle.errors)
             if cycle.report is None:
                 return
-            figures = self._find(cycle.environment)
             self._take(cycle.report, figures)
             figures.leads, figures.quarantined = True, len(cycle.quarantined)
             if has_read(cycle):
@@ -230,10 +232,16 @@ class Metrics:
             "The resources that are left, because a change of them did not hold.",
             labels=["environment"],
         )
+        errors = gauge(
+            "reconciler_cycle_errors",
+            "The errors of the last cycle, such as those of a project that is not valid.",
+            labels=["environment"],
+        )
         for name, figures in self._environments.items():
             leader.add_metric([name], float(figures.leads))
             quarantined.add_metric([name], figures.quarantined)
-        yield from (cycles, leader, quarantined)
+            errors.add_metric([name], figures.errors)
+        yield from (cycles, leader, quarantined, errors)
         yield self._plans.collect("reconciler_plan_seconds", "How long a plan took.")
         yield self._applies.collect("reconciler_apply_seconds", "How long an apply took.")
 

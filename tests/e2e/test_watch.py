@@ -27,7 +27,16 @@ def watched(project: Project) -> Project:
 def loop(project: Project, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
     """A watch as a process of its own; it is killed if the test leaves it running."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "reconciler", "watch", "--interval", "1s", *arguments],
+        [
+            sys.executable,
+            "-m",
+            "reconciler",
+            "watch",
+            "--interval",
+            "1s",
+            "--no-listen",
+            *arguments,
+        ],
         cwd=project.folder,
         env=clean_environment(),
         stdin=subprocess.DEVNULL,

@@ -1,6 +1,8 @@
 """When `watch` is alive and ready, by a clock that the test holds."""
 
-from reconciler.model import Action, StepWaiting, Verdict
+from dataclasses import replace
+
+from reconciler.model import Action, Finding, StepWaiting, Verdict
 from reconciler.model.watch import CycleOutcome
 from reconciler.telemetry.health import Health
 from tests.clocks import FakeClock
@@ -50,7 +52,7 @@ def test_a_start_that_never_reads_is_not_alive() -> None:
     assert health.is_alive()[0]
     clock.now += 1801
     assert not health.is_alive()[0]
-    health.set_environments(["prod"])
+    health.select(["prod"])
     assert health.is_alive()[0]
     clock.now += 1801
     assert not health.is_alive()[0]
@@ -58,12 +60,12 @@ def test_a_start_that_never_reads_is_not_alive() -> None:
 
 def test_each_environment_must_be_read() -> None:
     health, clock = make()
-    health.set_environments(["prod", "test"])
+    health.select(["prod", "test"])
     for _ in range(4):
         clock.now += 600
         health.note_cycle(READ)
     assert health.is_alive() == (False, "test: no cycle has read anything for 40 min")
-    health.set_environments(["prod"])
+    health.select(["prod"])
     assert health.is_alive()[0]
 
 
@@ -99,7 +101,7 @@ def test_a_cycle_that_takes_longer_than_the_interval_counts_in_its_place() -> No
 def test_it_is_ready_once_each_environment_was_read() -> None:
     health, _ = make()
     assert health.is_ready() == (False, "no cycle has ended yet")
-    health.set_environments(["prod", "test"])
+    health.select(["prod", "test"])
     health.note_cycle(BLIND)
     assert health.is_ready() == (
         False,
@@ -119,12 +121,11 @@ def test_a_project_without_resources_is_read() -> None:
     assert health.is_ready() == (True, "ready")
 
 
-def test_files_that_are_not_valid_are_reported() -> None:
+def test_errors_of_the_last_cycle_are_reported() -> None:
     health, _ = make()
+    invalid = replace(READ, errors=(Finding("the project is not valid"),))
+    health.note_cycle(invalid)
+    assert health.is_alive() == (True, "alive; prod: the last cycle had errors")
+    assert health.is_ready() == (True, "ready; prod: the last cycle had errors")
     health.note_cycle(READ)
-    health.set_configuration(valid=False)
-    alive, said = health.is_alive()
-    assert alive
-    assert "the files of the project are not valid" in said
-    health.set_configuration(valid=True)
     assert health.is_alive() == (True, "alive")

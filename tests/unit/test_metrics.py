@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from reconciler.model import Address, CallEnded, Throttling, Verdict
+from reconciler.model import Address, CallEnded, Finding, Throttling, Verdict
 from reconciler.model.watch import CycleOutcome
 from reconciler.telemetry.metrics import Metrics
 from tests.clocks import FakeClock
@@ -25,6 +25,7 @@ NAMES = {
     "reconciler_cycles": ("counter", {"outcome"}),
     "reconciler_leader": ("gauge", {"environment"}),
     "reconciler_quarantined": ("gauge", {"environment"}),
+    "reconciler_cycle_errors": ("gauge", {"environment"}),
     "reconciler_build_info": ("gauge", {"version"}),
 }
 
@@ -41,7 +42,7 @@ def read(metrics: Metrics) -> dict[str, float]:
 
 def test_each_metric_has_the_name_that_the_documentation_gives() -> None:
     metrics = Metrics("1.2.3")
-    metrics.set_environments(["prod"])
+    metrics.select(["prod"])
     metrics.note_event(CallEnded("GET", "ok"))
     metrics.note_cycle(cycle(CycleOutcome.DRIFT, report(a=Verdict.DRIFTED), plan_s=1.0))
     found = {}
@@ -54,7 +55,7 @@ def test_each_metric_has_the_name_that_the_documentation_gives() -> None:
 
 def test_names_follow_the_rules_of_prometheus() -> None:
     metrics = Metrics("1.2.3")
-    metrics.set_environments([""])
+    metrics.select([""])
     text = metrics.render().decode()
     for family in text_string_to_metric_families(text):
         assert re.fullmatch(r"reconciler_[a-z]+(_[a-z]+)*", family.name)
@@ -68,7 +69,7 @@ def test_names_follow_the_rules_of_prometheus() -> None:
 
 def test_each_state_is_there_from_the_start() -> None:
     metrics = Metrics("1.2.3")
-    metrics.set_environments(["prod", "test"])
+    metrics.select(["prod", "test"])
     found = read(metrics)
     for verdict in Verdict:
         for name in ("prod", "test"):
@@ -157,6 +158,8 @@ def test_a_standby_shows_no_resources() -> None:
     assert shown["reconciler_leader{environment=prod}"] == 0
     assert "reconciler_observation_age_seconds{environment=prod}" not in shown
     assert shown["reconciler_last_cycle_timestamp_seconds{environment=prod}"] > 0
+    metrics.note_cycle(cycle(CycleOutcome.FAILED, errors=(Finding("x"), Finding("y"))))
+    assert read(metrics)["reconciler_cycle_errors{environment=prod}"] == 2
     metrics.note_leader("prod", leads=True)
     assert read(metrics)["reconciler_leader{environment=prod}"] == 1
 
@@ -165,7 +168,7 @@ def test_an_environment_that_no_longer_exists_disappears() -> None:
     metrics = Metrics("1.2.3")
     metrics.note_cycle(cycle(CycleOutcome.DRIFT, report("old", a=Verdict.DRIFTED)))
     metrics.note_cycle(cycle(CycleOutcome.DRIFT, report("prod", a=Verdict.DRIFTED)))
-    metrics.set_environments(["prod", "new"])
+    metrics.select(["prod", "new"])
     text = metrics.render().decode()
     assert 'environment="old"' not in text
     assert 'environment="new"' in text

@@ -28,6 +28,17 @@ def read_interval(_: click.Context, __: click.Parameter, text: str) -> float:
     return seconds
 
 
+def _choose_listen(listen: str | None, *, refused: bool, once: bool) -> str | None:
+    """The address of the pages; empty for no pages, None for the usual address."""
+    if listen is None:
+        return "" if refused or once else None
+    if refused:
+        raise click.UsageError("give --listen or --no-listen")
+    if once:
+        raise click.UsageError("give --listen or --once: one cycle serves no pages")
+    return listen
+
+
 @click.command(
     cls=StreamCommand,
     examples=(
@@ -35,6 +46,8 @@ def read_interval(_: click.Context, __: click.Parameter, text: str) -> float:
         "reconciler watch",
         "# Watch every environment of the project; print JSON lines",
         "reconciler watch --env all --interval 5m --format json",
+        "# Serve the report, the metrics and the probes to other machines",
+        "reconciler watch --listen 0.0.0.0:8080",
         "# Run one cycle, for a job that runs at fixed times",
         "reconciler watch --once --detailed-exitcode",
     ),
@@ -55,7 +68,15 @@ def read_interval(_: click.Context, __: click.Parameter, text: str) -> float:
     show_default=True,
     help="What a cycle does: report changes nothing.",
 )
-@click.option("--once", is_flag=True, help="Run one cycle and end.")
+@click.option("--once", is_flag=True, help="Run one cycle and end, without pages.")
+@click.option(
+    "--listen",
+    metavar="ADDRESS:PORT",
+    help="Where the pages /report, /metrics, /healthz and /readyz are served: 127.0.0.1:9464"
+    " without this flag. Any other address needs no login, so let only those reach it who may read"
+    " the report.",
+)
+@click.option("--no-listen", is_flag=True, help="Serve no pages.")
 @format_options(
     "text", "json", about="text prints one line a cycle and what is new; json prints JSON lines."
 )
@@ -70,12 +91,18 @@ def watch(invocation: Invocation, /, **given: Any) -> int:
     "in sync" for what it could not read. Of several watch processes on one ledger, one leads; the
     others take over when it ends.
 
+    The last report and the metrics are pages on this machine. spec.watch of the project names the
+    webhooks that get each new finding once.
+
     Ctrl-C and SIGTERM end it: the running steps are finished and recorded. A second signal ends it
     at once. The exit code is 0 after SIGTERM and 130 after Ctrl-C; with --once it is that of drift.
     """
     from reconciler.cli.watching import WatchFlags, run_watch
     from reconciler.cli.wiring import PlanFlags
 
+    given["listen"] = _choose_listen(
+        given["listen"], refused=given.pop("no_listen"), once=given["once"]
+    )
     del given["form"]  # the invocation knows it, before the parser can fail
     watch_flags = WatchFlags(**{one.name: given.pop(one.name) for one in fields(WatchFlags)})
     return run_watch(invocation, PlanFlags(**given), watch_flags)
