@@ -26,7 +26,7 @@ from reconciler.engine.planning.selection import PlanRequest, resolve_request
 from reconciler.engine.runtime import Runtime
 from reconciler.engine.watch import Loop, Prepared, Watcher, WatchPorts
 from reconciler.errors import ReconcilerError
-from reconciler.files import find_checkout
+from reconciler.files import find_checkout, resolve_path
 from reconciler.manifests.environments import list_environments
 from reconciler.manifests.folder import ALL_ENVIRONMENTS
 from reconciler.model import (
@@ -230,12 +230,19 @@ class ProjectSource:
         return self._leadership[1]
 
     def _read(self) -> tuple[Assembly, PlanRequest]:
-        """Read the project while no git command changes its checkout."""
+        """Read the project while no git command changes its checkout.
+
+        If its folder is a link that is replaced meanwhile, the project is read again.
+        """
         self._invocation.environment = self._environment
-        lock = _find_index_lock(find_root(self._invocation))
+        folder, lock = find_root(self._invocation), None
         for _ in range(_SETTLING_TIMES):
+            place = resolve_path(folder)
+            lock = _find_index_lock(folder)
             changes = lock is not None and lock.exists()
             assembly = None if changes else assemble(self._invocation, ())
+            if place != resolve_path(folder):
+                continue
             if assembly is not None and not (lock is not None and lock.exists()):
                 request = assembly.request(self._flags)
                 resolve_request(

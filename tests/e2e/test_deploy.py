@@ -14,13 +14,18 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import kubernetes_validate
 import pytest
 from packaging.requirements import Requirement
 
+from reconciler.cli.context import Invocation
+from reconciler.cli.watching import ProjectSource
+from reconciler.cli.wiring import PlanFlags
 from reconciler.kinds import find_kinds
 from reconciler.manifests import load
+from reconciler.manifests.folder import Folder
 from tests.e2e.pods import (
     DEPLOY,
     KUSTOMIZATION,
@@ -32,7 +37,7 @@ from tests.e2e.pods import (
     make_read_only,
     read_documents,
 )
-from tests.e2e.world import ROOT, Project, run
+from tests.e2e.world import MODEL, ROOT, Project, run
 from tests.tree import find_tracked
 
 pytestmark = pytest.mark.e2e
@@ -393,3 +398,33 @@ def test_the_page_names_files_that_exist() -> None:
     for block in re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
             shlex.split(line)
+
+
+def test_a_cycle_reads_the_files_of_one_commit(project: Project, tmp_path: Path) -> None:
+    """The link is replaced while the files are read: the read begins again."""
+    folders = []
+    for commit in ("old", "new"):
+        for name in ("a", "b"):
+            project.manifest(name, project.emulator.model_uri(commit))
+        folders.append(shutil.copytree(project.folder, tmp_path / "trees" / commit))
+    current = tmp_path / "current"
+    current.symlink_to(folders[0])
+    invocation = Invocation()
+    invocation.project_file = str(current / "reconciler.yaml")
+    source = ProjectSource(invocation, "", PlanFlags(), unmanaged=False)
+    read = Folder.read
+
+    def read_and_replace(self: Folder, path: Path, *more: Any) -> str | None:
+        text = read(self, path, *more)
+        if path.name == "a.yaml" and current.resolve() == folders[0]:
+            current.unlink()
+            current.symlink_to(folders[1])
+        return text
+
+    with mock.patch.object(Folder, "read", read_and_replace):
+        assert source.check() is None
+    models = {
+        manifest.spec["trainedModels"][MODEL]["uri"]
+        for manifest in source.prepare().request.manifests
+    }
+    assert models == {project.emulator.model_uri("new")}
