@@ -23,6 +23,7 @@ from reconciler.model import (
     Cloud,
     CompressedDocument,
     Declared,
+    Drift,
     DriftPast,
     DriftRun,
     DueCall,
@@ -646,6 +647,13 @@ class DriftHistory(Protocol):
 
         The run is None if it was over a part of the project, and then only the dates are kept.
         Raises LedgerInvalid where it cannot be written.
+        """
+        ...
+
+    def keep_overwritten(self, findings: Collection[Drift], now: str) -> None:
+        """Keep what an apply is going to overwrite and no run has found; raises as `append` does.
+
+        `now` is the time of the apply, in UTC. What is older than some days is dropped.
         """
         ...
 

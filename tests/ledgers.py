@@ -11,6 +11,7 @@ from reconciler.ledgers.chain import Replay
 from reconciler.model import (
     Action,
     Address,
+    Drift,
     DriftPast,
     DriftRun,
     Entry,
@@ -21,7 +22,7 @@ from reconciler.model import (
     Snapshot,
     VerifyReport,
 )
-from reconciler.plans.drift_history import add_run
+from reconciler.plans.drift_history import add_overwritten, add_run
 from reconciler.ports import Emit
 
 
@@ -187,6 +188,9 @@ class MemoryHistory:
 
     def append(self, run: DriftRun | None, since: Mapping[str, str]) -> None:
         self.past = add_run(self.load(), self.past, run, since)
+
+    def keep_overwritten(self, findings: Collection[Drift], now: str) -> None:
+        self.past = add_overwritten(self.load(), findings, now)
 
     def note_sent(self, keys: Collection[str]) -> None:
         self.past = replace(self.load(), sent=self.past.sent | set(keys))

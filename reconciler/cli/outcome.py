@@ -71,7 +71,8 @@ def _report_lines(
 ) -> bool:
     """Write the result as JSON lines; returns whether stdout accepted them."""
     lines = invocation.lines
-    for finding in (*outcome.failures, *outcome.unrestored, *outcome.unproven, *unrecorded):
+    warnings = (*outcome.unproven, *outcome.unkept)
+    for finding in (*outcome.failures, *outcome.unrestored, *warnings, *unrecorded):
         lines.write(describe_finding(finding))
     lines.end(describe_end(outcome, exit_word, invocation.interruption.halted()))
     return not lines.broken

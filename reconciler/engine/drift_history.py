@@ -1,21 +1,31 @@
 """Dates the findings of a drift report by the history of earlier runs, and adds the run to it.
 
-A history that cannot be read or written never stops a report: the report has a warning. The drift
-report calls this module.
+A history that cannot be read or written never stops a report or an apply: it is a warning. The
+drift report and the apply call this module.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Final
 
+from reconciler.engine.runtime import Runtime
 from reconciler.errors import LedgerInvalid
-from reconciler.model import DriftPast, DriftReport, DriftRun, Finding, Resource, Verdict
-from reconciler.plans.drift_history import MOST_RUNS, date_finding, find_open
+from reconciler.model import DriftPast, DriftReport, DriftRun, Finding, Resource, Step, Verdict
+from reconciler.plans.drift_history import (
+    MOST_RUNS,
+    date_finding,
+    find_open,
+    find_overwritten,
+    list_overwritten,
+)
 from reconciler.ports import DriftHistory
+from reconciler.text.commits import shorten_commit
+from reconciler.text.times import format_utc
 
+_UNSEEN: Final = "The next drift report does not show what this apply has overwritten."
 _UNDATED: Final = "Findings of earlier runs may count as new. Nothing else depends on it."
 
 
@@ -36,6 +46,7 @@ def add_to_history(history: DriftHistory, report: DriftReport, *, listed: bool) 
         report,
         findings=findings,
         ignored=ignored,
+        overwritten=list_overwritten(past, replace(report, findings=findings, ignored=ignored)),
         runs=runs[-MOST_RUNS:],
         history_lost=unread or past.lost,
     )
@@ -44,6 +55,24 @@ def add_to_history(history: DriftHistory, report: DriftReport, *, listed: bool) 
     looked_at = _find_looked_at(report, everything=report.whole and listed)
     unwritten = _append(history, run, find_open(past, (*findings, *ignored), looked_at))
     return replace(report, history_lost=report.history_lost or unwritten)
+
+
+def keep_overwritten(
+    runtime: Runtime, steps: Sequence[Step], by: str, commit: str
+) -> tuple[Finding, ...]:
+    """Keep the drift that steps are going to overwrite; returns a warning if this fails.
+
+    `by` applies, from `commit`; an empty one is not known.
+    """
+    now = format_utc(runtime.clock().timestamp())
+    note = f"{now[:10]} by {by}{f'@{shorten_commit(commit)}' if commit else ''}"
+    found = list(find_overwritten(steps, lambda kind: runtime.kinds[kind].field, note, now))
+    try:
+        if found:
+            runtime.drift_history.keep_overwritten(found, now)
+    except LedgerInvalid as error:
+        return (replace(_warn(error), detail=(_UNSEEN,)),)
+    return ()
 
 
 def _load(history: DriftHistory) -> tuple[DriftPast, Finding | None]:

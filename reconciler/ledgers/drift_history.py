@@ -1,10 +1,10 @@
 """Keeps what earlier drift runs found, in a file beside the ledger.
 
 It holds the last runs and the open findings as lines of JSON. A finding is only a key and a date
-there, so that no value of a service is in it. Each write replaces the whole file: no reader sees
-a part of it. A line that cannot be read costs what it holds, and `load` reports it once, because
-the next write leaves it out. open_drift_history creates it; for ledgers in blob storage,
-drift_history_blob.py has the store.
+there, or where it was and who has overwritten it, so that no value of a service is in it. Each
+write replaces the whole file: no reader sees a part of it. A line that cannot be read costs what it
+holds, and `load` reports it once, because the next write leaves it out. open_drift_history creates
+it; for ledgers in blob storage, drift_history_blob.py has the store.
 """
 
 from __future__ import annotations
@@ -15,14 +15,32 @@ import os
 import re
 import stat
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol
 
 from reconciler.errors import LedgerInvalid
 from reconciler.files import make_folder, replace_file
 from reconciler.ledgers.line_file import LocksMissing, lock_file, read_parts
-from reconciler.model import DriftPast, DriftRun, Finding, Json, SourceLocation, Verdict
-from reconciler.plans.drift_history import MOST_OPEN, MOST_RUNS, add_run, add_sent
+from reconciler.model import (
+    Address,
+    Drift,
+    DriftPast,
+    DriftRun,
+    Finding,
+    Json,
+    Resource,
+    SourceLocation,
+    Verdict,
+)
+from reconciler.plans.drift_history import (
+    MOST_OPEN,
+    MOST_OVERWRITTEN,
+    MOST_RUNS,
+    add_overwritten,
+    add_run,
+    add_sent,
+)
 from reconciler.text.json_text import canonical, read_json
 from reconciler.text.times import parse_utc
 
@@ -36,6 +54,7 @@ _KEYS_PER_LINE: Final = 5_000
 MOST_BYTES: Final = 16 << 20
 _MOST_VALUES: Final = 4 * _KEYS_PER_LINE
 _LONGEST_COMMIT: Final = 200
+_LONGEST_WORD: Final = 4_000
 _MOST_RESOURCES: Final = 10**9
 _READ: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _UNREADABLE: Final = (
@@ -89,6 +108,10 @@ class StoredDriftHistory:
         """
         loaded = self._loaded
         self._change(lambda stored: add_run(stored, loaded, run, since))
+
+    def keep_overwritten(self, findings: Collection[Drift], now: str) -> None:
+        """Adds what an apply is going to overwrite; raises LedgerInvalid."""
+        self._change(lambda stored: add_overwritten(stored, findings, now))
 
     def note_sent(self, keys: Collection[str]) -> None:
         """Adds the keys of the findings that a webhook has reported; raises LedgerInvalid."""
@@ -180,6 +203,18 @@ def _list_lines(past: DriftPast) -> Iterator[Json]:
             yield {"since": since, "keys": part}
     for part in _split(sorted(past.sent)):
         yield {"sent": part}
+    for one in past.overwritten:
+        yield {
+            "overwritten": {
+                "address": str(one.resource.address),
+                "id": one.resource.id,
+                "verdict": one.verdict.value,
+                "pointer": one.pointer,
+                "key": one.key,
+                "at": one.since,
+                "by": one.note,
+            }
+        }
 
 
 def _split(keys: list[str]) -> Iterator[list[str]]:
@@ -192,6 +227,7 @@ def _decode(data: bytes, address: str) -> DriftPast:
     runs: list[DriftRun] = []
     since: dict[str, str] = {}
     sent: set[str] = set()
+    overwritten: list[Drift] = []
     bad = []
     for number, line in enumerate(data.splitlines(), start=1):
         try:
@@ -202,6 +238,8 @@ def _decode(data: bytes, address: str) -> DriftPast:
                 runs.append(_read_run(said["run"]))
             elif "sent" in said:
                 sent.update(_read_keys(said["sent"], _SENT))
+            elif "overwritten" in said:
+                overwritten.append(_read_overwritten(said["overwritten"]))
             else:
                 at = _read_time(said["since"])
                 since.update(dict.fromkeys(_read_keys(said["keys"]), at))
@@ -211,6 +249,7 @@ def _decode(data: bytes, address: str) -> DriftPast:
         tuple(runs[-MOST_RUNS:]),
         dict(list(since.items())[:MOST_OPEN]),
         frozenset(sent),
+        tuple(overwritten[-MOST_OVERWRITTEN:]),
         _report_lost(address, bad) if bad else None,
     )
 
@@ -233,6 +272,17 @@ def _read_run(said: Json) -> DriftRun:
         raise ValueError(counts)
     found = {known[name]: number for name, number in counts.items() if name in known}
     return DriftRun(_read_time(said["at"]), commit, found)
+
+
+def _read_overwritten(said: Json) -> Drift:
+    words = [said[name] for name in ("address", "id", "pointer", "by")]
+    if not all(isinstance(one, str) and len(one) <= _LONGEST_WORD for one in words):
+        raise ValueError(words)
+    address, id_, pointer, by = words
+    (key,) = _read_keys([said["key"]])
+    resource = Resource(Address.parse(address), id_)
+    found = Drift(resource, Verdict(said["verdict"]), pointer, note=by, key=key, is_new=False)
+    return replace(found, since=_read_time(said["at"]))
 
 
 def _read_time(said: Json) -> str:

@@ -147,12 +147,15 @@ class DriftPast:
 
     `runs` are the last ones, the oldest first. `since` has the time when each open finding was
     first seen, in UTC, by its key. `sent` are the keys that webhooks have reported, each with
-    eight more digits that name the webhook. `lost` warns of a part that could not be read.
+    eight more digits that name the webhook. `overwritten` are findings that an apply found before
+    any run did; each has no value, `since` is the time of the apply, and `note` says who applied.
+    `lost` warns of a part that could not be read.
     """
 
     runs: tuple[DriftRun, ...] = ()
     since: Mapping[str, str] = field(default_factory=dict)
     sent: frozenset[str] = frozenset()
+    overwritten: tuple[Drift, ...] = ()
     lost: Finding | None = None
 
 
@@ -164,8 +167,9 @@ class DriftReport:
     rule of `.driftignore` ignores; `findings` does not have them. `expired` are the rules that are
     over. `runs` are the last runs over the whole project, this one included, the oldest first.
     `known` are findings that `--new-only` leaves out; `findings` does not have them, and each
-    status has them. `whole` says that every resource of the project was asked for. `history_lost`
-    warns that the history of earlier runs could not be read or written.
+    status has them. `overwritten` are findings that an apply of the last days has overwritten
+    before a report had them, as DriftPast says. `whole` says that every resource of the project was
+    asked for. `history_lost` warns that the history of earlier runs could not be read or written.
     """
 
     statuses: tuple[ResourceStatus, ...]
@@ -177,6 +181,7 @@ class DriftReport:
     lost: Finding | None = None
     ignored: tuple[Drift, ...] = ()
     known: tuple[Drift, ...] = ()
+    overwritten: tuple[Drift, ...] = ()
     expired: tuple[IgnoreRule, ...] = ()
     runs: tuple[DriftRun, ...] = ()
     whole: bool = True

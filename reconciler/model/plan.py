@@ -312,7 +312,8 @@ class Outcome:
     from before the apply, and `unrestored` has a finding for each other resource. `unrecorded` was
     done and could not be written to the ledger. The service accepted a write to each resource in
     `not_observable` that it does not show. `unproven` has a warning for each resource whose model
-    was set, and whose answers do not prove which model answers.
+    was set, and whose answers do not prove which model answers. `unkept` has a warning if the drift
+    history could not take the drift that the apply has overwritten.
     """
 
     added: tuple[Address, ...] = ()
@@ -326,3 +327,4 @@ class Outcome:
     stopped: tuple[Stopped, ...] = ()
     not_observable: tuple[Address, ...] = ()
     unproven: tuple[Finding, ...] = ()
+    unkept: tuple[Finding, ...] = ()

@@ -94,6 +94,11 @@ def incomplete(resource: Resource, note: str, settle_command: str = "") -> Drift
     return Drift(resource, Verdict.INCOMPLETE, note=note, commands=commands)
 
 
+def is_hidden(schema: Field, path: Path) -> bool:
+    """Whether the value at a path must not be shown: it is sensitive, or inside such a value."""
+    return any(schema.at(path[:length]).sensitive for length in range(len(path) + 1))
+
+
 def find_place(
     manifest: Manifest, models: Collection[ModelReference], finding: Drift
 ) -> SourceLocation:
@@ -178,7 +183,7 @@ def _choose_verdict(
 def _make_drift(
     comparison: Comparison, path: Path, verdict: Verdict, then: Json | Absent, want: Json | Absent
 ) -> Drift:
-    hidden = any(comparison.schema.at(path[:length]).sensitive for length in range(len(path) + 1))
+    hidden = is_hidden(comparison.schema, path)
     now = find(comparison.live, path)
     accept = f"reconciler drift --accept {comparison.resource.address}"
     ours = verdict is Verdict.PENDING and comparison.last_applied is not None

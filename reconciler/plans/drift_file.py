@@ -41,6 +41,7 @@ def drift_document(report: DriftReport) -> Json:
             if one.rule is not None
         ],
         "known": [_finding_document(one) for one in report.known],
+        "overwritten": [_overwritten_document(one) for one in report.overwritten],
         "ignore_expired": [_rule_document(one) for one in report.expired],
         "runs": [_run_document(one) for one in report.runs],
         "refresh": asdict(report.refresh),
@@ -92,6 +93,17 @@ def _finding_document(one: Drift) -> Json:
         "place": asdict(one.place) if one.place is not None else None,
         "settle": list(one.commands),
         "fleet": str(one.fleet) if one.fleet else None,
+    }
+
+
+def _overwritten_document(one: Drift) -> Json:
+    return {
+        "address": str(one.resource.address),
+        "key": one.key,
+        "verdict": one.verdict.value,
+        "pointer": one.pointer,
+        "at": one.since,
+        "by": one.note,
     }
 
 

@@ -1,21 +1,41 @@
 """Recognises the findings of earlier drift runs by their keys, dates them, and adds a run.
 
-It must not read or write the history. The drift report of the engine and the ledgers call it.
+It also finds the drift that a plan overwrites. It must not read or write the history. The drift
+report and the apply of the engine, and the ledgers, call it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Final
 
-from reconciler.model import ABSENT, Drift, DriftPast, DriftRun, Json, Resource
+from reconciler.document.pointers import find, split_pointer
+from reconciler.document.schema import Field
+from reconciler.model import (
+    ABSENT,
+    Cause,
+    Drift,
+    DriftPast,
+    DriftReport,
+    DriftRun,
+    Json,
+    Resource,
+    Step,
+    Verdict,
+)
+from reconciler.plans.drift import is_hidden
 from reconciler.text.json_text import encode_canonical
+from reconciler.text.times import format_utc, parse_utc
 
 MOST_RUNS: Final = 30
 # Twice the resources of the largest project. What is left out has a new date the next time.
 MOST_OPEN: Final = 200_000
+MOST_OVERWRITTEN: Final = 1_000
+# How long each report shows what an apply has overwritten.
+_SHOWN_FOR: Final = timedelta(days=7)
 _RESOURCE_DIGITS: Final = 8
 _DIGITS: Final = 16
 _KEY_DIGITS: Final = _RESOURCE_DIGITS + _DIGITS
@@ -81,14 +101,67 @@ def add_run(
     merged = dict(added)
     for key, at in since.items():
         merged[key] = min(at, stored.since.get(key, at))
-    return DriftPast(
+    return replace(
+        stored,
+        lost=None,
         runs=(*stored.runs, *more)[-MOST_RUNS:],
         since=dict(list(merged.items())[-MOST_OPEN:]),
         sent=frozenset(one for one in stored.sent if one[:_KEY_DIGITS] in merged),
     )
 
 
+def find_overwritten(
+    steps: Iterable[Step], fields: Callable[[str], Field], by: str, now: str
+) -> Iterator[Drift]:
+    """Yield the drift that steps overwrite, as the drift report has it, but without values.
+
+    `fields` has the schema of each kind. `by` is who applies, at the time `now`, in UTC.
+    """
+    for step in steps:
+        for reason in step.reasons:
+            verdict = _VERDICTS.get(reason.cause)
+            if verdict is None:
+                continue
+            path, schema = split_pointer(reason.pointer), fields(step.resource.address.kind)
+            if verdict is Verdict.DRIFTED and schema.at(path).model:
+                verdict = Verdict.MODEL_SWAPPED
+            hidden = is_hidden(schema, path)
+            gone = hidden or verdict is Verdict.MISSING
+            live = ABSENT if gone else find(step.before, path)
+            found = Drift(
+                step.resource, verdict, reason.pointer, live=live, hidden=hidden, note=by, since=now
+            )
+            yield replace(found, key=make_key(found), live=ABSENT, is_new=False)
+
+
+_VERDICTS: Final[Mapping[Cause, Verdict]] = {
+    Cause.DRIFT: Verdict.DRIFTED,
+    Cause.CONFLICT: Verdict.CONFLICT,
+    Cause.GONE: Verdict.MISSING,
+}
+
+
+def add_overwritten(stored: DriftPast, findings: Collection[Drift], now: str) -> DriftPast:
+    """Return the history with what an apply overwrites, unless a run has found it already."""
+    recent = _find_recent(stored.overwritten, now)
+    known = {*stored.since, *(one.key for one in recent)}
+    more = (one for one in findings if one.key not in known)
+    return replace(stored, overwritten=(*recent, *more)[-MOST_OVERWRITTEN:])
+
+
+def _find_recent(findings: Iterable[Drift], now: str) -> list[Drift]:
+    oldest = format_utc(parse_utc(now) - _SHOWN_FOR)
+    return [one for one in findings if oldest <= one.since]
+
+
+def list_overwritten(past: DriftPast, report: DriftReport) -> tuple[Drift, ...]:
+    """Return what an apply of the last days has overwritten, unless the report has it as well."""
+    found = {one.key for one in (*report.findings, *report.ignored)}
+    recent = _find_recent(past.overwritten, report.made_at)
+    return tuple(one for one in recent if one.key not in found)
+
+
 def add_sent(stored: DriftPast, keys: Collection[str]) -> DriftPast:
     """Return the history with more keys that webhooks have reported; bounded as the open ones."""
     sent = sorted(stored.sent.union(keys))[:MOST_OPEN]
-    return DriftPast(stored.runs, stored.since, frozenset(sent))
+    return replace(stored, sent=frozenset(sent))

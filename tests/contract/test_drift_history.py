@@ -17,7 +17,18 @@ from reconciler.ledgers.blob_client import BlobNotFound, Container
 from reconciler.ledgers.drift_history import MOST_BYTES, NAME, HistoryFile, StoredDriftHistory
 from reconciler.ledgers.drift_history_blob import HistoryBlob
 from reconciler.ledgers.opening import open_drift_history
-from reconciler.model import Cloud, DriftPast, DriftRun, GuardLimits, Project, Verdict
+from reconciler.model import (
+    ABSENT,
+    Address,
+    Cloud,
+    Drift,
+    DriftPast,
+    DriftRun,
+    GuardLimits,
+    Project,
+    Resource,
+    Verdict,
+)
 from tests.contract.go_between import GoBetween, go_between
 from tests.contract.homes import Folder, Home, Prefix, hear, run_beside
 from tests.contract.test_ledger_blob import _origin
@@ -160,11 +171,13 @@ def test_writers_at_once_lose_no_run(home: Home) -> None:
         '{"run":{"at":"2026-11-01T03:00:00Z","commit":"' + "c" * 300 + '","counts":{}}}',
         '{"run":7}',
         '{"sent":{}}',
+        '{"overwritten":{"address":"x","id":"","pointer":"","by":"","verdict":"drifted"}}',
+        '{"overwritten":{"address":"K/x","id":7,"pointer":"","by":"","verdict":"drifted"}}',
         "[" * 5000,
         '{"sent":[' + "[]," * 30_000 + "[]]}",
         "\x00\xff",
     ],
-    ids=range(16),
+    ids=range(18),
 )
 def test_a_bad_line_costs_what_it_holds_and_is_reported_once(home: Home, line: str) -> None:
     open_history(home).append(run_of(DAY[0], DRIFTED=1), {B: DAY[0]})
@@ -211,6 +224,35 @@ def test_a_history_that_was_removed_begins_anew(home: Home) -> None:
     remove(home)
     history.append(run_of(DAY[1]), past.since)
     assert open_history(home).load().since == {A: DAY[0]}
+
+
+OVERWRITTEN = Drift(
+    Resource(Address("WebService", "a"), "/x/a"),
+    Verdict.MODEL_SWAPPED,
+    "/properties/title",
+    live="planted-secret",
+    note="2026-11-03 by ci",
+    since=DAY[2],
+    key=A,
+    is_new=False,
+)
+
+
+def test_what_an_apply_overwrites_is_kept_without_values_and_dropped_after_a_week(
+    home: Home,
+) -> None:
+    history = open_history(home)
+    known = replace(OVERWRITTEN, key=B)
+    history.append(run_of(DAY[0]), {B: DAY[0]})
+    history.keep_overwritten([OVERWRITTEN, known], DAY[2])
+    assert b"planted-secret" not in read(home)
+    assert open_history(home).load().overwritten == (replace(OVERWRITTEN, live=ABSENT),)
+    history.append(run_of(DAY[3]), {})
+    later = replace(OVERWRITTEN, key=C, since=DAY[9], live=ABSENT)
+    history.keep_overwritten([later], DAY[9])
+    assert len(open_history(home).load().overwritten) == 2
+    history.keep_overwritten([], DAY[10])
+    assert open_history(home).load().overwritten == (later,)
 
 
 def test_nothing_but_keys_dates_and_counts_is_kept(home: Home) -> None:

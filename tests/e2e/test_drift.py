@@ -95,6 +95,33 @@ def test_a_machine_without_a_cache_knows_what_is_new(applied: Project) -> None:
     assert "Trend: 1 1 not in sync in the last 2 runs.\n" in out
 
 
+def test_an_apply_does_not_hide_the_drift_that_it_overwrites(applied: Project) -> None:
+    applied.emulator.patch("a", realtimeConfiguration={"maxConcurrentCalls": 11})
+    assert applied.run("apply", "--auto-approve", "--refresh=full").code == 0
+    code, out = drift(applied)
+    assert code == 0
+    assert "Overwritten by an apply before a report had it: 1 finding of the last 7 days.\n" in out
+    assert "  WebService/a drifted properties.realtimeConfiguration.maxConcurrentCalls: " in out
+    shown = applied.run("history", "WebService/a").out
+    assert "maxConcurrentCalls" in shown
+    assert "11" in shown
+    with clock_ahead(8 * 86_400):
+        assert "Overwritten" not in drift(applied)[1]
+
+
+def test_a_history_that_cannot_be_written_costs_no_apply(applied: Project) -> None:
+    (applied.folder / ".reconciler" / "drift").write_text("a file")
+    applied.emulator.patch("a", realtimeConfiguration={"maxConcurrentCalls": 11})
+    done = applied.run("apply", "--auto-approve", "--refresh=full")
+    assert done.code == 0, done.said
+    assert "Warning: " in done.said
+    assert "the drift history cannot be written: " in done.said
+    applied.emulator.patch("a", realtimeConfiguration={"maxConcurrentCalls": 12})
+    done = applied.run("apply", "--auto-approve", "--refresh=full", "--format=json")
+    lines = [json.loads(line) for line in done.out.splitlines()]
+    assert [one["@level"] for one in lines if "drift history" in json.dumps(one)] == ["warn"]
+
+
 def test_a_damaged_history_is_a_warning_and_costs_dates_only(applied: Project) -> None:
     applied.emulator.patch("a", description="somebody")
     drift(applied)

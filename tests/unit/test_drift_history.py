@@ -8,28 +8,36 @@ from typing import Any
 import pytest
 
 from reconciler.engine.drift import report_drift
+from reconciler.engine.planning.plan import make_plan
 from reconciler.errors import LedgerInvalid, Unavailable
 from reconciler.model import (
     Address,
+    Cause,
     DriftPast,
     DriftReport,
     DriftRun,
     Finding,
+    Outcome,
+    Reason,
     SourceLocation,
     Verdict,
 )
 from reconciler.plans.drift_file import drift_document
-from reconciler.plans.drift_history import MOST_OPEN, add_run
+from reconciler.plans.drift_history import MOST_OPEN, add_run, find_overwritten
+from reconciler.render.drift.html import render_drift_page
 from reconciler.render.drift.markdown import render_drift_markdown
 from reconciler.render.drift.text import render_drift
+from reconciler.render.events.outcome import render_outcome
 from reconciler.render.words.colour import Paint
 from reconciler.text.json_text import canonical
+from tests.ledgers import MemoryHistory
 from tests.outputs import check_output
 from tests.unit.test_drift import applied, move, only, swap
-from tests.unit.test_engine import NEW, OLD, Ledger, World, make_request
+from tests.unit.test_engine import NEW, OLD, Ledger, World, carry_out, make_request
 
 __all__ = ["applied"]  # a fixture
 A = Address("WebService", "a")
+NOW = "2026-11-21T00:00:00Z"
 
 
 def report(world: World, day: int, *names: str, **more: Any) -> DriftReport:
@@ -180,3 +188,126 @@ def test_the_open_findings_are_bounded(more: int) -> None:
     since = {f"{number:024x}": "2026-11-20T00:00:00Z" for number in range(MOST_OPEN + more)}
     past = add_run(DriftPast(), DriftPast(), DriftRun("2026-11-20T00:00:00Z", "", {}), since)
     assert len(past.since) == MOST_OPEN
+
+
+def fix(world: World, day: int, *names: str, **more: Any) -> Outcome:
+    """An apply of one day, with what it plans."""
+    now = datetime(2026, 11, 20, tzinfo=UTC) + timedelta(days=day)
+    runtime = replace(world.runtime(), clock=lambda: now)
+    plan = make_plan(runtime, make_request(*names, uri=NEW, refresh="full", **more))
+    return carry_out(runtime, plan)
+
+
+def test_an_apply_keeps_the_drift_that_no_report_had(applied: World) -> None:
+    swap(applied, "a", OLD)
+    with_key = only(report(replace_history(applied), 0)).key
+    assert fix(applied, 1, "a", "b").unkept == ()
+    reported = report(applied, 2)
+    assert (reported.outcome, applied.uri("a")) == ("in-sync", NEW)
+    (found,) = reported.overwritten
+    assert (found.key, found.verdict, found.since) == (
+        with_key,
+        Verdict.MODEL_SWAPPED,
+        "2026-11-21T00:00:00Z",
+    )
+    document = json.loads(canonical(drift_document(reported)))
+    check_output(document, "drift")
+    assert document["overwritten"] == [
+        {
+            "address": "WebService/a",
+            "key": with_key,
+            "verdict": "model-swapped",
+            "pointer": "/properties/assets/asset3/locationInfo/uri",
+            "at": "2026-11-21T00:00:00Z",
+            "by": "2026-11-21 by ci@4f1c2aa",
+        }
+    ]
+    line = (
+        "WebService/a model-swapped properties.assets.asset3.locationInfo.uri:"
+        " 2026-11-21 by ci@4f1c2aa; reconciler history WebService/a"
+    )
+    text = render_drift(reported, paint=Paint())
+    assert "Overwritten by an apply before a report had it: 1 finding of the last 7 days." in text
+    assert f"\n  {line}" in text
+    assert f"- `{line}`" in render_drift_markdown(reported)
+    assert "Overwritten by an apply before a report had it" in render_drift_page([reported])
+
+
+def replace_history(world: World) -> World:
+    """The same world with a history of its own, so that a report leaves no trace."""
+    return replace(world, history=MemoryHistory())
+
+
+def test_what_a_report_had_is_not_kept_again(applied: World) -> None:
+    swap(applied, "a", OLD)
+    report(applied, 0)
+    fix(applied, 1, "a", "b")
+    assert report(applied, 2).overwritten == ()
+
+
+def test_what_was_overwritten_is_shown_for_a_week(applied: World) -> None:
+    swap(applied, "a", OLD)
+    fix(applied, 0, "a")
+    assert len(report(applied, 7).overwritten) == 1
+    assert report(applied, 8).overwritten == ()
+
+
+def test_the_history_has_it_before_the_first_write(
+    applied: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swap(applied, "a", OLD)
+    seen: list[int] = []
+    write = applied.write
+
+    def watch(*given: Any) -> Any:
+        seen.append(len(applied.history.past.overwritten))
+        return write(*given)
+
+    monkeypatch.setattr(applied, "write", watch)
+    fix(applied, 0, "a")
+    assert seen == [1]
+
+
+def test_what_an_apply_did_not_overwrite_is_a_finding_and_not_listed(applied: World) -> None:
+    swap(applied, "a", OLD)
+    applied.lies.add("a")
+    assert fix(applied, 0, "a").failures
+    reported = report(applied, 1)
+    assert (len(reported.findings), reported.overwritten) == (1, ())
+
+
+def test_a_service_that_was_gone_and_a_conflict_are_kept_too(applied: World) -> None:
+    swap(applied, "b", OLD)
+    runtime, newer = applied.runtime(), NEW.replace("new", "newer")
+    (step,) = make_plan(runtime, make_request("b", uri=newer, refresh="full")).steps
+    gone = step.copy_with(reasons=(Reason("", Cause.GONE),))
+    kept = list(
+        find_overwritten([step, gone], lambda _: runtime.kinds["WebService"].field, "ci", NOW)
+    )
+    assert [one.verdict for one in kept] == [Verdict.CONFLICT, Verdict.MISSING]
+    reported = report_drift(runtime, make_request("b", uri=newer, refresh="full"))
+    assert kept[0].key == only(reported).key
+    del applied.documents["b"]
+    reported = report_drift(runtime, make_request("b", uri=newer, refresh="full"))
+    assert kept[1].key == only(reported).key
+
+
+def test_a_pending_change_is_no_drift(applied: World) -> None:
+    runtime = applied.runtime()
+    planned = make_plan(runtime, make_request("a", uri=NEW.replace("new", "newer")))
+    fields = runtime.kinds["WebService"].field
+    assert planned.steps
+    assert list(find_overwritten(planned.steps, lambda _: fields, "ci", NOW)) == []
+
+
+def test_a_history_that_takes_nothing_is_a_warning_of_the_apply(applied: World) -> None:
+    swap(applied, "a", OLD)
+    applied.history.error = ERROR
+    done = fix(applied, 0, "a")
+    assert (len(done.changed), done.failures) == (1, ())
+    (warning,) = done.unkept
+    assert warning.severity == "warning"
+    assert "does not show what this apply has overwritten" in warning.detail[0]
+    assert warning.message in render_outcome(done, paint=Paint())
+    # Without drift nothing is to be kept.
+    assert fix(applied, 1, "a").unkept == ()

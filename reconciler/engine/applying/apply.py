@@ -24,6 +24,7 @@ from reconciler.engine.applying.admission import check_calls, check_secrets, che
 from reconciler.engine.applying.journal import PROOFS, Author, Journal, document_of
 from reconciler.engine.applying.rollout import Fleets, Task
 from reconciler.engine.applying.step_run import Worker
+from reconciler.engine.drift_history import keep_overwritten
 from reconciler.engine.pool import ResumableTask
 from reconciler.engine.runtime import Runtime
 from reconciler.errors import (
@@ -141,6 +142,7 @@ def apply_plan(
         runtime.emit(StepSkipped(step.resource, step.action, "it is already gone"))
     journal.note_reason(plan, checked.left, meant.facts)
     journal.note_approvals(plan, checked.left, meant.facts)
+    unkept = keep_overwritten(runtime, checked.left, author.by, author.commit)
     fleets = Fleets(runtime, plan, checked.left, strict=policy.on_failure == "rollback")
     fleets.resume(checked.done)
     prover = _make_prover(runtime, journal, checked.left, meant, declared or Declarations())
@@ -149,7 +151,7 @@ def apply_plan(
     if policy.on_failure == "rollback" and run.failures:
         run.roll_back()
     run.settle()
-    return run.sum_up(plan)
+    return replace(run.sum_up(plan), unkept=unkept)
 
 
 def _make_prover(

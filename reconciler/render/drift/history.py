@@ -95,6 +95,26 @@ def list_ignored(report: DriftReport) -> Iterator[str]:
         yield f"and {count(more, 'more finding', 'more findings')}, which --format json lists"
 
 
+def count_overwritten(report: DriftReport) -> str:
+    """Returns a sentence on what applies have overwritten before a report had it, or ""."""
+    if not report.overwritten:
+        return ""
+    found = count(len(report.overwritten), "finding")
+    return f"Overwritten by an apply before a report had it: {found} of the last 7 days."
+
+
+def list_overwritten(report: DriftReport) -> Iterator[str]:
+    """Yields a line without markup for each of these; at most 50, and then their number."""
+    for one in report.overwritten[:_IGNORED_SHOWN]:
+        place = f" {show_path(split_pointer(one.pointer))}" if one.pointer else ""
+        address = one.resource.address
+        said = f"{cut(one.note, _LONGEST)}; reconciler history {address}"
+        yield f"{address} {one.verdict.value}{place}: {said}"
+    more = len(report.overwritten) - _IGNORED_SHOWN
+    if more > 0:
+        yield f"and {count(more, 'more finding', 'more findings')}, which --format json lists"
+
+
 def count_expired(report: DriftReport) -> str:
     """Returns a sentence on how many rules of .driftignore have expired, or ""."""
     expired = len(report.expired)

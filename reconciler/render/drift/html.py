@@ -25,7 +25,7 @@ from reconciler.render.drift.charts import (
     list_runs,
     name_class,
 )
-from reconciler.render.drift.history import count_known
+from reconciler.render.drift.history import count_known, count_overwritten, list_overwritten
 from reconciler.render.drift.page import AGES, ORDER, PageRow, count_ages, make_data, make_rows
 from reconciler.render.drift.text import count_hidden, describe_knowledge
 from reconciler.render.pages.templates import render_page, write_data
@@ -268,6 +268,8 @@ class PageNotice:
 def _make_notices(reports: Sequence[DriftReport]) -> Iterator[PageNotice]:
     for report in reports:
         yield from map(_notice_of, filter(None, (report.lost, report.history_lost)))
+        if report.overwritten:
+            yield PageNotice(count_overwritten(report), list(list_overwritten(report)))
         if report.known:
             said = "They are in the list below and do not change the exit code."
             yield PageNotice(count_known(report), (said,))

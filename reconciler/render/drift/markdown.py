@@ -17,10 +17,12 @@ from reconciler.render.drift.history import (
     count_ignored,
     count_known,
     count_new,
+    count_overwritten,
     describe_age,
     describe_trend,
     list_expired,
     list_ignored,
+    list_overwritten,
 )
 from reconciler.render.drift.text import (
     count_hidden,
@@ -63,6 +65,7 @@ def render_drift_markdown(report: DriftReport, *, share: int = 0) -> str:
         lines += ["", code(hidden)]
     lines += _fold(count_ignored(report), list_ignored(report), share)
     lines += _fold(count_expired(report), list_expired(report), share)
+    lines += _fold(count_overwritten(report), list_overwritten(report), share)
     if report.baseline == "lost":
         lines += ["", "baseline: lost; only declared values can be compared."]
     return "\n".join(lines) + "\n"

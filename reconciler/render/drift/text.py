@@ -19,10 +19,12 @@ from reconciler.render.drift.history import (
     count_ignored,
     count_known,
     count_new,
+    count_overwritten,
     describe_age,
     describe_trend,
     list_expired,
     list_ignored,
+    list_overwritten,
 )
 from reconciler.render.plan.differences import describe_values
 from reconciler.render.words.colour import Paint
@@ -221,6 +223,7 @@ def _closing(report: DriftReport, paint: Paint) -> Iterator[str]:
     for said, lines in (
         (count_ignored(report), list_ignored(report)),
         (paint("yellow", count_expired(report)), list_expired(report)),
+        (count_overwritten(report), list_overwritten(report)),
     ):
         if said:
             yield said

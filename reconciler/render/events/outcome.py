@@ -39,6 +39,7 @@ def _render(outcome: Outcome, paint: Paint, halted: str) -> Iterator[str]:
     yield render_findings(outcome.failures, paint=paint)
     yield render_findings(outcome.unrestored, paint=paint)
     yield render_findings(outcome.unproven, paint=paint)
+    yield render_findings(outcome.unkept, paint=paint)
     for stopped in outcome.stopped:
         yield _describe_stopped(stopped, paint)
     own = {address for one in outcome.stopped for address in one.not_started}
