@@ -74,6 +74,7 @@ def test_schema_is_printed_for_editors_and_as_a_table(tmp_path: Path) -> None:
         "Retraining",
         "Policy",
         "PolicyTest",
+        "DriftIgnore",
         "Endpoint",
         "WebService",
     ]
@@ -115,7 +116,7 @@ def test_the_fields_of_a_manifest_are_printed_as_a_table(tmp_path: Path, kind: s
 
 def test_a_schema_of_nothing_names_the_kinds(tmp_path: Path) -> None:
     done = run(tmp_path, "schema", "Nothing")
-    kinds = "Project, Environment, Fleet, Retraining, Policy, PolicyTest, Endpoint, WebService"
+    kinds = "Project, Environment, Fleet, Retraining, Policy, PolicyTest, DriftIgnore, Endpoint, WebService"
     assert (done.code, kinds in done.err) == (1, True)
 
 
