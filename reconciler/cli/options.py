@@ -377,9 +377,19 @@ def drift_options(command: _Command) -> _Command:
 
 
 def watch_options(command: _Command) -> _Command:
-    """Add the options of `watch` that shape its reports."""
-    asked = (_PER_CYCLE, PARALLELISM, _REFRESH_EACH, METRICS_FILE, _EXCLUDE, SELECTOR, _TARGET, ENV)
-    for option in asked:
+    """Add the options of `watch` that shape its reports and its applies."""
+    applying = (_PATIENCE, _STEP_TIMEOUT, policy_options)
+    reading = (
+        _PER_CYCLE,
+        PARALLELISM,
+        _REFRESH_EACH,
+        METRICS_FILE,
+        _EXCLUDE,
+        SELECTOR,
+        _TARGET,
+        ENV,
+    )
+    for option in (*applying, *reading):
         command = option(command)
     return _DETAILED_DRIFT(command)
 

@@ -39,7 +39,7 @@ def report_outcome(invocation: Invocation, outcome: Outcome, root: Path, *, plan
     halted = invocation.interruption.halted()
     exit_word = classify_outcome(outcome, halted, planned=planned)
     invocation.clear_progress()
-    unrecorded = _keep(invocation, outcome, root)
+    unrecorded = keep_entries(invocation, outcome, root)
     if invocation.as_json:
         output_open = _report_lines(invocation, outcome, exit_word, unrecorded)
     else:
@@ -52,7 +52,7 @@ def report_outcome(invocation: Invocation, outcome: Outcome, root: Path, *, plan
     return get_exit_code(exit_word, detailed=invocation.detailed_exitcode) or int(not output_open)
 
 
-def _keep(invocation: Invocation, outcome: Outcome, root: Path) -> tuple[Finding, ...]:
+def keep_entries(invocation: Invocation, outcome: Outcome, root: Path) -> tuple[Finding, ...]:
     """Save the entries that the ledger could not record; returns a finding that says where."""
     if not outcome.unrecorded:
         return ()

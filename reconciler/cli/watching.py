@@ -8,9 +8,10 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import click
 
@@ -18,34 +19,46 @@ from reconciler.cli.apply_session import check_output_open
 from reconciler.cli.context import Invocation
 from reconciler.cli.exit_codes import ExitWord, get_exit_code
 from reconciler.cli.loading import find_root
+from reconciler.cli.outcome import keep_entries
 from reconciler.cli.progress import Emitter, EventSink
 from reconciler.cli.signals import CLOSED
 from reconciler.cli.watch_telemetry import WatchTelemetry, check_projects
-from reconciler.cli.wiring import Assembly, PlanFlags, assemble
+from reconciler.cli.wiring import Assembly, PlanFlags, assemble, lock_ledger
+from reconciler.engine.applying.apply import Declarations, FailurePolicy
+from reconciler.engine.applying.journal import Author
 from reconciler.engine.planning.selection import PlanRequest, resolve_request
 from reconciler.engine.runtime import Runtime
+from reconciler.engine.unattended import Applying
 from reconciler.engine.watch import Loop, Prepared, Watcher, WatchPorts
-from reconciler.errors import ReconcilerError
+from reconciler.errors import ManifestInvalid, ReconcilerError
 from reconciler.files import find_checkout, resolve_path
+from reconciler.ledgers.leadership import LeaderLock
 from reconciler.manifests.environments import list_environments
 from reconciler.manifests.folder import ALL_ENVIRONMENTS
 from reconciler.model import (
     Agenda,
     CycleEnded,
     CycleStarted,
+    Event,
     Finding,
     Project,
     Refreshed,
     Refreshing,
     ShownEvent,
     Snapshot,
+    StepStarted,
 )
 from reconciler.model.ledger import WATCH
 from reconciler.model.values import dataclass
 from reconciler.model.watch import Cycle, CycleOutcome
+from reconciler.plans.quarantine import name_author
 from reconciler.ports import Leadership
 from reconciler.render.events.cycles import CycleMemory, render_cycle
-from reconciler.render.events.json_lines import describe_drift, describe_event, describe_finding
+from reconciler.render.events.json_lines import (
+    describe_drift,
+    describe_event,
+    describe_finding,
+)
 
 # A loop that waits looks this often whether stdout still has a reader, in seconds.
 _LOOK_EVERY_S: Final = 5.0
@@ -68,10 +81,12 @@ class WatchFlags:
     """The flags of `watch` beside those of a plan; times are in seconds."""
 
     interval: float
-    mode: str
+    mode: Literal["report", "apply"]
     once: bool
     unmanaged: bool
     listen: str | None
+    step_timeout: float
+    patience: float
 
 
 def run_watch(invocation: Invocation, flags: PlanFlags, watch: WatchFlags) -> int:
@@ -103,9 +118,15 @@ class _WatchRun:
         self._all = invocation.environment == ALL_ENVIRONMENTS
         self._names: tuple[str, ...] = (invocation.environment,)
         invocation.reads_drift_ignore = True
+        if watch.mode == "report":
+            invocation.policies = None  # nothing is planned, so nothing is judged
         invocation.emitter = Emitter(CycleSink(invocation))
+        invocation.emitter.observers.append(self._note_writing)
         ports = WatchPorts(
-            invocation.emitter, lambda: datetime.now(UTC), observers=[self._note_cycle]
+            invocation.emitter,
+            lambda: datetime.now(UTC),
+            combine=LeaderLock,
+            observers=[self._note_cycle],
         )
         self._sources: dict[str, ProjectSource] = {}
         self._loop = Loop(
@@ -119,6 +140,12 @@ class _WatchRun:
         self._telemetry = WatchTelemetry(invocation, watch.listen, watch.interval)
         self._telemetry.select(self._names)
 
+    def _note_writing(self, event: Event) -> None:
+        """Note for the signal handler whether a step may be running."""
+        if isinstance(event, StepStarted | CycleEnded):
+            writing = isinstance(event, StepStarted)
+            self._invocation.interruption.note_writing(writing=writing)
+
     def _select(self) -> None:
         """Watch the environments that the project has now."""
         if self._all:
@@ -126,7 +153,7 @@ class _WatchRun:
             self._names = found or self._names
         for name in self._names:
             if name not in self._sources:
-                source = ProjectSource(self._invocation, name, self._flags, self._watch.unmanaged)
+                source = ProjectSource(self._invocation, name, self._flags, self._watch)
                 self._sources[name] = source
         self._loop.select(self._names)
         if self._telemetry is not None:
@@ -170,10 +197,10 @@ class ProjectSource:
     """One environment of the project, read before each cycle; keeps its last valid state."""
 
     def __init__(
-        self, invocation: Invocation, environment: str, flags: PlanFlags, unmanaged: bool
+        self, invocation: Invocation, environment: str, flags: PlanFlags, watch: WatchFlags
     ) -> None:
         self._invocation, self._environment = invocation, environment
-        self._flags, self._unmanaged = flags, unmanaged
+        self._flags, self._watch = flags, watch
         self._valid: tuple[Assembly, PlanRequest] | None = None
         self._is_new = False
         self._leadership: tuple[tuple[str, ...], Leadership] | None = None
@@ -201,21 +228,40 @@ class ProjectSource:
             try:
                 self._valid = self._read()
             except ReconcilerError as error:
-                if self._valid is None:
-                    raise
                 errors = (*error.findings(), _KEPT)
         self._is_new = False
         if self._valid is None:
-            raise ReconcilerError("the project was never read")
+            raise ManifestInvalid(errors[:-1])
         assembly, request = self._valid
-        self.runtime = assembly.runtime(self._flags.parallelism, self._flags.max_calls)
+        flags, watch = self._flags, self._watch
+        made = assembly.runtime(flags.parallelism, flags.max_calls, watch.step_timeout)
+        self.runtime = replace(made, halted=self._invocation.interruption.halted)
         return Prepared(
             runtime=self.runtime,
             request=request,
             lock_owner=assembly.lock_owner(WATCH),
             leadership=self._keep_leadership(assembly),
+            applying=self._make_applying(assembly) if watch.mode == "apply" else None,
             errors=errors,
-            lists_unmanaged=self._unmanaged,
+            lists_unmanaged=watch.unmanaged,
+        )
+
+    def _make_applying(self, assembly: Assembly) -> Applying:
+        revision, root = assembly.revision, Path(assembly.project.root)
+
+        def make_author(digest: str) -> Author:
+            differing = revision.list_differing()
+            by = name_author(revision.author)
+            return Author(by, revision.host, revision.name, digest, differing)
+
+        return Applying(
+            lock=lambda: lock_ledger(assembly, WATCH, 0.0),
+            combine=lambda lock: lock,
+            make_author=make_author,
+            judge=assembly.judge_by_command,
+            keep=lambda outcome: keep_entries(self._invocation, outcome, root),
+            declared=Declarations(assembly.project.root, assembly.loaded.manifests),
+            policy=FailurePolicy(read_back_s=self._watch.patience),
         )
 
     def _keep_leadership(self, assembly: Assembly) -> Leadership:
@@ -245,9 +291,7 @@ class ProjectSource:
                 continue
             if assembly is not None and not (lock is not None and lock.exists()):
                 request = assembly.request(self._flags)
-                resolve_request(
-                    request, Snapshot({}, known=False)
-                )  # it raises for unknown addresses
+                resolve_request(request, Snapshot({}, known=False))  # for unknown addresses
                 return assembly, request
             time.sleep(_SETTLING_S)
         raise ReconcilerError(

@@ -21,6 +21,7 @@ from reconciler.engine.cycles import BackOff, Schedule
 from reconciler.engine.drift import report_drift
 from reconciler.engine.planning.selection import PlanRequest
 from reconciler.engine.runtime import Runtime
+from reconciler.engine.unattended import Applied, Applying, apply_unattended
 from reconciler.errors import ReconcilerError
 from reconciler.model import (
     Address,
@@ -33,7 +34,7 @@ from reconciler.model import (
 )
 from reconciler.model.values import dataclass
 from reconciler.model.watch import Cycle, CycleOutcome
-from reconciler.ports import Clock, Emit, Leadership, LeaderTerm
+from reconciler.ports import Clock, Emit, Leadership, LeaderTerm, Lease
 from reconciler.text.counting import count
 from reconciler.text.times import format_utc
 
@@ -50,6 +51,12 @@ _NOTHING_READ: Final = Finding(
 _OVERTAKEN: Final = (
     "this process did not lead until the end of the cycle, so what it read is not reported"
 )
+_PAUSED: Final = Finding(
+    "nothing is applied in this cycle: another command has just used the lock of the ledger",
+    severity="warning",
+)
+# A command that waits for the lock looks more often than this, in seconds.
+_LEAST_PAUSE_S: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -57,13 +64,14 @@ class Prepared:
     """What one cycle works with.
 
     `errors` say why it is not the project of now: that one is invalid, and this is the last one
-    that was valid. `lock_owner` is this process.
+    that was valid. `lock_owner` is this process. Without `applying`, nothing is changed.
     """
 
     runtime: Runtime
     request: PlanRequest
     lock_owner: LockOwner
     leadership: Leadership | None = None
+    applying: Applying | None = None
     errors: tuple[Finding, ...] = ()
     lists_unmanaged: bool = False
 
@@ -73,13 +81,14 @@ class WatchPorts:
     """What the cycles of all environments share.
 
     `clock` has the time of day, which is only shown. `observers` get each finished cycle; what one
-    of them raises is logged.
+    of them raises is logged. `combine` makes one lease of the ledger's lock and the leader's term.
     """
 
     emit: Emit
     clock: Clock
     monotonic: Callable[[], float] = time.monotonic
     observers: Sequence[Observer] = ()
+    combine: Callable[[Lease, LeaderTerm], Lease] = lambda lock, _: lock
 
 
 @dataclass
@@ -91,6 +100,8 @@ class _Running:
     started_at: str
     outcome: CycleOutcome = CycleOutcome.FAILED
     report: DriftReport | None = None
+    found: DriftReport | None = None
+    applied: Applied = field(default_factory=Applied)
     errors: list[Finding] = field(default_factory=list)
     leader: LockOwner | None = None
 
@@ -107,9 +118,10 @@ class Watcher:
     ) -> None:
         self._environment, self._prepare, self._ports = environment, prepare, ports
         self._interval_s = interval_s
-        self._back_off = BackOff(interval_s)
         self._leadership: Leadership | None = None
         self._owner: LockOwner | None = None
+        self._reads, self._changes = BackOff(interval_s), BackOff(interval_s)
+        self._applies_at = float("-inf")
         self._term: LeaderTerm | None = None
         self._silent_until = 0.0
 
@@ -159,9 +171,8 @@ class Watcher:
         self._ports.emit(CycleStarted(running.id, running.environment))
         running.errors += prepared.errors
         self._observe(prepared, running)
-        if self._term is not None and not self._term.is_held():
-            running.report = None
-            raise ReconcilerError(_OVERTAKEN, next_step="Another process may lead now.")
+        if prepared.applying is not None and running.report is not None:
+            self._apply(prepared, prepared.applying, running, running.report)
 
     def _leads(self) -> bool:
         """Whether this process leads now; it begins a term if no other process leads.
@@ -182,14 +193,21 @@ class Watcher:
             running.leader = self._leadership.find_leader() if self._leadership else None
 
     def _observe(self, prepared: Prepared, running: _Running) -> None:
-        """Make the drift report of the cycle, and decide its outcome."""
-        digests = {one.address: one.digest for one in prepared.request.manifests}
-        waiting = self._back_off.find_waiting(digests, self._ports.monotonic())
-        postponed = {address: _describe_wait(times) for address, times in waiting.items()}
+        """Make a drift report, and decide the outcome of the cycle by it."""
+        digests = _list_digests(prepared.request)
+        waiting = self._reads.find_waiting(digests, self._ports.monotonic())
+        postponed = {
+            address: f"it was not read in this cycle: {_describe_wait('read', times)}"
+            for address, times in waiting.items()
+        }
         request = replace(prepared.request, postponed=postponed)
         report = report_drift(prepared.runtime, request, list_unmanaged=prepared.lists_unmanaged)
+        if self._term is not None and not self._term.is_held():
+            running.report = None
+            raise ReconcilerError(_OVERTAKEN, next_step="Another process may lead now.")
         running.report = report
-        running.errors += [report.lost] if report.lost is not None else []
+        lost = (report.lost, report.history_lost)
+        running.errors += [one for one in lost if one is not None and one not in running.errors]
         self._note_reads(report, digests, waiting)
         running.outcome = CycleOutcome(report.outcome)
         if running.outcome is not CycleOutcome.IN_SYNC:
@@ -213,7 +231,36 @@ class Watcher:
             for one in tried
             if not one.observed_at and one.verdict is Verdict.INCOMPLETE
         ]
-        self._back_off.note(unread, read, digests, self._ports.monotonic())
+        self._reads.note(unread, read, digests, self._ports.monotonic())
+
+    def _apply(
+        self, prepared: Prepared, applying: Applying, running: _Running, report: DriftReport
+    ) -> None:
+        """Apply what needs no approval, and report again what that left."""
+        now = self._ports.monotonic()
+        if now < self._applies_at:
+            running.applied.left += [_PAUSED] if report.outcome == "drift" else []
+            return
+        digests = _list_digests(prepared.request)
+        waiting = {
+            address: _describe_wait("changed", times)
+            for address, times in self._changes.find_waiting(digests, now).items()
+        }
+        term = self._term
+        if term is not None:
+            applying = replace(applying, combine=lambda lock: self._ports.combine(lock, term))
+        applied = apply_unattended(prepared.runtime, prepared.request, report, applying, waiting)
+        running.applied = applied
+        running.errors += applied.errors
+        self._changes.note(applied.failed, applied.changed, digests, self._ports.monotonic())
+        if applied.yields:
+            # At least one interval in which the person may apply again.
+            self._applies_at = self._ports.monotonic() + max(self._interval_s, _LEAST_PAUSE_S)
+        if prepared.runtime.halted():
+            raise KeyboardInterrupt
+        if applied.has_tried:
+            running.found = report
+            self._observe(prepared, running)
 
     def _may_report_standby(self) -> bool:
         """Whether an interval has passed since the last cycle in which another process led."""
@@ -231,7 +278,13 @@ class Watcher:
             ended_at=format_utc(self._ports.clock()),
             outcome=running.outcome,
             report=running.report,
+            found=running.found,
+            applied=running.applied.changed,
+            quarantined=tuple(running.applied.quarantined),
+            left=tuple(running.applied.left),
             errors=tuple(running.errors),
+            plan_s=running.applied.plan_s,
+            apply_s=running.applied.apply_s,
             leader=running.leader,
         )
         self._ports.emit(CycleEnded(cycle))
@@ -297,9 +350,13 @@ class Loop:
             watcher.close()
 
 
-def _describe_wait(times: int) -> str:
+def _list_digests(request: PlanRequest) -> Mapping[Address, str]:
+    return {one.address: one.digest for one in request.manifests}
+
+
+def _describe_wait(done: str, times: int) -> str:
     said = count(times, "time")
-    return f"it was not read in this cycle: it failed {said} in a row, so it is tried less often"
+    return f"it could not be {done} {said} in a row, so it is tried less often"
 
 
 def _describe_defect(error: Exception) -> Finding:

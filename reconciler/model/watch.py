@@ -31,7 +31,8 @@ class CycleOutcome(enum.StrEnum):
 class Cycle:
     """One cycle in one environment; `environment` is empty in a project without environments.
 
-    `report` is the last drift report of the cycle: after an apply it shows what the apply left.
+    `report` is the last drift report of the cycle: after an apply it shows what the apply left, and
+    `found` is the one before the apply; None where nothing was applied.
     `applied` are the resources that the cycle changed. `quarantined` are those that it leaves,
     because a change of them did not hold three times in a row; `left` has a finding for each change
     that it did not make. `errors` beside a report say why the cycle used an earlier state of the
@@ -53,6 +54,7 @@ class Cycle:
     plan_s: float | None = None
     apply_s: float | None = None
     leader: LockOwner | None = None
+    found: DriftReport | None = None
 
     @property
     def has_evidence(self) -> bool:

@@ -21,7 +21,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from reconciler.cli.context import Invocation
-from reconciler.cli.watching import ProjectSource
+from reconciler.cli.watching import ProjectSource, WatchFlags
 from reconciler.cli.wiring import PlanFlags
 from reconciler.kinds import find_kinds
 from reconciler.manifests import load
@@ -400,6 +400,17 @@ def test_the_page_names_files_that_exist() -> None:
             shlex.split(line)
 
 
+WATCH = WatchFlags(
+    interval=60.0,
+    mode="report",
+    once=True,
+    unmanaged=False,
+    listen="",
+    step_timeout=60.0,
+    patience=1.0,
+)
+
+
 def test_a_cycle_reads_the_files_of_one_commit(project: Project, tmp_path: Path) -> None:
     """The link is replaced while the files are read: the read begins again."""
     folders = []
@@ -411,7 +422,7 @@ def test_a_cycle_reads_the_files_of_one_commit(project: Project, tmp_path: Path)
     current.symlink_to(folders[0])
     invocation = Invocation()
     invocation.project_file = str(current / "reconciler.yaml")
-    source = ProjectSource(invocation, "", PlanFlags(), unmanaged=False)
+    source = ProjectSource(invocation, "", PlanFlags(), WATCH)
     read = Folder.read
 
     def read_and_replace(self: Folder, path: Path, *more: Any) -> str | None:

@@ -7,10 +7,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+from unittest import mock
 
 import pytest
 
-from tests.e2e.world import Project, clean_environment
+from tests.e2e.world import Done, Project, clean_environment
 from tests.lines import read_lines
 
 
@@ -27,16 +29,7 @@ def watched(project: Project) -> Project:
 def loop(project: Project, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
     """A watch as a process of its own; it is killed if the test leaves it running."""
     process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "reconciler",
-            "watch",
-            "--interval",
-            "1s",
-            "--no-listen",
-            *arguments,
-        ],
+        [sys.executable, "-m", "reconciler", "watch", "--interval=1s", "--no-listen", *arguments],
         cwd=project.folder,
         env=clean_environment(),
         stdin=subprocess.DEVNULL,
@@ -123,7 +116,7 @@ def test_json_lines_have_the_id_of_their_cycle(watched: Project) -> None:
 def test_what_is_wrong_is_said_before_the_first_cycle(
     watched: Project, arguments: list[str], said: str
 ) -> None:
-    done = watched.run("watch", *arguments)
+    done = watched.run("watch", "--no-listen", *arguments)
     assert done.code == 1
     assert said in done.err
     assert done.out == ""
@@ -181,3 +174,86 @@ def test_a_git_command_that_changes_the_checkout_is_waited_for(
     done = watched.run("watch", "--once")
     assert done.code == 1
     assert "a git command changes the checkout now" in done.err
+
+
+def swap(project: Project, model: str) -> None:
+    """Have another person set the model of the watched service."""
+    assets = project.emulator.get("watched")["properties"]["assets"]
+    assets["asset3"]["locationInfo"]["uri"] = project.emulator.model_uri(model)
+    project.emulator.patch("watched", assets=assets)
+
+
+def read_cycle(done: Done) -> Any:
+    """The summary of the one cycle in JSON lines."""
+    (ended,) = [one for one in read_lines(done.out) if one["type"] == "cycle_end"]
+    return ended["summary"]
+
+
+def test_what_others_changed_is_put_right_three_times_and_then_left(watched: Project) -> None:
+    once = ("watch", "--once", "--mode", "apply")
+    for number in range(3):
+        swap(watched, f"rogue-{number}")
+        done = watched.run(*once)
+        assert done.code == 0, done.said
+        assert "No drift. 1 service in sync. 1 applied." in done.out
+        assert f"rogue-{number}.ilearner" in done.out
+        assert watched.emulator.model("watched").endswith("2026-11-20.ilearner")
+    swap(watched, "rogue")
+    for _ in range(2):  # another process knows it from the ledger
+        said = read_cycle(watched.run(*once, "--json"))
+        assert (said["applied"], said["quarantined"]) == ([], ["WebService/watched"])
+        assert watched.emulator.model("watched").endswith("rogue.ilearner")
+    done = watched.run(*once, "--detailed-exitcode")
+    assert done.code == 2
+    assert "3 changes in a row did not hold" in done.err
+    assert "(watch)" in watched.run("history").out
+    # A person applies it: watch tries again.
+    assert watched.run("apply", "--auto-approve").code == 0
+    swap(watched, "rogue")
+    assert read_cycle(watched.run(*once, "--json"))["applied"] == ["WebService/watched"]
+
+
+def test_report_changes_nothing_and_without_drift_no_lock_is_taken(watched: Project) -> None:
+    swap(watched, "rogue")
+    assert watched.run("watch", "--once").code == 0
+    assert watched.emulator.model("watched").endswith("rogue.ilearner")
+    assert watched.run("apply", "--auto-approve").code == 0
+    ledger = watched.folder / ".reconciler" / "ledger.jsonl"
+    before = ledger.read_bytes()
+    with mock.patch("reconciler.cli.watching.lock_ledger") as lock:
+        done = watched.run("watch", "--once", "--mode", "apply")
+    assert (done.code, lock.call_count, ledger.read_bytes()) == (0, 0, before)
+
+
+def test_what_is_refused_or_ignored_is_left_and_the_rest_is_applied(watched: Project) -> None:
+    for name in ("ignored", "forbidden"):
+        watched.emulator.deploy(name, watched.emulator.model_uri("old"))
+        watched.manifest(name, watched.emulator.model_uri("2026-11-20"))
+    assert watched.run("apply", "--auto-approve").code == 0
+    for name in ("ignored", "forbidden"):
+        watched.manifest(name, watched.emulator.model_uri("2026-11-27"))
+    swap(watched, "rogue")
+    (watched.folder / "policies").mkdir()
+    (watched.folder / "policies" / "models.yaml").write_text(
+        "apiVersion: reconciler/v1\nkind: Policy\nmetadata: {name: models}\nspec:\n"
+        "  rules:\n"
+        "  - name: frozen\n"
+        "    when: {properties: {address: {const: WebService/forbidden}}}\n"
+        "    modelsFrom: [elsewhere]\n"
+        "    message: it is frozen\n"
+    )
+    (watched.folder / ".driftignore").write_text(
+        "- {address: WebService/ignored, reason: until Friday, until: 2099-01-01, owner: ana}\n"
+    )
+    done = watched.run("watch", "--once", "--mode", "apply", "--json")
+    said = read_cycle(done)
+    assert said["applied"] == ["WebService/watched"], done.said
+    left = {
+        one["diagnostic"]["address"]: one["diagnostic"]["summary"]
+        for one in read_lines(done.out)
+        if one["type"] == "diagnostic"
+    }
+    assert "it is frozen" in left["WebService/forbidden"]
+    assert left["WebService/ignored"].endswith("ignores a difference of it: until Friday")
+    assert watched.emulator.model("ignored").endswith("2026-11-20.ilearner")
+    assert watched.emulator.model("forbidden").endswith("2026-11-20.ilearner")

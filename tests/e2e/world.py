@@ -120,7 +120,7 @@ def _check(arguments: Sequence[str], done: Done) -> Done:
         for one in document.get("environments", ()):
             if "drift" in one:
                 check_output(one["drift"], "drift")
-    if "--json" in arguments and "apply" in arguments:
+    if "--json" in arguments and "apply" in arguments and "watch" not in arguments:
         check_stream(done.out)
     return done
 

@@ -105,7 +105,7 @@ class World:
         inputs = make_report().inputs
         request = PlanRequest(self.manifests, {}, GuardLimits(), inputs)
         runtime = cast("Runtime", SimpleNamespace())
-        return Prepared(runtime, request, LOCK_OWNER, self.lead, self.errors)
+        return Prepared(runtime, request, LOCK_OWNER, self.lead, None, self.errors)
 
     def run(self) -> Cycle:
         cycle = self.watcher.run_cycle()
@@ -242,7 +242,7 @@ def test_a_resource_that_cannot_be_read_is_left_out_and_never_in_sync(world: Wor
         assert world.run().outcome is CycleOutcome.INCOMPLETE
     left_out = [bool(request.postponed) for request in world.requests]
     assert left_out == [False, False, True, False, True, True, True, False]
-    assert "failed 2 times in a row" in world.requests[2].postponed[CENSUS.address]
+    assert "could not be read 2 times in a row" in world.requests[2].postponed[CENSUS.address]
 
 
 def test_a_service_out_of_reach_blames_no_resource(world: World) -> None:
@@ -350,3 +350,17 @@ def test_a_ledger_in_another_place_has_another_leader(world: World) -> None:
     world.lead.other = LOCK_OWNER
     assert world.run().outcome is CycleOutcome.STANDBY
     assert first.terms[-1].released
+
+
+def test_what_a_cycle_put_right_is_shown_once_and_has_not_ended() -> None:
+    memory, finding = CycleMemory(), Drift(CENSUS, Verdict.DRIFTED, key="a")
+    found = replace(make_report(), findings=(finding,))
+    later = Drift(CENSUS, Verdict.DRIFTED, key="later")
+    left = replace(make_report(), findings=(later,))
+    cycle = Cycle("1", "", AT, AT, CycleOutcome.DRIFT, left, found=found)
+    news = memory.compare(cycle)
+    assert news.drift is not None
+    assert (news.drift.findings, news.ended) == ((finding,), ())
+    news = memory.compare(replace(cycle, found=None))
+    assert news.drift is not None
+    assert (news.drift.findings, news.ended) == ((later,), ())

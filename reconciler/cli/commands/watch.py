@@ -48,6 +48,8 @@ def _choose_listen(listen: str | None, *, refused: bool, once: bool) -> str | No
         "reconciler watch --env all --interval 5m --format json",
         "# Serve the report, the metrics and the probes to other machines",
         "reconciler watch --listen 0.0.0.0:8080",
+        "# Put right what others changed, where that needs no approval",
+        "reconciler watch --mode apply",
         "# Run one cycle, for a job that runs at fixed times",
         "reconciler watch --once --detailed-exitcode",
     ),
@@ -63,10 +65,11 @@ def _choose_listen(listen: str | None, *, refused: bool, once: bool) -> str | No
 )
 @click.option(
     "--mode",
-    type=click.Choice(["report"]),
+    type=click.Choice(["report", "apply"]),
     default="report",
     show_default=True,
-    help="What a cycle does: report changes nothing.",
+    help="What a cycle does: report changes nothing; apply also makes the changes that plan shows"
+    " and that need no approval.",
 )
 @click.option("--once", is_flag=True, help="Run one cycle and end, without pages.")
 @click.option(
@@ -93,6 +96,11 @@ def watch(invocation: Invocation, /, **given: Any) -> int:
 
     The last report and the metrics are pages on this machine. spec.watch of the project names the
     webhooks that get each new finding once.
+
+    With --mode apply, what a guard or a policy refuses is left and reported, as is a resource that
+    a rule of .driftignore covers, and one whose change did not hold three times in a row. No guard
+    is lifted, and nothing is deleted. The lock of the ledger is taken only to apply, and any other
+    command that waits for it goes first.
 
     Ctrl-C and SIGTERM end it: the running steps are finished and recorded. A second signal ends it
     at once. The exit code is 0 after SIGTERM and 130 after Ctrl-C; with --once it is that of drift.

@@ -35,7 +35,8 @@ def render_cycle(cycle: Cycle, news: News, paint: Paint) -> Iterator[str]:
         said = " ".join(filter(None, [finding.verdict.value, place]))
         yield f"  # {escape(str(finding.resource.address))}: no longer {said}"
     if news.drift is not None:
-        yield f"\n{render_drift_groups(news.drift, paint=paint)}\n"
+        yield "\n  Before the apply:\n" if cycle.found is not None else ""
+        yield f"{render_drift_groups(news.drift, paint=paint)}\n"
 
 
 def _describe_outcome(cycle: Cycle) -> str:
@@ -62,6 +63,7 @@ def describe_leader(leader: LockOwner | None) -> str:
 
 def _count_changes(cycle: Cycle) -> list[str]:
     counted = {
+        "ignored": len(cycle.report.ignored) if cycle.report is not None else 0,
         "applied": len(cycle.applied),
         "left": len(cycle.left),
         "in quarantine": len(cycle.quarantined),
@@ -111,11 +113,7 @@ class CycleMemory:
         if cycle.report is None:
             return news
         open_before = self._open.get(cycle.environment, {})
-        found = {
-            one.key: one
-            for one in cycle.report.findings
-            if one.verdict is not Verdict.NOT_OBSERVABLE
-        }
+        found = _index(cycle.report)
         # A resource that could not be read may still have its differences.
         unread = {one.resource for one in cycle.report.statuses if not one.observed_at}
         kept = {
@@ -123,11 +121,21 @@ class CycleMemory:
             for key, one in open_before.items()
             if key not in found and one.resource in unread and one.verdict is not Verdict.INCOMPLETE
         }
-        self._open[cycle.environment] = found | kept
         ended = [one for key, one in open_before.items() if key not in found and key not in kept]
-        new = tuple(one for key, one in found.items() if key not in open_before)
-        drift = _select(cycle.report, new) if new else None
+        # What the cycle has put right was there before, and nobody else has shown it.
+        first = cycle.found or cycle.report
+        new = tuple(one for key, one in _index(first).items() if key not in open_before)
+        drift = _select(first, new) if new else None
+        # What only the report after an apply has is shown with the next cycle.
+        shown = open_before.keys() | _index(first).keys()
+        self._open[cycle.environment] = {
+            key: one for key, one in (found | kept).items() if key in shown
+        }
         return replace(news, drift=drift, ended=tuple(ended))
+
+
+def _index(report: DriftReport) -> dict[str, Drift]:
+    return {one.key: one for one in report.findings if one.verdict is not Verdict.NOT_OBSERVABLE}
 
 
 def _select(report: DriftReport, findings: tuple[Drift, ...]) -> DriftReport:
