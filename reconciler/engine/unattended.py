@@ -49,8 +49,8 @@ class Applying:
 
     `lock` takes the lock of the ledger without a wait; it raises LockHeld. `combine` makes one
     lease of it that also ends with the term of the leader. `make_author` gets the digest of a plan.
-    `judge` adds what a policy command says of a plan. `keep` saves the entries that the ledger
-    could not record, and says where.
+    `judge` adds the findings of a policy command to a plan. `keep` saves the entries that the
+    ledger could not record, and returns a finding with their place.
     """
 
     lock: Callable[[], AbstractContextManager[Lease]]

@@ -122,7 +122,7 @@ class CycleMemory:
             if key not in found and one.resource in unread and one.verdict is not Verdict.INCOMPLETE
         }
         ended = [one for key, one in open_before.items() if key not in found and key not in kept]
-        # What the cycle has put right was there before, and nobody else has shown it.
+        # The report before the apply also has what the cycle has changed since.
         first = cycle.found or cycle.report
         new = tuple(one for key, one in _index(first).items() if key not in open_before)
         drift = _select(first, new) if new else None
