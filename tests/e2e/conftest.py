@@ -79,12 +79,14 @@ def open_page(browser: Browser, tmp_path: Path) -> Iterator[Open]:
     """Opens pages from disk; none may complain, ask, or load anything but itself."""
     opened: list[Watched] = []
 
-    def open_one(text: str | bytes, **options: Any) -> Page:
+    def open_one(text: str | bytes, *, before: str = "", **options: Any) -> Page:
         file = tmp_path / f"{len(opened)}.html"
         file.write_bytes(text if isinstance(text, bytes) else text.encode())
         watched = Watched(browser.new_page(**options))
         opened.append(watched)
         watch(watched)
+        if before:
+            watched.page.add_init_script(before)
         watched.page.goto(file.as_uri())
         return watched.page
 

@@ -115,6 +115,7 @@ def test_keys_name_the_squares_and_choose_one(open_page: Open) -> None:
     expect(said).to_contain_text("WebService/basket")
     page.keyboard.press("Enter")
     assert listed(page)[0] == "WebService/basket"
+    assert page.evaluate("document.activeElement.textContent") == "WebService/basket"
     expect(page.get_by_text("reconciler forget WebService/basket")).to_be_in_viewport()
     expect(page.locator("#shown")).to_have_text("1 of 21 not in sync")
 
@@ -193,6 +194,8 @@ def test_the_address_keeps_the_filter(open_page: Open) -> None:
     page.get_by_role("link", name="in sync").click()
     expect(page.locator("#shown")).to_have_text("0 of 1 not in sync; 14 in sync")
     assert len(listed(page)) == 14
+    page.go_back()
+    assert listed(page) == ["WebService/score-02"]
     # An address of another report, or one that somebody made up, chooses nothing.
     page.goto(page.url.partition("#")[0] + "#class=nonsense&env=mars&age=%E0%A4%A&q=")
     page.reload()
@@ -224,6 +227,27 @@ def test_what_has_no_details_is_listed_when_asked_for(open_page: Open) -> None:
     expect(page.locator("#shown")).to_have_text("3 of 1,003 not in sync")
     page.get_by_role("button", name="Show 3 more").click()
     assert listed(page) == [f"WebService/s{number}" for number in range(1_000, 1_003)]
+
+
+REFUSED = """
+Object.defineProperty(window, "localStorage", { get() { throw new Error("refused"); } });
+Object.defineProperty(navigator, "clipboard", { value: undefined });
+"""
+
+
+def test_a_browser_that_refuses_storage_and_the_clipboard(open_page: Open) -> None:
+    page = open_page(render_drift_page([rich_report()]), before=REFUSED)
+    dark = is_dark(page)
+    page.locator("#theme").click()
+    assert is_dark(page) != dark
+    page.get_by_role("button", name="WebService/prices").click()
+    page.get_by_role("button", name="Copy").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    page.get_by_role("searchbox").focus()
+    page.keyboard.press("Control+V")
+    expect(page.get_by_role("searchbox")).to_have_value(
+        "reconciler apply --target WebService/prices"
+    )
 
 
 def test_the_theme_stays(open_page: Open) -> None:

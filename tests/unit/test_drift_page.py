@@ -13,6 +13,7 @@ from reconciler.model import (
     Drift,
     DriftReport,
     DriftRun,
+    FailedReport,
     Finding,
     Inputs,
     Json,
@@ -149,8 +150,43 @@ def test_no_character_moves_or_hides_what_is_read() -> None:
 def test_a_credential_in_a_value_is_not_shown() -> None:
     one = finding("a", Verdict.DRIFTED, "/p", remembered={"u": ["https://h/p?sig=secretvalue"]})
     text = render_drift_page([make_report([status("a", Verdict.DRIFTED)], [one])])
-    assert "https://h/p" in text
+    assert "https://h/p" in Page(text).text
     assert "secretvalue" not in text
+
+
+def test_a_report_of_a_part_says_so() -> None:
+    made = make_report([status("a")], whole=False)
+    part = replace(made, inputs=replace(made.inputs, targets=("WebService/a",)))
+    said = "This report is about a part of the project"
+    assert f"{said}: only WebService/a." in Page(render_drift_page([part])).text
+    assert f"{said}: some manifests." in Page(render_drift_page([made])).text
+    assert said not in render_drift_page([rich_report()])
+
+
+def test_nothing_is_called_new_where_no_earlier_run_is_known() -> None:
+    one = finding("a", Verdict.DRIFTED, "/p", since="2026-11-29T06:00:00Z", is_new=True)
+    made = make_report([status("a", Verdict.DRIFTED)], [one], runs=make_runs(1))
+    assert "1 finding is new" not in render_drift_page([made])
+    assert "no earlier run had it" not in render_drift_page([made])
+    later = render_drift_page([replace(made, runs=make_runs(2))])
+    assert "1 finding is new." in later
+    assert "; no earlier run had it." in later
+
+
+def test_an_environment_without_a_report_is_named_and_never_green() -> None:
+    failed = FailedReport("prod", (Finding("the ledger cannot be read", next_step="Ask ops."),))
+    for reports in ([make_report([status("a")])], []):
+        page = Page(render_drift_page(reports, [failed]))
+        assert "# No report of prod." in page.text
+        assert "the ledger cannot be read" in page.text
+        assert "light calm" not in str(page.tags)
+
+
+def test_a_tampered_history_draws_nothing_odd() -> None:
+    run = DriftRun("garbage", "c", {Verdict.DRIFTED: -5, Verdict.PENDING: 0})
+    page = Page(render_drift_page([make_report([status("a")], runs=(run, run))]))
+    paths = [str(more["d"]) for tag, more in page.tags if tag == "path"]
+    assert not [one for one in paths if "--" in one or "nan" in one or "inf" in one]
 
 
 def test_a_command_that_a_shell_would_misread_says_so() -> None:

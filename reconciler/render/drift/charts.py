@@ -12,6 +12,7 @@ from typing import Final
 
 from reconciler.model import DriftReport, DriftRun, Verdict
 from reconciler.model.values import dataclass
+from reconciler.render.drift.history import CALM, count_away
 from reconciler.render.drift.page import AGES, ORDER, order_statuses
 
 # A square and the gap after it have this width in units of the picture.
@@ -101,16 +102,10 @@ def draw_trend(runs: Sequence[DriftRun]) -> Picture:
 def _count_layers(run: DriftRun) -> dict[str, int]:
     counted = dict.fromkeys(_LAYERS, 0)
     for verdict, number in run.counts.items():
-        if verdict is Verdict.INCOMPLETE:
-            counted["incomplete"] += number
-        elif verdict is not Verdict.IN_SYNC:
-            counted[verdict.severity] += number
+        if verdict not in CALM:
+            name = "incomplete" if verdict is Verdict.INCOMPLETE else verdict.severity
+            counted[name] += max(number, 0)
     return counted
-
-
-def count_away(run: DriftRun) -> int:
-    """Returns how many resources of a run were not in sync, or not known."""
-    return sum(_count_layers(run).values())
 
 
 def list_runs(report: DriftReport) -> Iterator[tuple[DriftRun, int]]:

@@ -200,6 +200,7 @@
     byId("rows").hidden = false;
   });
   addEventListener("hashchange", () => {
+    if (location.hash === "") set({});
     const wanted = readHash();
     if (!wanted) return;
     set(wanted);
@@ -230,12 +231,13 @@
     const height = Math.ceil(total / columns) * 10;
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   };
-  const choose = (item) => {
+  const choose = (item, byKeys) => {
     const environment = environments.length > 1 ? { env: environments[item.environment] } : {};
     keep(set({ q: `"${item.address}"`, ...environment }));
     const row = rows.find((one) => !one.body.hidden);
     if (row) open(row, true);
     goToList();
+    if (byKeys) (row?.button ?? form.elements.q).focus({ preventScroll: true });
   };
   for (const element of document.querySelectorAll(".strip")) {
     const svg = element.querySelector("svg");
@@ -288,7 +290,7 @@
         const next = moves[event.key];
         if (next >= 0 && next < strip.total) point(next);
       } else if ((event.key === "Enter" || event.key === " ") && at >= 0) {
-        choose(items[strip.start + at]);
+        choose(items[strip.start + at], true);
       } else return;
       event.preventDefault();
     });

@@ -19,7 +19,7 @@ _RUNS_SHOWN: Final = 10
 _IGNORED_SHOWN: Final = 50
 _LONGEST: Final = 200
 # The trend counts the same resources in a run with --unmanaged and in one without it.
-_CALM: Final = (Verdict.IN_SYNC, Verdict.UNMANAGED)
+CALM: Final = (Verdict.IN_SYNC, Verdict.UNMANAGED)
 
 
 def describe_age(findings: Sequence[Drift], now: str) -> str:
@@ -74,7 +74,7 @@ def describe_trend(report: DriftReport) -> str:
 
 def count_away(run: DriftRun) -> int:
     """Counts the managed resources of a run that were not in sync."""
-    return sum(number for verdict, number in run.counts.items() if verdict not in _CALM)
+    return sum(number for verdict, number in run.counts.items() if verdict not in CALM)
 
 
 def count_ignored(report: DriftReport) -> str:

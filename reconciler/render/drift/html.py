@@ -6,6 +6,7 @@ is incomplete is never shown in green.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -34,6 +35,8 @@ from reconciler.text.commits import name_commit
 from reconciler.text.counting import agree, count
 from reconciler.text.durations import show_duration
 
+# Not the first two of a URI.
+_SLASH: Final = re.compile(r"(?<=[^:/])/")
 _NAMES: Final = {"remembered": "last applied", "live": "live", "declared": "declared"}
 _LAYERS: Final = {
     "error": "error",
@@ -119,6 +122,8 @@ def _describe(reports: Sequence[DriftReport], rows: Sequence[PageRow]) -> dict[s
         "show_pointer": _show_pointer,
         "when": _show_time,
         "breakable": _break_path,
+        "break_uri": _break_uri,
+        "news": _has_news(reports),
         "data": write_data(make_data(reports, rows)),
     }
 
@@ -167,6 +172,11 @@ def _break_path(text: str) -> Markup:
     return Markup(".<wbr>").join(escape(text).split("."))
 
 
+def _break_uri(text: str) -> Markup:
+    """The text with a place for a line break after each slash."""
+    return Markup("/<wbr>").join(_SLASH.split(text))
+
+
 def _make_title(reports: Sequence[DriftReport], counted: Counter[Verdict]) -> str:
     total, unknown = counted.total(), counted[Verdict.INCOMPLETE]
     away = total - unknown - counted[Verdict.IN_SYNC]
@@ -196,7 +206,25 @@ def _choose_tone(reports: Sequence[DriftReport], counted: Counter[Verdict]) -> s
 
 
 def _describe_unproven(reports: Sequence[DriftReport], counted: Counter[Verdict]) -> str:
-    """What is not known, if the title leaves it out."""
+    """What is not known or was not asked for, if the title leaves it out."""
+    part = _describe_part(reports)
+    return " ".join(filter(None, (_describe_unknown(reports, counted), part)))
+
+
+def _describe_part(reports: Sequence[DriftReport]) -> str:
+    """The choice of a report that is not about the whole project."""
+    if all(one.whole for one in reports):
+        return ""
+    inputs = reports[0].inputs
+    chosen = [
+        f"{word} {', '.join(names)}"
+        for word, names in (("only", inputs.targets), ("not", inputs.excluded))
+        if names
+    ]
+    return f"This report is about a part of the project: {'; '.join(chosen) or 'some manifests'}."
+
+
+def _describe_unknown(reports: Sequence[DriftReport], counted: Counter[Verdict]) -> str:
     unknown, outcomes = counted[Verdict.INCOMPLETE], {one.outcome for one in reports}
     if unknown:
         said = f"Evidence incomplete: the state of {count(unknown, 'service')} is not known."
@@ -210,8 +238,18 @@ def _make_sentences(reports: Sequence[DriftReport], counted: Counter[Verdict]) -
         yield f"{count(in_sync, 'service')} {agree(in_sync, 'is', 'are')} in sync."
     fresh = sum(one.is_new for report in reports for one in report.findings
                 if one.verdict is not Verdict.NOT_OBSERVABLE)  # fmt: skip
-    if fresh and any(one.runs for one in reports):
-        yield f"{count(fresh, 'finding')} {agree(fresh, 'is', 'are')} new since the last run."
+    if fresh and _has_news(reports):
+        yield f"{count(fresh, 'finding')} {agree(fresh, 'is', 'are')} new."
+    ignored = sum(len(one.ignored) for one in reports)
+    if ignored:
+        yield f"{count(ignored, 'finding')} {agree(ignored, 'is', 'are')} ignored."
+
+
+def _has_news(reports: Sequence[DriftReport]) -> bool:
+    """Whether an earlier run or a baseline says which findings are new."""
+    return any(
+        len(report.runs) > 1 or not all(one.is_new for one in report.findings) for report in reports
+    )
 
 
 def _make_environments(reports: Sequence[DriftReport]) -> Iterator[PageEnvironment]:
