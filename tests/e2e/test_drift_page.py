@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from reconciler.model import Address, Resource, Verdict
+from reconciler.model import Address, FailedReport, Resource, Verdict
 from reconciler.render.drift.html import render_drift_page
 from tests.drifts import finding, make_report, many_report, rich_report, status, two_reports
 from tests.e2e.pages import Open, check_access
 from tests.e2e.world import Project
+from tests.unit.test_drift_page import hostile_reports
 
 pytestmark = pytest.mark.e2e
 
@@ -312,6 +313,13 @@ def test_markup_in_a_report_stays_text(open_page: Open) -> None:
     expect(page.locator("img")).to_have_count(0)
     expect(page.locator("script")).to_have_count(2)
     assert "\\u202e\\x1b[31m" in page.locator("body").inner_text()
+
+
+def test_long_names_stay_within_the_page(open_page: Open) -> None:
+    page = open_page(render_drift_page(hostile_reports(), [FailedReport("x" * 300, ())]))
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 @pytest.mark.parametrize("number", [0, 1])

@@ -31,7 +31,7 @@ from reconciler.render.drift.page import AGES, ORDER, PageRow, count_ages, make_
 from reconciler.render.drift.text import count_hidden, describe_knowledge
 from reconciler.render.pages.templates import render_page, write_data
 from reconciler.render.words.escape import escape, show_path
-from reconciler.text.commits import name_commit
+from reconciler.text.commits import name_commit, shorten_commit
 from reconciler.text.counting import agree, count
 from reconciler.text.durations import show_duration
 
@@ -124,6 +124,7 @@ def _describe(reports: Sequence[DriftReport], rows: Sequence[PageRow]) -> dict[s
         "breakable": _break_path,
         "break_uri": _break_uri,
         "news": _has_news(reports),
+        "short_commit": shorten_commit,
         "data": write_data(make_data(reports, rows)),
     }
 
