@@ -3,15 +3,20 @@
 Nothing here builds an image or talks to a cluster: what the containers run is run on this machine.
 """
 
+import contextlib
 import copy
+import http.client
 import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -37,7 +42,8 @@ from tests.e2e.pods import (
     make_read_only,
     read_documents,
 )
-from tests.e2e.world import MODEL, ROOT, Project, run
+from tests.e2e.test_ledger_container import Shared
+from tests.e2e.world import MODEL, ROOT, Emulator, Project, run
 from tests.tree import find_tracked
 
 pytestmark = pytest.mark.e2e
@@ -439,3 +445,81 @@ def test_a_cycle_reads_the_files_of_one_commit(project: Project, tmp_path: Path)
         for manifest in source.prepare().request.manifests
     }
     assert models == {project.emulator.model_uri("new")}
+
+
+def find_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@dataclass
+class Replica:
+    """A Pod of the Deployment that runs, on a port of its own and with a cycle each second."""
+
+    pod: Pod
+    port: int
+    process: "subprocess.Popen[str]"
+
+    def get(self, path: str) -> tuple[int, str]:
+        """The status and the text of a page; a status of 0 if nothing answers."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request("GET", path)
+            reply = connection.getresponse()
+            return reply.status, reply.read().decode()
+        except OSError:
+            return 0, ""
+        finally:
+            connection.close()
+
+    def leads(self) -> bool:
+        return (
+            re.search(r"^reconciler_leader\S* 1", self.get("/metrics")[1], re.MULTILINE) is not None
+        )
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def replicas(own_group: Emulator, tmp_path: Path) -> Iterator[list[Replica]]:
+    """The two Pods of the Deployment, started, on a ledger in blob storage."""
+    project = Shared(tmp_path / "project", own_group)
+    own_group.deploy("a", own_group.model_uri("old"))
+    project.manifest("a", own_group.model_uri("new"))
+    repository = Repository(tmp_path / "models.git", project.folder)
+    assert project.run("apply", "--auto-approve").code == 0
+    (deployment, _) = read_documents("deployment.yaml")
+    (template,) = find_pods(deployment)
+    with contextlib.ExitStack() as stack:
+        found = []
+        for number in range(deployment["spec"]["replicas"]):
+            port, spec = find_port(), copy.deepcopy(template["spec"])
+            arguments = spec["containers"][0]["args"]
+            arguments[arguments.index("--interval=10m")] = "--interval=1s"
+            arguments[arguments.index("--listen=0.0.0.0:9464")] = f"--listen=127.0.0.1:{port}"
+            pod = Pod(spec, tmp_path / str(number), {"PROJECT_REPOSITORY": repository.url})
+            assert pod.run("fetch-first").returncode == 0
+            log = stack.enter_context((pod.folder / "log").open("w"))
+            process = stack.enter_context(pod.start("watch", stdout=log, stderr=log))
+            stack.callback(process.kill)
+            found.append(Replica(pod, port, process))
+        yield found
+
+
+def test_of_two_replicas_one_leads_and_the_other_follows_it(replicas: list[Replica]) -> None:
+    wait_for(lambda: all(one.get("/readyz")[0] == 200 for one in replicas))
+    wait_for(lambda: any(one.leads() for one in replicas))
+    leader, standby = sorted(replicas, key=Replica.leads, reverse=True)
+    assert (leader.leads(), standby.leads()) == (True, False)
+    assert [one.get("/healthz")[0] for one in replicas] == [200, 200]
+    leader.process.send_signal(signal.SIGTERM)
+    assert leader.process.wait(timeout=120) == 0
+    wait_for(standby.leads)
+    wait_for(lambda: standby.get("/report")[0] == 200)
+    assert standby.get("/healthz")[0] == 200
