@@ -329,6 +329,41 @@ SABOTAGES = (
         "False",
         "tests/e2e/test_drift_outputs.py::test_a_report_is_replaced_by_the_next_one_and_nothing_else_is",
     ),
+    Sabotage(
+        "a redirect of a webhook counts as delivered",
+        "reconciler/transport/webhooks.py",
+        "if 200 <= status < 300:",
+        "if 200 <= status < 400:",
+        "tests/wire/test_webhooks.py::test_a_redirect_is_not_followed",
+    ),
+    Sabotage(
+        "another leader reports a finding to a webhook again",
+        "reconciler/telemetry/webhooks.py",
+        'return finding.key in channel.sent or f"{finding.key}{_identify(channel.webhook)}" in sent',
+        "return finding.key in channel.sent",
+        "tests/wire/test_webhooks.py::test_a_restart_or_another_leader_sends_nothing_again",
+    ),
+    Sabotage(
+        "the name of a resource is a mention in Slack",
+        "reconciler/telemetry/messages.py",
+        'return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")',
+        "return text",
+        "tests/unit/test_webhook_messages.py::test_hostile_text_stays_text",
+    ),
+    Sabotage(
+        "a cycle that read nothing keeps /healthz well",
+        "reconciler/telemetry/health.py",
+        "counts = has_read(cycle) or cycle.outcome is CycleOutcome.STANDBY",
+        "counts = True",
+        "tests/unit/test_health.py::test_three_intervals_without_a_read_are_too_many",
+    ),
+    Sabotage(
+        "a web page reads the report by a name of its own",
+        "reconciler/telemetry/server.py",
+        'if self._local and hosts and not is_loopback(f"http://{hosts[0].decode()}/"):',
+        "if False:",
+        "tests/wire/test_watch_server.py::test_a_loopback_address_answers_only_names_of_this_machine",
+    ),
 )
 
 

@@ -7,11 +7,13 @@ reader, so an error of a sink never reaches the engine.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from traceback import format_tb
 from typing import Final, Protocol, TextIO
 
 from reconciler.model import CallEnded, Event, Json, ShownEvent
@@ -19,6 +21,7 @@ from reconciler.render.events.console import Console
 from reconciler.render.events.json_lines import describe_event, write_line
 from reconciler.render.words.colour import Paint
 
+_LOG: Final = logging.getLogger(__name__)
 CLEAR: Final = "\r\x1b[K"
 # The progress bar is drawn at most this often: a person sees no faster change.
 _DRAWN_EVERY_S: Final = 0.1
@@ -53,8 +56,12 @@ class Emitter:
             return
         with self._lock:
             for observe in self.observers:
-                with contextlib.suppress(Exception):
+                try:
                     observe(event)
+                except Exception as error:  # noqa: BLE001 - an observer ends nothing
+                    _LOG.debug(
+                        "%s\n%s", type(error).__name__, "".join(format_tb(error.__traceback__))
+                    )
             # Neither a closed stream nor a defect of the sink may end an apply.
             if not isinstance(event, CallEnded):
                 with contextlib.suppress(Exception):

@@ -55,8 +55,8 @@ def check_projects(projects: Iterable[Project]) -> None:
 class ReportPage:
     """The page of the last reports; it is rendered when somebody asks for it.
 
-    An environment whose last cycle failed keeps its older report, with the error above it. Safe to
-    use from several threads.
+    An environment whose last cycle failed keeps its older report, with the error above it. So does
+    each one while the process is not alive. Safe to use from several threads.
     """
 
     def __init__(self) -> None:
@@ -64,6 +64,7 @@ class ReportPage:
         self._reports: dict[str, DriftReport] = {}
         self._failed: dict[str, FailedReport] = {}
         self._page: bytes | None = None
+        self._problem = ""
 
     def select(self, environments: Sequence[str]) -> None:
         """Show these environments alone."""
@@ -86,16 +87,26 @@ class ReportPage:
             elif cycle.outcome is CycleOutcome.STANDBY:
                 self._reports.pop(name, None)
 
-    def find(self) -> bytes | None:
-        """The page; None before the first report."""
+    def find(self, problem: str = "") -> bytes | None:
+        """The page; None before the first report. `problem` says why no report is new any more."""
+        with self._lock:
+            if bool(problem) != bool(self._problem):
+                self._page = None
+            self._problem = problem
+            if self._page is None and self._reports:
+                self._page = self._render(problem)
+            return self._page
+
+    def _render(self, problem: str) -> bytes:
         from reconciler.render.drift.html import render_drift_page
 
-        with self._lock:
-            if self._page is None and self._reports:
-                reports = [one for _, one in sorted(self._reports.items())]
-                failed = [one for _, one in sorted(self._failed.items())]
-                self._page = render_drift_page(reports, failed).encode("utf-8", "replace")
-            return self._page
+        failed = dict(self._failed)
+        if problem:
+            finding = Finding(problem, next_step="See what the process of watch prints.")
+            failed |= {name: FailedReport(name, (finding,)) for name in self._reports}
+        reports = [one for _, one in sorted(self._reports.items())]
+        page = render_drift_page(reports, [one for _, one in sorted(failed.items())])
+        return page.encode("utf-8", "replace")
 
 
 class WatchTelemetry:
@@ -129,7 +140,7 @@ class WatchTelemetry:
     def _serve(self, listen: str | None, metrics: Metrics) -> None:
         address, port = parse_listen(DEFAULT_LISTEN if listen is None else listen)
         try:
-            server = WatchServer(address, port, metrics, self._health, self._page.find)
+            server = WatchServer(address, port, metrics, self._health, self._find_page)
         except ReconcilerError as error:
             if listen is not None:
                 raise
@@ -139,6 +150,10 @@ class WatchTelemetry:
             return
         self._cleanup.enter_context(server)
         note(f"The report is at {server.url}/report", self._invocation)
+
+    def _find_page(self) -> bytes | None:
+        alive, said = self._health.is_alive()
+        return self._page.find("" if alive else said)
 
     def close(self) -> None:
         """End the server, and the pauses of the webhooks."""

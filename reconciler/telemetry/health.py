@@ -99,10 +99,7 @@ class Health:
 
 def has_read(cycle: Cycle) -> bool:
     """Whether a cycle has evidence of a resource, or its project has no resource to read."""
-    if cycle.report is None:
-        return False
-    statuses = cycle.report.statuses
-    return not statuses or any(one.observed_at for one in statuses)
+    return cycle.has_evidence or (cycle.report is not None and not cycle.report.statuses)
 
 
 def _name(environment: str) -> str:

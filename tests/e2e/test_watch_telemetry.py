@@ -14,8 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 from prometheus_client.parser import text_string_to_metric_families
 
+from reconciler.model import Verdict
+from reconciler.render.drift.html import render_drift_page
+from reconciler.telemetry.health import Health
+from reconciler.telemetry.metrics import Metrics
+from reconciler.telemetry.server import WatchServer
+from tests.cycles import report
 from tests.e2e.test_metrics_file import read
 from tests.e2e.test_watch import watched as watched  # noqa: PLC0414 - a fixture
 from tests.e2e.world import Project, clean_environment
@@ -267,3 +274,21 @@ def test_the_file_of_metrics_is_written_in_each_cycle_and_warned_of_once(
         for _ in range(2):
             said += running.read_until("No drift")
         assert said.count("the metrics cannot be written") == 1
+
+
+@pytest.mark.slow
+def test_the_report_opens_in_a_browser_over_http(browser: Browser) -> None:
+    """With the headers of the server, the page still runs its script and asks for nothing more."""
+    found = report("", a=Verdict.DRIFTED, b=Verdict.IN_SYNC)
+    data = render_drift_page([found]).encode()
+    metrics, health = Metrics("1"), Health(600)
+    with WatchServer("127.0.0.1", 0, metrics, health, lambda: data) as server:
+        page, wrong, asked = browser.new_page(), list[str](), list[str]()
+        page.on("console", lambda message: wrong.append(message.text))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"{server.url}/report")
+        theme = page.get_by_role("button", name=re.compile("theme|dark|light", re.IGNORECASE))
+        theme.first.click()
+        assert (wrong, asked) == ([], [f"{server.url}/report"])
+        page.context.close()

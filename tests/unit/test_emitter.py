@@ -15,6 +15,7 @@ import pytest
 from reconciler.cli.progress import CLEAR, ConsoleSink, Emitter, JsonLinesSink, get_width
 from reconciler.model import (
     Agenda,
+    CallEnded,
     Event,
     Finding,
     StepDone,
@@ -59,6 +60,21 @@ def test_a_face_that_raises_stops_nobody_and_is_told_the_next_event_too() -> Non
         emitter(event)
     emitter.clear_line()
     assert sink.told == every_event()
+
+
+def test_an_observer_gets_each_event_and_a_call_is_not_shown() -> None:
+    sink, seen = Defect(), list[Event]()
+
+    def raise_(_: Event) -> None:
+        raise KeyError("a defect")
+
+    emitter, call = Emitter(sink), CallEnded("GET", "ok")
+    emitter(call)
+    emitter.observers += [raise_, seen.append]
+    for event in (call, DONE):
+        emitter(event)
+    assert seen == [call, DONE]
+    assert sink.told == [DONE]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -76,8 +76,9 @@ class PageEnvironment:
 def render_drift_page(reports: Sequence[DriftReport], failed: Sequence[FailedReport] = ()) -> str:
     """Returns one page of the reports of a project, one report for each environment.
 
-    An environment in `failed` is a notice, and then the page is never green. Findings that
-    --new-only leaves out are shown: the page is for people, and only the exit code leaves them out.
+    An environment in `failed` is a notice, and then the page is never green. If it also has a
+    report, that one is of an earlier run. Findings that --new-only leaves out are shown: the page
+    is for people, and only the exit code leaves them out.
     """
     reports = [replace(one, findings=(*one.findings, *one.known)) for one in reports]
     rows = make_rows(reports)
@@ -132,23 +133,28 @@ def _describe(reports: Sequence[DriftReport], rows: Sequence[PageRow]) -> dict[s
 def _describe_failed(
     reports: Sequence[DriftReport], failed: Sequence[FailedReport]
 ) -> dict[str, object]:
-    """Returns the values of the template that differ if an environment has no report."""
+    """Returns the values of the template that differ if an environment has no new report."""
     counted = Counter(one.verdict for report in reports for one in report.statuses)
-    names = ", ".join(one.environment for one in failed)
+    older = {report.inputs.environment for report in reports}
+    missing = [one.environment for one in failed if one.environment not in older]
+    said = f"No report of {', '.join(missing)}." if missing else "No new report."
     tone = _choose_tone(reports, counted)
     others = _make_title(reports, counted) if reports else ""
     return {
-        "title": f"No report of {names}. {others}".strip(),
+        "title": f"{said} {others}".strip(),
         "tone": "unknown" if tone == "calm" else tone,
-        "many": True,
-        "unreported": [one.environment for one in failed],
-        "notices": [*map(_notice_of_failed, failed), *_make_notices(reports)],
+        "many": bool(missing) or len(reports) > 1,
+        "unreported": missing,
+        "notices": [*(_notice_of_failed(one, older) for one in failed), *_make_notices(reports)],
     }
 
 
-def _notice_of_failed(failed: FailedReport) -> PageNotice:
+def _notice_of_failed(failed: FailedReport, older: Container[str]) -> PageNotice:
     lines = [line for one in failed.findings for line in _list_lines(one)]
-    return PageNotice(f"No drift report of {failed.environment}", lines)
+    of = f" of {failed.environment}" if failed.environment else ""
+    if failed.environment in older:
+        return PageNotice(f"The last run{of} made no report: the one below is older", lines)
+    return PageNotice(f"No drift report{of}", lines)
 
 
 def _list_lines(finding: Finding) -> Iterator[str]:
