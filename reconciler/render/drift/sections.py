@@ -22,6 +22,7 @@ from reconciler.render.plan.markdown import (
     write_prefix,
 )
 from reconciler.render.words.colour import Paint
+from reconciler.render.words.escape import escape
 from reconciler.text.json_text import canonical, escape_json
 
 _FORMAT_VERSION: Final = "1.0"
@@ -53,6 +54,10 @@ def join_reports(
 
 def _name(one: DriftReport | FailedReport) -> str:
     return one.inputs.environment if isinstance(one, DriftReport) else one.environment
+
+
+def _show_name(one: DriftReport | FailedReport) -> str:
+    return escape(_name(one))
 
 
 def _title(one: DriftReport | FailedReport) -> str:
@@ -92,13 +97,13 @@ def _render_section(one: DriftReport | FailedReport, share: int) -> str:
 
 
 def _join_text(sections: Sequence[DriftReport | FailedReport], paint: Paint) -> str:
-    width = max(len(_name(one)) for one in sections)
+    width = max(len(_show_name(one)) for one in sections)
     bodies = [
         render_drift(one, paint=paint)
         if isinstance(one, DriftReport)
-        else f"{paint('bold', 'Environment:')} {one.environment}\n\n"
+        else f"{paint('bold', 'Environment:')} {_show_name(one)}\n\n"
         f"{render_findings(one.findings, paint=paint)}"
         for one in sections
     ]
-    rows = "\n".join(f"{_name(one).ljust(width)}   {_title(one)}" for one in sections)
+    rows = "\n".join(f"{_show_name(one).ljust(width)}   {_title(one)}" for one in sections)
     return f"\n\n{_RULE}\n\n".join([*bodies, rows]) + "\n"
