@@ -175,7 +175,7 @@ class WatchTelemetry:
             self._write_file()
             if cycle.report is not None and project is not None and runtime is not None:
                 history = runtime.drift_history
-                self._webhooks.send(cycle.report, project, runtime.resolve, history)
+                self._webhooks.send(cycle, project, runtime.resolve, history)
         finally:
             self._invocation.mark_cycle("")
 

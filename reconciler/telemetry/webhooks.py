@@ -17,12 +17,14 @@ from queue import Empty, SimpleQueue
 from typing import Final, TypeAlias
 
 from reconciler.errors import LedgerInvalid, SecretMissing
-from reconciler.model import Drift, DriftReport, Finding, Project, Verdict, Webhook
+from reconciler.model import Drift, Finding, Project, Verdict, Webhook
 from reconciler.model.values import dataclass
+from reconciler.model.watch import Cycle
 from reconciler.ports import DriftHistory, ResolveSecret
 from reconciler.telemetry.messages import Message, Origin, make_messages
 from reconciler.transport.webhooks import Delivery, check_webhook, post_message
 
+_RESOLVED: Final = "watch has applied the manifest since"
 _LIMIT_S: Final = 20.0
 _ANSWER_S: Final = 5.0
 _TRIES: Final = 3
@@ -85,19 +87,20 @@ class Webhooks:
         self._ending = threading.Event()
 
     def send(
-        self, report: DriftReport, project: Project, resolve: ResolveSecret, history: DriftHistory
+        self, cycle: Cycle, project: Project, resolve: ResolveSecret, history: DriftHistory
     ) -> None:
-        """Report the findings that the webhooks of the project have not taken yet.
+        """Report the findings of a cycle that the webhooks of the project have not taken yet.
 
-        Whatever a webhook does, this returns within the time limit and raises nothing of it.
+        What the cycle has put right is reported too, with a note that it has. Whatever a webhook
+        does, this returns within the time limit and raises nothing of it.
         """
         self._note_late()
         if not project.webhooks:
             return
-        findings = [one for one in report.findings if one.verdict is not Verdict.NOT_OBSERVABLE]
+        findings = _list_findings(cycle)
         sent = self._load_sent(history)
         until = self._clock() + self._limit_s
-        origin = Origin(project.name, report.inputs.environment, project.report_url)
+        origin = Origin(project.name, cycle.environment, project.report_url)
         running = 0
         for webhook in project.webhooks:
             channel = self._find_channel(origin.environment, webhook)
@@ -227,6 +230,21 @@ class Webhooks:
         if finding != channel.said:
             channel.said = finding
             self._warn(finding)
+
+
+def _list_findings(cycle: Cycle) -> list[Drift]:
+    """The findings of a cycle: those that are left, and those that its apply has resolved.
+
+    A change of the manifest that was applied is not one of them: it is what an apply is for.
+    """
+    found: dict[str, Drift] = {}
+    if cycle.report is not None:
+        found = {one.key: one for one in cycle.report.findings}
+    for one in cycle.found.findings if cycle.found is not None else ():
+        if one.key not in found and one.verdict is not Verdict.PENDING:
+            note = "; ".join(part for part in (one.note, _RESOLVED) if part)
+            found[one.key] = replace(one, note=note, commands=())
+    return [one for one in found.values() if one.verdict is not Verdict.NOT_OBSERVABLE]
 
 
 def _is_sent(finding: Drift, channel: _Channel, sent: frozenset[str]) -> bool:

@@ -292,3 +292,22 @@ def test_the_report_opens_in_a_browser_over_http(browser: Browser) -> None:
         theme.first.click()
         assert (wrong, asked) == ([], [f"{server.url}/report"])
         page.context.close()
+
+
+def test_a_model_that_the_loop_puts_back_is_reported_and_counted(watched: Project) -> None:
+    set_hook(watched)
+    world = watched.emulator
+    world.deploy("watched", world.model_uri("somebody-elses"))
+    with run_scripted(answers(Answer(200))) as hook:
+        arguments = ("watch", "--once", "--mode", "apply", "--metrics-file", "reconciler.prom")
+        done = watched.run(*arguments, env={"HOOK": hook.url})
+        assert done.code == 0, done.said
+        (call,) = hook.calls
+        message = json.loads(call.body)
+        assert message["finding"]["verdict"] == "model-swapped"
+        assert message["finding"]["note"].endswith("watch has applied the manifest since")
+    found = read(watched)
+    assert found["reconciler_apply_seconds_count[]"] == 1
+    assert found["reconciler_plan_seconds_count[]"] == 1
+    assert found["reconciler_resources[('environment', ''), ('state', 'in sync')]"] == 1
+    assert found["reconciler_calls_total[('method', 'PATCH'), ('outcome', 'ok')]"] == 1

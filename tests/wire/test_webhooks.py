@@ -22,6 +22,7 @@ from reconciler.model import (
     Verdict,
     Webhook,
 )
+from reconciler.model.watch import Cycle, CycleOutcome
 from reconciler.telemetry.webhooks import Webhooks, check_webhooks
 from tests.cycles import report
 from tests.ledgers import MemoryHistory
@@ -49,9 +50,13 @@ def project(*webhooks: Webhook) -> Project:
 
 def found(*names: str, verdict: Verdict = Verdict.DRIFTED) -> DriftReport:
     """A report with a finding of each resource, each with a key."""
-    made = report(**dict.fromkeys(names, verdict))
-    keyed = [replace(one, key=f"{one.resource.address.name:0>24}") for one in made.findings]
-    return replace(made, findings=tuple(keyed))
+    base = report(**dict.fromkeys(names, verdict))
+    keyed = [replace(one, key=f"{one.resource.address.name:0>24}") for one in base.findings]
+    return replace(base, findings=tuple(keyed))
+
+
+def made(of: DriftReport, before: DriftReport | None = None) -> Cycle:
+    return Cycle("c", "prod", "", "", CycleOutcome.DRIFT, report=of, found=before)
 
 
 @dataclass
@@ -73,7 +78,7 @@ class Stage:
     def send(self, report_: DriftReport, of: Project | None = None) -> None:
         self.history.append(None, {one.key: "" for one in report_.findings})
         resolve = secret_resolver(Path("/nowhere"), self.addresses)
-        self.webhooks.send(report_, of or project(), resolve, self.history)
+        self.webhooks.send(made(report_), of or project(), resolve, self.history)
 
     @property
     def said(self) -> list[str]:
@@ -345,8 +350,8 @@ def test_a_history_that_is_away_makes_nothing_fail() -> None:
         stage.send(found("a"))
         stage.history.error = LedgerInvalid("the drift history cannot be read", subject="x")
         resolve = secret_resolver(Path("/nowhere"), stage.addresses)
-        stage.webhooks.send(found("a", "b"), project(), resolve, stage.history)
-        stage.webhooks.send(found("a", "b"), project(), resolve, stage.history)
+        stage.webhooks.send(made(found("a", "b")), project(), resolve, stage.history)
+        stage.webhooks.send(made(found("a", "b")), project(), resolve, stage.history)
         assert resources(server) == ["a", "b"]
     assert stage.said == ["the drift history cannot be read"]
 
@@ -359,3 +364,20 @@ def test_many_findings_are_one_message() -> None:
         assert json.loads(call.body)["findings"] == 50
         stage.send(found(*(f"s{number}" for number in range(50))))
         assert len(server.calls) == 1
+
+
+def test_what_a_cycle_has_put_right_is_reported_too() -> None:
+    """Nobody would learn of it otherwise. What the manifest asked for is not news."""
+    with run_scripted(answers(OK)) as server:
+        stage = Stage({"HOOK": url_of(server)})
+        before, pending = found("swapped", "left"), found("asked", verdict=Verdict.PENDING)
+        before = replace(before, findings=(*before.findings, *pending.findings))
+        resolve = secret_resolver(Path("/nowhere"), stage.addresses)
+        cycle = made(found("left"), before)
+        stage.webhooks.send(cycle, project(), resolve, stage.history)
+        assert resources(server) == ["left", "swapped"]
+        notes = [json.loads(call.body)["finding"]["note"] for call in server.calls]
+        assert notes == ["", "watch has applied the manifest since"]
+        assert json.loads(server.calls[1].body)["settle"] == []
+        stage.webhooks.send(made(found("left")), project(), resolve, stage.history)
+        assert len(server.calls) == 2
