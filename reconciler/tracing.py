@@ -1,4 +1,4 @@
-"""Spans for OpenTelemetry: plan, observe, step and call.
+"""Spans for OpenTelemetry: plan, observe, step and call, and a cycle of `watch`.
 
 Nothing is recorded, and nothing is imported, unless the user has set up OpenTelemetry: its API is
 imported by `start`, or before this program starts by `opentelemetry-instrument`. An attribute never

@@ -37,6 +37,7 @@ from reconciler.model.watch import Cycle, CycleOutcome
 from reconciler.ports import Clock, Emit, Leadership, LeaderTerm, Lease
 from reconciler.text.counting import count
 from reconciler.text.times import format_utc
+from reconciler.tracing import span
 
 _LOG: Final = logging.getLogger(__name__)
 Mode: TypeAlias = Literal["report", "apply"]
@@ -170,9 +171,11 @@ class Watcher:
         self._silent_until = 0.0
         self._ports.emit(CycleStarted(running.id, running.environment))
         running.errors += prepared.errors
-        self._observe(prepared, running)
-        if prepared.applying is not None and running.report is not None:
-            self._apply(prepared, prepared.applying, running, running.report)
+        with span("cycle", id=running.id, environment=running.environment) as recorded:
+            self._observe(prepared, running)
+            if prepared.applying is not None and running.report is not None:
+                self._apply(prepared, prepared.applying, running, running.report)
+            recorded.set("outcome", running.outcome.value)
 
     def _leads(self) -> bool:
         """Whether this process leads now; it begins a term if no other process leads.

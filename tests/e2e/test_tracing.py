@@ -69,3 +69,17 @@ def test_a_small_command_imports_nothing_of_it(tmp_path: Path) -> None:
         tmp_path, "version", env={"PYTHONPROFILEIMPORTTIME": "1", "OTEL_SERVICE_NAME": "x"}
     )
     assert "opentelemetry.trace" in done.err
+
+
+def test_a_cycle_of_watch_is_a_trace(project: Project, exporter: InMemorySpanExporter) -> None:
+    project.emulator.deploy("one", project.emulator.model_uri("old"))
+    project.manifest("one", project.emulator.model_uri("new"))
+    done = project.run("watch", "--once", "--mode", "apply", "--format", "json")
+    assert done.code == 0, done.said
+    finished = exporter.get_finished_spans()
+    (cycle,) = (one for one in finished if one.name == "cycle")
+    assert {one.context.trace_id for one in finished} == {cycle.context.trace_id}
+    assert {one.name for one in finished} == {"cycle", "observe", "plan", "step", "call"}
+    attributes = dict(cycle.attributes or {})
+    assert str(attributes.pop("reconciler.id")) in done.out
+    assert attributes == {"reconciler.environment": "", "reconciler.outcome": "in-sync"}
