@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import signal
 import sys
 import threading
@@ -181,7 +182,10 @@ class _WatchRun:
     def run(self) -> int:
         """Run cycles until stdout has no reader, or a signal raises KeyboardInterrupt."""
         while self._invocation.is_output_open():
-            self._loop.run_next(_LOOK_EVERY_S)
+            if self._loop.run_next(_LOOK_EVERY_S) is not None:
+                # The connections of a cycle are closed when its objects are collected, and the
+                # collector of this program seldom runs by itself.
+                gc.collect()
             self._select()
         self._invocation.print_error(f"Ended: {CLOSED}.")
         return 1
