@@ -1,18 +1,29 @@
 """watch: cycles over real services, what ends them, and what is refused before the first one."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
 
-from tests.e2e.world import Done, Project, clean_environment
+from tests.e2e.world import (
+    MODEL,
+    Done,
+    Emulator,
+    Project,
+    clean_environment,
+    definition,
+    run_emulator,
+)
 from tests.lines import read_lines
 
 
@@ -257,3 +268,143 @@ def test_what_is_refused_or_ignored_is_left_and_the_rest_is_applied(watched: Pro
     assert left["WebService/ignored"].endswith("ignores a difference of it: until Friday")
     assert watched.emulator.model("ignored").endswith("2026-11-20.ilearner")
     assert watched.emulator.model("forbidden").endswith("2026-11-20.ilearner")
+
+
+@pytest.fixture(scope="module")
+def slow() -> Iterator[Emulator]:
+    """A service that takes two seconds over each operation."""
+    with run_emulator("--no-blob", "--operation-seconds", "2") as running:
+        yield running
+
+
+@pytest.fixture
+def slowly(slow: Emulator, request: pytest.FixtureRequest, tmp_path: Path) -> Project:
+    """Three services to be swapped, on that service."""
+    group = "".join(c if c.isalnum() else "-" for c in request.node.name)[:80]
+    emulator = Emulator(slow.url, "", slow.token, group)
+    project = Project(tmp_path / "project", emulator)
+    old, new = (f"{slow.url}/account/m/{name}.ilearner" for name in ("old", "new"))
+    names = ["s0", "s1", "s2"]
+    begun = [emulator.begin("PUT", name, definition(old)) for name in names]
+    for name, operation in zip(names, begun, strict=True):
+        emulator.finish(operation)
+        project.manifest(name, new)
+    return project
+
+
+def test_sigterm_finishes_and_records_the_running_step(slowly: Project) -> None:
+    with loop(slowly, "--mode=apply", "--parallelism=1") as process:
+        read_until(process, "Modifying...")
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, said
+    assert "Interrupt received. Finishing the running steps" in said
+    assert "Z Interrupted. 1 applied. 2 left.\n" in said
+    models = [slowly.emulator.model(name) for name in ("s0", "s1", "s2")]
+    assert [one.endswith("new.ilearner") for one in models] == [True, False, False]
+    recorded = (slowly.folder / ".reconciler" / "ledger.jsonl").read_text()
+    assert recorded.count('"owned":') == 1
+    done = slowly.run("watch", "--once")  # another process may lead at once
+    assert "Drift: 2 pending; 1 of 3 in sync." in done.out
+
+
+def test_a_second_signal_ends_at_once_and_the_next_cycle_looks_at_what_was_begun(
+    slowly: Project,
+) -> None:
+    with loop(slowly, "--mode=apply", "--parallelism=1") as process:
+        read_until(process, "Modifying...")
+        ledger = slowly.folder / ".reconciler" / "ledger.jsonl"
+        while not (ledger.exists() and b'"kind":"intent"' in ledger.read_bytes()):
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        read_until(process, "Interrupt received.")
+        process.send_signal(signal.SIGTERM)
+        assert "The ledger has an open intent for each running step" in process.communicate()[0]
+    assert process.returncode == 128 + signal.SIGTERM
+    done = slowly.run("watch", "--once", "--mode", "apply")
+    assert done.code == 0, done.said
+    assert "WebService/s0: Interrupted step: done" in done.err
+    assert "No drift. 3 services in sync." in done.out
+
+
+def test_a_command_of_a_person_goes_first(slowly: Project) -> None:
+    with loop(slowly, "--mode=apply", "--parallelism=1") as process:
+        read_until(process, "Modifying...")
+        done = slowly.run("apply", "--auto-approve", "--target", "WebService/s2")
+        assert done.code == 0, done.said
+        said = read_until(process, "2 left.")
+        assert "No drift" not in said
+        assert slowly.emulator.model("s2").endswith("new.ilearner")
+        # The loop goes on after an interval.
+        read_until(process, "No drift. 3 services in sync. 1 applied.")
+
+
+def test_a_ledger_that_is_gone_for_a_while_is_reported_and_ends_nothing(watched: Project) -> None:
+    ledger = watched.folder / ".reconciler"
+    with loop(watched) as process:
+        read_until(process, "No drift.")
+        ledger.rename(watched.folder / "away")
+        ledger.write_text("not a folder")
+        read_until(process, "Failed: ")
+        ledger.unlink()
+        (watched.folder / "away").rename(ledger)
+        read_until(process, "No drift. 1 service in sync.")
+
+
+@pytest.fixture
+def environments(watched: Project) -> Project:
+    """Two environments with a service each."""
+    (watched.folder / "environments").mkdir()
+    for name in ("dev", "prod"):
+        write_environment(watched, name)
+        watched.emulator.deploy(f"census-{name}", watched.emulator.model_uri("old"))
+    (watched.folder / "manifests" / "watched.yaml").write_text(
+        "apiVersion: reconciler/v1\nkind: WebService\nmetadata: {name: 'census-${env.name}'}\n"
+        f"spec: {{trainedModels: {{'{MODEL}': {{uri: '{watched.emulator.model_uri('new')}'}}}}}}\n"
+    )
+    return watched
+
+
+def write_environment(project: Project, name: str, spec: str = "{}") -> None:
+    (project.folder / "environments" / f"{name}.yaml").write_text(
+        f"apiVersion: reconciler/v1\nkind: Environment\nmetadata: {{name: {name}}}\nspec: {spec}\n"
+    )
+
+
+def test_each_environment_has_its_cycle_and_an_invalid_one_hides_no_other(
+    environments: Project,
+) -> None:
+    done = environments.run("watch", "--once", "--env", "all", "--mode", "apply")
+    assert done.code == 0, done.said
+    assert re.findall(r"Z (\w+): No drift. 1 service in sync. 1 applied.", done.out) == [
+        "dev",
+        "prod",
+    ]
+    write_environment(environments, "dev", "{nonsense: 1}")
+    done = environments.run("watch", "--once", "--env", "all", "--detailed-exitcode")
+    assert done.code == 1
+    assert "Z dev: Failed: " in done.out
+    assert "Z prod: No drift. 1 service in sync.\n" in done.out
+    done = environments.run("watch", "--once", "--env", "dev")
+    assert (done.code, done.out) == (1, "")
+    done = environments.run("watch", "--once")
+    assert (done.code, done.out) == (1, "")
+    assert "--env" in done.err
+    done = environments.run("watch", "--once", "--env", "prd")
+    assert (done.code, done.out) == (1, "")
+    assert "prod" in done.err
+
+
+def test_an_environment_that_is_new_is_watched_and_one_that_is_gone_is_not(
+    environments: Project,
+) -> None:
+    with loop(environments, "--env", "all") as process:
+        read_until(process, "Z dev: ", "Z prod: ")
+        environments.emulator.deploy("census-qa", environments.emulator.model_uri("old"))
+        write_environment(environments, "qa")
+        read_until(process, "Z qa: Drift: 1 pending")
+        (environments.folder / "environments" / "dev.yaml").unlink()
+        read_until(process, "Z qa: ", "Z qa: ")
+        said = read_until(process, "Z qa: ", "Z qa: ")
+        assert "Z dev: " not in said
+        assert "Z prod: " in said

@@ -1,6 +1,7 @@
 """The cycles of watch: when they start, what they leave for later, and what they may say."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -11,9 +12,12 @@ from typing import Any, cast
 import pytest
 
 from reconciler.engine import watch
+from reconciler.engine.applying.apply import Declarations, FailurePolicy
+from reconciler.engine.applying.journal import Author
 from reconciler.engine.cycles import BackOff, Schedule
 from reconciler.engine.planning.selection import PlanRequest
 from reconciler.engine.runtime import Runtime
+from reconciler.engine.unattended import Applied, Applying
 from reconciler.engine.watch import Loop, Prepared, Watcher, WatchPorts
 from reconciler.errors import LedgerInvalid, ManifestInvalid
 from reconciler.model import (
@@ -91,6 +95,11 @@ class World:
             (self._observe, self.cycles.append),
         )
         self.watcher = Watcher("prod", self._prepare, ports, 60.0)
+        self.applying: Applying | None = None
+        self.applies: list[Mapping[Address, str]] = []
+        self.applied: Callable[[], Applied] = Applied
+        self.halted = ""
+        monkeypatch.setattr(watch, "apply_unattended", self._apply_unattended)
 
     def _observe(self, cycle: Cycle) -> None:
         raise ValueError(cycle)  # an observer ends nothing
@@ -99,13 +108,19 @@ class World:
         self.requests.append(request)
         return self.report(request)
 
+    def _apply_unattended(
+        self, _: Runtime, __: PlanRequest, ___: DriftReport, ____: Applying, waiting: Any
+    ) -> Applied:
+        self.applies.append(waiting)
+        return self.applied()
+
     def _prepare(self) -> Prepared:
         if self.fails is not None:
             raise self.fails
         inputs = make_report().inputs
         request = PlanRequest(self.manifests, {}, GuardLimits(), inputs)
-        runtime = cast("Runtime", SimpleNamespace())
-        return Prepared(runtime, request, LOCK_OWNER, self.lead, None, self.errors)
+        runtime = cast("Runtime", SimpleNamespace(halted=lambda: self.halted))
+        return Prepared(runtime, request, LOCK_OWNER, self.lead, self.applying, self.errors)
 
     def run(self) -> Cycle:
         cycle = self.watcher.run_cycle()
@@ -364,3 +379,74 @@ def test_what_a_cycle_put_right_is_shown_once_and_has_not_ended() -> None:
     news = memory.compare(replace(cycle, found=None))
     assert news.drift is not None
     assert (news.drift.findings, news.ended) == ((later,), ())
+
+
+def drifted() -> DriftReport:
+    return replace(make_report(), findings=(Drift(CENSUS, Verdict.DRIFTED, key="1"),))
+
+
+@pytest.fixture
+def applying(world: World) -> World:
+    """A world in mode apply; its resource has drifted."""
+    world.applying = Applying(
+        lock=nullcontext,  # type: ignore[arg-type]
+        combine=lambda lock: lock,
+        make_author=lambda digest: Author("ana", "host", "", digest),
+        judge=lambda plan: plan,
+        keep=lambda _: (),
+        declared=Declarations(),
+        policy=FailurePolicy(),
+    )
+    world.report = lambda _: drifted()
+    return world
+
+
+def test_a_cycle_that_applied_reports_again_and_keeps_what_it_found(applying: World) -> None:
+    reports = [drifted(), make_report()]
+    applying.report = lambda _: reports.pop(0)
+    applying.applied = lambda: Applied(changed=(CENSUS.address,), plan_s=0.1, apply_s=0.2)
+    cycle = applying.run()
+    assert (cycle.outcome, cycle.found) == (CycleOutcome.IN_SYNC, drifted())
+    assert (cycle.applied, cycle.plan_s, cycle.apply_s) == ((CENSUS.address,), 0.1, 0.2)
+
+
+def test_a_cycle_that_applied_nothing_reports_once(applying: World) -> None:
+    cycle = applying.run()
+    assert (cycle.outcome, cycle.found, len(applying.requests)) == (CycleOutcome.DRIFT, None, 1)
+
+
+def test_a_change_that_fails_is_tried_less_often_until_the_manifest_changes(
+    applying: World,
+) -> None:
+    applying.applied = lambda: (
+        Applied() if applying.applies[-1] else Applied(failed=(CENSUS.address,), apply_s=0.1)
+    )
+    for _ in range(7):
+        applying.run()
+    assert [bool(one) for one in applying.applies] == [False, False, True, False, True, True, True]
+    applying.manifests = (replace(applying.manifests[0], digest="another"),)
+    applying.run()
+    assert not applying.applies[-1]
+
+
+def test_after_a_person_nothing_is_applied_for_an_interval(applying: World) -> None:
+    applying.applied = lambda: Applied(yields=True)
+    applying.run()
+    applying.seconds.now -= 1  # the jitter: the next cycle is early
+    cycle = applying.run()
+    assert len(applying.applies) == 1
+    assert "nothing is applied in this cycle" in cycle.left[0].message
+    applying.run()
+    assert len(applying.applies) == 2
+
+
+def test_a_signal_during_an_apply_ends_the_loop_after_it(applying: World) -> None:
+    def apply() -> Applied:
+        applying.halted = "interrupted"
+        return Applied(changed=(CENSUS.address,), apply_s=0.1)
+
+    applying.applied = apply
+    with pytest.raises(KeyboardInterrupt):
+        applying.watcher.run_cycle()
+    cycle = applying.cycles[-1]
+    assert (cycle.outcome, cycle.applied) == (CycleOutcome.INTERRUPTED, (CENSUS.address,))
