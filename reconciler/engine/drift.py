@@ -97,7 +97,8 @@ def report_drift(
         compared += [_compare_unmanaged(snapshot, one) for one in found]
     now = format_utc(runtime.clock().timestamp())
     rules = IgnoreRules(request.ignored, now[:10])
-    compared = [_ignore(_locate(one), rules) for one in compared]
+    environment = request.inputs.environment
+    compared = [_ignore(_name_environment(_locate(one), environment), rules) for one in compared]
     report = DriftReport(
         statuses=tuple(_make_status(one) for one in compared),
         findings=tuple(one for each in compared for one in each.findings),
@@ -111,6 +112,24 @@ def report_drift(
         whole=request.whole and not request.targets and not request.excluded,
     )
     return add_to_history(runtime.drift_history, report, listed=list_unmanaged)
+
+
+def _name_environment(compared: _Compared, environment: str) -> _Compared:
+    """Return a comparison whose commands name the environment, which each of them needs then."""
+    if not environment:
+        return compared
+    flag = f" --env {environment}"
+    findings = (
+        replace(
+            one,
+            commands=tuple(
+                command + flag if command.startswith("reconciler ") else command
+                for command in one.commands
+            ),
+        )
+        for one in compared.findings
+    )
+    return replace(compared, findings=tuple(findings))
 
 
 def _observe(

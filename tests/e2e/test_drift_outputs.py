@@ -263,6 +263,21 @@ def test_all_environments_are_one_report_in_each_format(environments: Project) -
     ]
 
 
+def test_the_commands_of_a_finding_name_its_environment(environments: Project) -> None:
+    apply_all(environments)
+    environments.emulator.deploy("census-prod", environments.emulator.model_uri("third"))
+    done = environments.run("drift", "--env", "all", "--json", "--refresh=full")
+    (found,) = json.loads(done.out)["environments"][1]["drift"]["findings"]
+    assert found["settle"] == [
+        "reconciler apply --target WebService/census-prod --env prod",
+        "reconciler drift --accept WebService/census-prod --env prod",
+    ]
+    settled = environments.run(*found["settle"][0].split()[1:], "--auto-approve")
+    assert settled.code == 0, settled.said
+    done = environments.run("drift", "--env", "prod", "--refresh=full", "--detailed-exitcode")
+    assert done.code == 0, done.said
+
+
 def test_an_environment_without_a_report_hides_no_other(environments: Project) -> None:
     assert environments.run("apply", "--env", "dev", "--auto-approve").code == 0
     write(environments, "prod", "  cloud: {resourceManager: 7}\n")

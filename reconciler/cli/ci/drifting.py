@@ -113,5 +113,6 @@ class _DriftRun:
         invocation.clear_progress()
         assembly.warn_of(report.lost, report.history_lost)
         report = self._new_findings.choose(report, known)
-        click.echo(render_drift(report, paint=invocation.paint()), color=True)
+        apart = "\n" if len(self._targets) > 1 else ""
+        click.echo(render_drift(report, paint=invocation.paint()) + apart, color=True)
         return report
