@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from unittest import mock
 
 import pytest
 
+from reconciler.cli.demo.night_story import find_friday
 from reconciler.cli.demo.stage import pick_port
 from reconciler.emulator.tcp_ports import DEFAULT_PORT
 from tests.e2e.world import ROOT, clean_environment
@@ -286,13 +288,82 @@ def test_the_story_of_requests_applies_what_was_reviewed_and_nothing_else(tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("story", ["model", "retrain", "gitops"])
+def test_the_story_of_a_night_settles_three_changes_in_three_ways(tmp_path: Path) -> None:
+    done = run(tmp_path, "demo", "--story", "night", env={"TMPDIR": str(tmp_path)})
+    assert done.code == 0, done.said
+    address = r"\$ reconciler watch --mode apply --interval 2s --listen (127\.0\.0\.1:\d+)\n"
+    (pages,) = re.findall(address, done.out)
+    page = rf"opens from disk: file://{tmp_path}/reconciler-demo-\w+/report\.html\n"
+    assert re.search(page, done.out)
+    (until,) = re.findall(r"^  until: (\S+)$", done.out, re.MULTILINE)
+    assert date.fromisoformat(until).strftime("%A") == "Friday"
+    story = [
+        "$ cat manifests/census.yaml",
+        "$ reconciler apply --auto-approve",
+        "Apply complete! Resources: 0 added, 3 changed, 0 destroyed.",
+        f"$ curl -s http://{pages}/metrics",
+        'reconciler_resources{environment="",state="in sync"} 3.0',
+        'reconciler_leader{environment=""} 1.0',
+        "mallory gives census the old model again",
+        "$ reconciler history WebService/census",
+        "(watch)",
+        'uri = "…/2026-11-20.ilearner" -> "…/2026-11-27.ilearner"',
+        f"$ curl -s http://{pages}/metrics",
+        'reconciler_resources{environment="",state="in sync"} 1.0',
+        'reconciler_resources{environment="",state="drifted"} 2.0',
+        "reconciler_drift_age_seconds",
+        "$ reconciler drift --out report.html",
+        "# WebService/churn: drifted",
+        "# WebService/credit: drifted",
+        "Drift: 2 drifted; 1 of 3 in sync.",
+        "$ reconciler drift --accept WebService/churn",
+        "maxConcurrentCalls: 50",
+        "$ cat .driftignore",
+        f"until: {until}",
+        "$ reconciler drift --detailed-exitcode",
+        "No drift. 3 services in sync.",
+        "Ignored: 1 finding by 1 rule of .driftignore.",
+        f"$ curl -s http://{pages}/metrics",
+        'reconciler_resources{environment="",state="in sync"} 3.0',
+    ]
+    places: list[int] = []
+    for sentence in story:
+        assert sentence in done.out[places[-1] if places else 0 :], (sentence, done.out)
+        places.append(done.out.index(sentence, places[-1] if places else 0))
+    sent = re.findall(r"^  night: (.*)$", done.out, re.MULTILINE)
+    assert sorted(sent) == [
+        "WebService/census: model-swapped, /properties/assets/asset3/locationInfo/uri",
+        "WebService/churn: drifted, /properties/realtimeConfiguration/maxConcurrentCalls",
+        "WebService/credit: drifted, /properties/description",
+    ]
+    assert "Traceback" not in done.said
+    assert not list(tmp_path.iterdir())
+    assert processes(tmp_path) == set()
+
+
+@pytest.mark.parametrize(
+    ("today", "friday"),
+    [
+        ("2026-11-30", "2026-12-04"),
+        ("2026-12-03", "2026-12-04"),
+        ("2026-12-04", "2026-12-11"),
+        ("2026-12-05", "2026-12-11"),
+    ],
+)
+def test_a_rule_until_friday_ends_in_the_future(today: str, friday: str) -> None:
+    assert find_friday(date.fromisoformat(today)) == friday
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("story", ["model", "retrain", "gitops", "night"])
 def test_the_demo_can_be_kept_and_gone_on_with(tmp_path: Path, story: str) -> None:
     kept = tmp_path / "kept"
     done = run(tmp_path, "demo", "--story", story, "--keep", str(kept))
     assert done.code == 0, done.said
     found = re.search(
-        r"^    reconciler (emulator --port (\d+) --data \S+)$", done.out, re.MULTILINE
+        r"^    reconciler (emulator --port (\d+) --data \S+(?: --no-blob)?)$",
+        done.out,
+        re.MULTILINE,
     )
     next_command = re.search(r"^    reconciler (--chdir .*)$", done.out, re.MULTILINE)
     assert found, done.out
@@ -309,7 +380,7 @@ def test_the_demo_can_be_kept_and_gone_on_with(tmp_path: Path, story: str) -> No
         planned = run(tmp_path, *next_command[1].split())
         process.terminate()
     assert "No changes." in planned.out, planned.said
-    if story != "model":
+    if story in {"retrain", "gitops"}:
         command = ["git", "-C", str(project), "status", "--porcelain"]
         assert subprocess.run(command, capture_output=True, check=True).stdout == b""
     again = run(tmp_path, "demo", "--keep", str(kept))
@@ -396,6 +467,8 @@ def test_a_demo_that_is_ended_leaves_no_process(
         servers = [one for one in processes(tmp_path) if "reconciler.emulator.forges" in one]
         assert len(servers) == (1 if story == "gitops" else 0)
         assert len(processes(tmp_path)) >= 3
+        if story == "night":
+            assert any("reconciler watch" in one for one in processes(tmp_path))
         process.send_signal(how)
         process.wait(timeout=60)
     deadline = time.monotonic() + 60

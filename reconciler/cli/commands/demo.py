@@ -22,6 +22,9 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
     ]
 
 
+_WITHOUT_STORAGE = ("fleet", "night")
+
+
 @click.command(
     cls=Command,
     examples=(
@@ -33,16 +36,19 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
         "reconciler demo --story retrain",
         "# Run the story of pull requests: plan, comment, rule, approval, apply",
         "reconciler demo --story gitops",
+        "# Run the story of a night: a loop, drift, a report, and what people decide",
+        "reconciler demo --story night",
     ),
 )
 @click.option(
     "--story",
-    type=click.Choice(["model", "fleet", "retrain", "gitops"]),
+    type=click.Choice(["model", "fleet", "retrain", "gitops", "night"]),
     default="model",
     show_default=True,
     help="model: one service, its drift and a killed apply. fleet: a thousand endpoints in waves."
     " retrain: a model is trained, judged, proposed in a commit, and served. gitops: pull requests"
-    " with dev, prod, a rule and an approval, on a local forge.",
+    " with dev, prod, a rule and an approval, on a local forge. night: a loop watches three"
+    " services while other people change them.",
 )
 @click.option(
     "--keep",
@@ -68,7 +74,7 @@ def demo(story: str, keep: Path | None) -> int:
     set_stage, tell = _find_story(story)
     folder = empty_folder(keep) if keep else Path(tempfile.mkdtemp(prefix="reconciler-demo-"))
     try:
-        storage = "" if story == "fleet" else ", with blob storage beside it"
+        storage = "" if story in _WITHOUT_STORAGE else ", with blob storage beside it"
         print_text(f"Starting the service's emulator{storage}.")
         with set_stage(resolve_path(folder)) as stage:
             tell(stage)
@@ -95,6 +101,10 @@ def _find_story(name: str) -> _Story:
         from reconciler.cli.demo import retrain_story
 
         return retrain_story.set_stage, retrain_story.run_story
+    if name == "night":
+        from reconciler.cli.demo import night_story
+
+        return night_story.set_stage, night_story.run_story
     if name == "gitops":
         from reconciler.cli.demo import gitops_story, team
 

@@ -28,7 +28,7 @@ from reconciler.package_data import find_example, list_example
 _SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
 _SERVICE = (
     f"/subscriptions/{_SUBSCRIPTION}/resourceGroups/%s/providers"
-    "/Microsoft.MachineLearning/webServices/census?api-version=2017-01-01"
+    "/Microsoft.MachineLearning/webServices/%s?api-version=2017-01-01"
 )
 _MANIFEST = """\
 apiVersion: reconciler/v1
@@ -56,7 +56,8 @@ class Stage:
     """The running environment. `why_no_blob` says why storage is missing; empty when it runs.
 
     `options` are the flags that start the emulator again on its saved state. `group` is the
-    resource group of the service that the story changes, `plan` the command that plans everything.
+    resource group and `service` the name of what other people change, `plan` the command that plans
+    everything.
     """
 
     folder: Path
@@ -66,6 +67,7 @@ class Stage:
     why_no_blob: str
     options: str = ""
     group: str = "census"
+    service: str = "census"
     plan: str = "plan"
 
     def run(
@@ -111,8 +113,8 @@ class Stage:
             process.kill()
 
     @property
-    def _service(self) -> str:
-        return _SERVICE % self.group
+    def _path(self) -> str:
+        return _SERVICE % (self.group, self.service)
 
     def _is_changing(self) -> bool:
         return bool(self.read()["provisioningState"] == "Provisioning")
@@ -139,16 +141,14 @@ class Stage:
 
     def read(self) -> dict[str, Any]:
         """The properties of the live definition."""
-        properties: dict[str, Any] = self._send("GET", self.url + self._service, None)[0][
-            "properties"
-        ]
+        properties: dict[str, Any] = self._send("GET", self.url + self._path, None)[0]["properties"]
         return properties
 
     def score(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[list[str]]:
         """The answers of the service to some rows: each with its label and its probability."""
         location = urlsplit(self.read()["swaggerLocation"]).path.removesuffix("/swagger.json")
-        service, _, version = self._service.partition("?")
-        keys, _ = self._send("GET", f"{self.url}{service}/listKeys?{version}", None)
+        path, _, version = self._path.partition("?")
+        keys, _ = self._send("GET", f"{self.url}{path}/listKeys?{version}", None)
         url = f"{self.url}{location}/execute?api-version=2.0&details=true"
         body = {"Inputs": {"input1": {"ColumnNames": [*columns], "Values": [*map(list, rows)]}}}
         answer, _ = self._send("POST", url, body, keys["primary"])
@@ -156,7 +156,7 @@ class Stage:
         return answers
 
     def _call(self, method: str, body: Any) -> None:
-        _, operation = self._send(method, self.url + self._service, body)
+        _, operation = self._send(method, self.url + self._path, body)
         while self._send("GET", operation, None)[0]["status"] == "Provisioning":
             time.sleep(0.05)
 
