@@ -174,12 +174,19 @@ def test_nothing_is_called_new_where_no_earlier_run_is_known() -> None:
 
 
 def test_an_environment_without_a_report_is_named_and_never_green() -> None:
-    failed = FailedReport("prod", (Finding("the ledger cannot be read", next_step="Ask ops."),))
+    failed = FailedReport("test", (Finding("the ledger cannot be read", next_step="Ask ops."),))
     for reports in ([make_report([status("a")])], []):
         page = Page(render_drift_page(reports, [failed]))
-        assert "# No report of prod." in page.text
+        assert "# No report of test." in page.text
         assert "the ledger cannot be read" in page.text
         assert "light calm" not in str(page.tags)
+
+
+def test_an_older_report_of_an_environment_is_shown_and_never_green() -> None:
+    failed = FailedReport("prod", (Finding("the ledger cannot be read"),))
+    page = Page(render_drift_page([make_report([status("a")])], [failed]))
+    assert "# No new report. No drift: 1 service in sync" in page.text
+    assert "light calm" not in str(page.tags)
 
 
 def test_a_tampered_history_draws_nothing_odd() -> None:
