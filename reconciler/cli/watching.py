@@ -21,6 +21,7 @@ from reconciler.cli.context import Invocation
 from reconciler.cli.exit_codes import ExitWord, get_exit_code
 from reconciler.cli.loading import find_root
 from reconciler.cli.outcome import keep_entries
+from reconciler.cli.output import warn
 from reconciler.cli.progress import Emitter, EventSink
 from reconciler.cli.signals import CLOSED
 from reconciler.cli.watch_telemetry import WatchTelemetry, check_projects
@@ -30,7 +31,8 @@ from reconciler.engine.applying.journal import Author
 from reconciler.engine.planning.selection import PlanRequest, resolve_request
 from reconciler.engine.runtime import Runtime
 from reconciler.engine.unattended import Applying
-from reconciler.engine.watch import Loop, Prepared, Watcher, WatchPorts
+from reconciler.engine.watch import Prepared, Watcher, WatchPorts
+from reconciler.engine.watch_loop import Loop
 from reconciler.errors import ManifestInvalid, ReconcilerError
 from reconciler.files import find_checkout, resolve_path
 from reconciler.ledgers.leadership import LeaderLock
@@ -60,6 +62,7 @@ from reconciler.render.events.json_lines import (
     describe_event,
     describe_finding,
 )
+from reconciler.text.durations import show_duration
 
 # A loop that waits looks this often whether stdout still has a reader, in seconds.
 _LOOK_EVERY_S: Final = 5.0
@@ -136,6 +139,7 @@ class _WatchRun:
             threading.Event().wait,
         )
         self._telemetry: WatchTelemetry | None = None
+        self._is_long = False
         self._select()
         self._check_all()
         self._telemetry = WatchTelemetry(invocation, watch.listen, watch.interval)
@@ -183,12 +187,23 @@ class _WatchRun:
         """Run cycles until stdout has no reader, or a signal raises KeyboardInterrupt."""
         while self._invocation.is_output_open():
             if self._loop.run_next(_LOOK_EVERY_S) is not None:
+                self._warn_of_length()
                 # The connections of a cycle are closed when its objects are collected, and the
                 # collector of this program seldom runs by itself.
                 gc.collect()
             self._select()
         self._invocation.print_error(f"Ended: {CLOSED}.")
         return 1
+
+    def _warn_of_length(self) -> None:
+        """Warn once of cycles that take longer than the interval."""
+        was_long, self._is_long = self._is_long, self._loop.took_s > self._watch.interval
+        if self._is_long and not was_long:
+            took, interval = show_duration(self._loop.took_s), show_duration(self._watch.interval)
+            said = (
+                f"the cycle took {took}, and --interval is {interval}: the next one starts at once"
+            )
+            warn(Finding(said, severity="warning"), self._invocation)
 
     def close(self) -> None:
         """Let other processes lead at once, and end the pages."""

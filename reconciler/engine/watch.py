@@ -8,16 +8,15 @@ before each cycle; this module knows neither YAML nor a command.
 from __future__ import annotations
 
 import logging
-import random
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field, replace
 from traceback import format_tb
 from typing import Final, Literal, TypeAlias
 
-from reconciler.engine.cycles import BackOff, Schedule
+from reconciler.engine.back_off import BackOff
 from reconciler.engine.drift import report_drift
 from reconciler.engine.planning.selection import PlanRequest
 from reconciler.engine.runtime import Runtime
@@ -27,14 +26,17 @@ from reconciler.model import (
     Address,
     CycleEnded,
     CycleStarted,
+    Drift,
+    DriftPast,
     DriftReport,
+    DriftRun,
     Finding,
     LockOwner,
     Verdict,
 )
 from reconciler.model.values import dataclass
 from reconciler.model.watch import Cycle, CycleOutcome
-from reconciler.ports import Clock, Emit, Leadership, LeaderTerm, Lease
+from reconciler.ports import Clock, DriftHistory, Emit, Leadership, LeaderTerm, Lease
 from reconciler.text.counting import count
 from reconciler.text.times import format_utc
 from reconciler.tracing import span
@@ -106,6 +108,11 @@ class _Running:
     errors: list[Finding] = field(default_factory=list)
     leader: LockOwner | None = None
 
+    def fail(self, errors: Sequence[Finding]) -> None:
+        """End without a report: what it may have read is not that of now."""
+        self.outcome, self.report = CycleOutcome.FAILED, None
+        self.errors += errors
+
 
 class Watcher:
     """The cycles of one environment, with what they must remember of one another."""
@@ -141,11 +148,9 @@ class Watcher:
             self._end(running)
             raise
         except ReconcilerError as error:
-            running.outcome = CycleOutcome.FAILED
-            running.errors += error.findings()
+            running.fail(error.findings())
         except Exception as error:  # noqa: BLE001 - a defect must not end the loop
-            running.outcome = CycleOutcome.FAILED
-            running.errors.append(_describe_defect(error))
+            running.fail((_describe_defect(error),))
         if running.outcome is CycleOutcome.STANDBY and not self._may_report_standby():
             return None
         return self._end(running)
@@ -204,10 +209,12 @@ class Watcher:
             for address, times in waiting.items()
         }
         request = replace(prepared.request, postponed=postponed)
-        report = report_drift(prepared.runtime, request, list_unmanaged=prepared.lists_unmanaged)
-        if self._term is not None and not self._term.is_held():
-            running.report = None
-            raise ReconcilerError(_OVERTAKEN, next_step="Another process may lead now.")
+        runtime = prepared.runtime
+        if self._term is not None:
+            history = _LedHistory(runtime.drift_history, self._term)
+            runtime = replace(runtime, drift_history=history)
+        report = report_drift(runtime, request, list_unmanaged=prepared.lists_unmanaged)
+        _check_term(self._term)
         running.report = report
         lost = (report.lost, report.history_lost)
         running.errors += [one for one in lost if one is not None and one not in running.errors]
@@ -299,58 +306,33 @@ class Watcher:
         return cycle
 
 
-class Loop:
-    """Runs the cycles of all environments one after another, each by its own schedule.
+@dataclass(frozen=True, slots=True)
+class _LedHistory:
+    """The drift history in the hands of the leader: a process that does not lead writes nothing."""
 
-    `wait` waits for some seconds, `draw` returns a number from 0 up to 1.
-    """
+    history: DriftHistory
+    term: LeaderTerm
 
-    def __init__(
-        self,
-        make: Callable[[str], Watcher],
-        interval_s: float,
-        wait: Callable[[float], object],
-        monotonic: Callable[[], float] = time.monotonic,
-        draw: Callable[[], float] = random.random,
-    ) -> None:
-        self._make, self._interval_s, self._wait = make, interval_s, wait
-        self._monotonic, self._draw = monotonic, draw
-        self._watchers: dict[str, tuple[Watcher, Schedule]] = {}
+    def load(self) -> DriftPast:
+        return self.history.load()
 
-    def select(self, environments: Sequence[str]) -> None:
-        """Watch these environments from now on; the first cycle of a new one is due at once."""
-        for name in set(self._watchers) - set(environments):
-            self._watchers.pop(name)[0].close()
-        for name in environments:
-            if name not in self._watchers:
-                schedule = Schedule(self._interval_s, self._monotonic(), self._draw)
-                self._watchers[name] = (self._make(name), schedule)
+    def append(self, run: DriftRun | None, since: Mapping[str, str]) -> None:
+        _check_term(self.term)
+        self.history.append(run, since)
 
-    def run_once(self) -> list[Cycle]:
-        """Run one cycle of each environment."""
-        cycles = [watcher.run_cycle() for watcher, _ in self._watchers.values()]
-        return [one for one in cycles if one is not None]
+    def keep_overwritten(self, findings: Collection[Drift], now: str) -> None:
+        _check_term(self.term)
+        self.history.keep_overwritten(findings, now)
 
-    def run_next(self, within_s: float) -> Cycle | None:
-        """Wait for the next cycle and run it; returns None if none is due within these seconds."""
-        now = self._monotonic()
-        watcher, schedule = min(self._watchers.values(), key=lambda one: one[1].due)
-        if schedule.due > now:
-            self._wait(min(schedule.due - now, within_s))
-            if schedule.due > self._monotonic():
-                return None
-        started = self._monotonic()
-        cycle = watcher.run_cycle()
-        if cycle is None or cycle.outcome is CycleOutcome.STANDBY:
-            schedule.plan_standby(self._monotonic())
-        else:
-            schedule.plan_next(started, self._monotonic())
-        return cycle
+    def note_sent(self, keys: Collection[str]) -> None:
+        _check_term(self.term)
+        self.history.note_sent(keys)
 
-    def close(self) -> None:
-        """Let other processes lead at once."""
-        for watcher, _ in self._watchers.values():
-            watcher.close()
+
+def _check_term(term: LeaderTerm | None) -> None:
+    """Raise ReconcilerError if another process may lead."""
+    if term is not None and not term.is_held():
+        raise ReconcilerError(_OVERTAKEN, next_step="Another process may lead now.")
 
 
 def _list_digests(request: PlanRequest) -> Mapping[Address, str]:

@@ -2,23 +2,25 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest import mock
 
 import pytest
 
 from reconciler.engine import watch
 from reconciler.engine.applying.apply import Declarations, FailurePolicy
 from reconciler.engine.applying.journal import Author
-from reconciler.engine.cycles import BackOff, Schedule
+from reconciler.engine.back_off import BackOff
 from reconciler.engine.planning.selection import PlanRequest
 from reconciler.engine.runtime import Runtime
 from reconciler.engine.unattended import Applied, Applying
-from reconciler.engine.watch import Loop, Prepared, Watcher, WatchPorts
+from reconciler.engine.watch import Prepared, Watcher, WatchPorts
+from reconciler.engine.watch_loop import Loop, Schedule
 from reconciler.errors import LedgerInvalid, ManifestInvalid
 from reconciler.model import (
     Address,
@@ -75,6 +77,14 @@ class Lead:
         return self.other
 
 
+@dataclass(frozen=True)
+class FakeRuntime:
+    """The part of a runtime that a cycle uses itself."""
+
+    halted: Callable[[], str]
+    drift_history: Any
+
+
 class World:
     """One watched environment whose report a test decides."""
 
@@ -99,14 +109,17 @@ class World:
         self.applies: list[Mapping[Address, str]] = []
         self.applied: Callable[[], Applied] = Applied
         self.halted = ""
+        self.history = mock.Mock()
         monkeypatch.setattr(watch, "apply_unattended", self._apply_unattended)
 
     def _observe(self, cycle: Cycle) -> None:
         raise ValueError(cycle)  # an observer ends nothing
 
-    def _report_drift(self, _: Runtime, request: PlanRequest, **__: object) -> DriftReport:
+    def _report_drift(self, runtime: Runtime, request: PlanRequest, **_: object) -> DriftReport:
         self.requests.append(request)
-        return self.report(request)
+        report = self.report(request)
+        runtime.drift_history.append(None, {})
+        return report
 
     def _apply_unattended(
         self, _: Runtime, __: PlanRequest, ___: DriftReport, ____: Applying, waiting: Any
@@ -119,7 +132,7 @@ class World:
             raise self.fails
         inputs = make_report().inputs
         request = PlanRequest(self.manifests, {}, GuardLimits(), inputs)
-        runtime = cast("Runtime", SimpleNamespace(halted=lambda: self.halted))
+        runtime = cast("Runtime", FakeRuntime(lambda: self.halted, self.history))
         return Prepared(runtime, request, LOCK_OWNER, self.lead, self.applying, self.errors)
 
     def run(self) -> Cycle:
@@ -355,6 +368,7 @@ def test_a_cycle_is_not_reported_that_ends_when_another_process_may_lead(world: 
     cycle = world.run()
     assert (cycle.outcome, cycle.report) == (CycleOutcome.FAILED, None)
     assert "did not lead until the end of the cycle" in cycle.errors[-1].message
+    assert not world.history.append.called
     world.report = lambda _: make_report()
     assert world.run().report is not None
 

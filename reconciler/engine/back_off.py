@@ -1,44 +1,18 @@
-"""When the cycles of `watch` start, and which resources a cycle leaves for a later one.
+"""Which resources a cycle of `watch` leaves for a later one, because they failed before.
 
-Only the monotonic clock counts: a change of the time of day moves no cycle. It reads nothing and
-writes nothing.
+Times are those of a monotonic clock, so a change of the time of day moves nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from reconciler.model import Address
 from reconciler.model.values import dataclass
 
-# Each wait is up to a tenth shorter or longer, so that many loops do not call a service at once.
-_JITTER: Final = 0.1
-# A standby asks so often whether it may lead, in seconds.
-_STANDBY_S: Final = 10.0
 # A resource that fails is tried again at least this often, in seconds, or in each cycle.
 _LONGEST_S: Final = 3600.0
-
-
-class Schedule:
-    """The starts of the cycles of one environment, in seconds of the monotonic clock.
-
-    `draw` returns a number from 0 up to 1. A cycle that takes longer than the interval delays the
-    next one, and no start is made up for.
-    """
-
-    def __init__(self, interval_s: float, now: float, draw: Callable[[], float]) -> None:
-        self._interval_s, self._draw = interval_s, draw
-        self.due = now
-
-    def plan_next(self, started: float, ended: float) -> None:
-        """Set the next start after a cycle."""
-        wait = self._interval_s * (1 + _JITTER * (2 * self._draw() - 1))
-        self.due = max(started + wait, ended)
-
-    def plan_standby(self, ended: float) -> None:
-        """Set the next start after a cycle in which another process leads."""
-        self.due = ended + min(self._interval_s, _STANDBY_S)
 
 
 @dataclass(frozen=True, slots=True)
