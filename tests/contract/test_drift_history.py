@@ -336,6 +336,16 @@ def test_a_reply_that_is_lost_leads_to_one_run(prefix: Prefix, storage: str) -> 
     assert [one.at for one in open_history(prefix).load().runs] == DAY[:2]
 
 
+def test_a_run_costs_two_calls(prefix: Prefix, storage: str) -> None:
+    history = open_history(prefix)
+    history.append(run_of(DAY[0]), {A: DAY[0]})
+    with go_between(storage) as between:
+        history = over(between, prefix)
+        past = history.load()
+        history.append(run_of(DAY[1]), past.since)
+    assert [one.split()[0] for one in between.seen] == ["GET", "PUT"], between.seen
+
+
 @pytest.mark.slow  # the library waits before it sends a request again
 def test_storage_that_does_not_answer_is_an_error_that_names_it(
     prefix: Prefix, storage: str

@@ -3,6 +3,8 @@
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from time import process_time
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from reconciler.engine.drift import report_drift
 from reconciler.engine.planning.plan import make_plan
 from reconciler.errors import LedgerInvalid, Unavailable
+from reconciler.ledgers.drift_history import NAME, HistoryFile, StoredDriftHistory
 from reconciler.model import (
     Address,
     Cause,
@@ -23,7 +26,7 @@ from reconciler.model import (
     Verdict,
 )
 from reconciler.plans.drift_file import drift_document
-from reconciler.plans.drift_history import MOST_OPEN, add_run, find_overwritten
+from reconciler.plans.drift_history import MOST_OPEN, add_run, date_finding, find_overwritten
 from reconciler.render.drift.html import render_drift_page
 from reconciler.render.drift.markdown import render_drift_markdown
 from reconciler.render.drift.text import render_drift
@@ -33,7 +36,7 @@ from reconciler.text.json_text import canonical
 from tests.ledgers import MemoryHistory
 from tests.outputs import check_output
 from tests.unit.test_drift import applied, move, only, swap
-from tests.unit.test_engine import NEW, OLD, Ledger, World, carry_out, make_request
+from tests.unit.test_engine import NEW, OLD, Ledger, World, carry_out, make_request, run, world_of
 
 __all__ = ["applied"]  # a fixture
 A = Address("WebService", "a")
@@ -311,3 +314,25 @@ def test_a_history_that_takes_nothing_is_a_warning_of_the_apply(applied: World) 
     assert warning.message in render_outcome(done, paint=Paint())
     # Without drift nothing is to be kept.
     assert fix(applied, 1, "a").unkept == ()
+
+
+@pytest.mark.slow  # it reports 5,000 services
+def test_the_history_of_5000_findings_costs_little(tmp_path: Path) -> None:
+    names = [f"s{number:04}" for number in range(5_000)]
+    world = world_of(*names)
+    history = StoredDriftHistory(HistoryFile(tmp_path))
+    runtime = replace(world.runtime(), drift_history=history)
+    run(world, names[0])
+    swap(world, names[0], OLD)
+    asked = make_request(*names, uri=NEW)
+    begun = process_time()
+    reported = report_drift(runtime, asked)
+    whole = process_time() - begun
+    assert (len(reported.findings), reported.baseline) == (5_000, "kept")
+    begun = process_time()
+    past = history.load()
+    for one in reported.findings:
+        date_finding(one, past, NOW)
+    history.append(reported.runs[-1], past.since)
+    assert process_time() - begun < whole / 5
+    assert (tmp_path / NAME).stat().st_size < 200_000
