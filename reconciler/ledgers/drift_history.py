@@ -10,7 +10,6 @@ it; for ledgers in blob storage, drift_history_blob.py has the store.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import stat
@@ -21,7 +20,8 @@ from typing import Final, Protocol
 
 from reconciler.errors import LedgerInvalid
 from reconciler.files import make_folder, replace_file
-from reconciler.ledgers.line_file import LocksMissing, lock_file, read_parts
+from reconciler.ledgers.line_file import LocksMissing, read_parts
+from reconciler.ledgers.locked_file import wait_for_lock
 from reconciler.model import (
     Address,
     Drift,
@@ -53,6 +53,8 @@ _KEYS_PER_LINE: Final = 5_000
 # MOST_OPEN keys need less than half of it.
 MOST_BYTES: Final = 16 << 20
 _MOST_VALUES: Final = 4 * _KEYS_PER_LINE
+# A suspended process may keep the lock for ever; a write takes some milliseconds.
+_LOCK_WAIT_S: Final = 10.0
 _LONGEST_COMMIT: Final = 200
 _LONGEST_WORD: Final = 4_000
 _MOST_RESOURCES: Final = 10**9
@@ -128,8 +130,9 @@ class StoredDriftHistory:
 class HistoryFile:
     """The history in a file; the folder is locked while it is replaced."""
 
-    def __init__(self, folder: Path) -> None:
-        """`folder` is that of the ledger."""
+    def __init__(self, folder: Path, within_s: float = _LOCK_WAIT_S) -> None:
+        """`folder` is that of the ledger; a write waits `within_s` seconds for another one."""
+        self._within_s = within_s
         self._file = folder / NAME
         self.address = str(self._file)
 
@@ -159,6 +162,8 @@ class HistoryFile:
         try:
             with self._locked():
                 replace_file(self._file, update(self.read()))
+        except BlockingIOError as error:
+            raise _unwritten(self.address, "another process keeps it locked") from error
         except OSError as error:
             raise _unwritten(self.address, error.strerror or str(error)) from error
 
@@ -170,7 +175,7 @@ class HistoryFile:
         handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_DIRECTORY)
         try:
             with contextlib.suppress(LocksMissing):
-                lock_file(handle, fcntl.LOCK_EX)
+                wait_for_lock(handle, self._within_s)
             yield
         finally:
             os.close(handle)

@@ -79,7 +79,7 @@ class LockedFile:
             self._make_folder()
             handle = os.open(self._file, flags, 0o600)
             try:
-                self._wait_for_lock(handle)
+                wait_for_lock(handle, self._within_s)
                 if self._is_current(handle):
                     return handle
             except LocksMissing as error:
@@ -89,21 +89,6 @@ class LockedFile:
                 os.close(handle)
                 raise
             os.close(handle)
-
-    def _wait_for_lock(self, handle: int) -> None:
-        if self._within_s == math.inf:
-            lock_file(handle, fcntl.LOCK_EX)
-            return
-        ends = time.monotonic() + self._within_s
-        while True:
-            try:
-                lock_file(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() >= ends:
-                    raise
-            else:
-                return
-            time.sleep(_LOOK_S)
 
     def _is_current(self, handle: int) -> bool:
         """Whether the file is still at its path after the wait for its lock."""
@@ -117,3 +102,23 @@ class LockedFile:
         if not folder.is_dir():
             make_folder(folder)
             sync_folder(folder.parent)
+
+
+def wait_for_lock(handle: int, within_s: float) -> None:
+    """Locks a file; raises BlockingIOError if another process holds the lock for `within_s`.
+
+    Raises LocksMissing if the file system does not lock files.
+    """
+    if within_s == math.inf:
+        lock_file(handle, fcntl.LOCK_EX)
+        return
+    ends = time.monotonic() + within_s
+    while True:
+        try:
+            lock_file(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= ends:
+                raise
+        else:
+            return
+        time.sleep(_LOOK_S)

@@ -286,6 +286,18 @@ def test_a_killed_writer_leaves_the_whole_history_and_no_lock(tmp_path: Path) ->
     assert len(open_history(home).load().runs) == 2
 
 
+def test_a_suspended_writer_holds_up_no_run_for_ever(tmp_path: Path) -> None:
+    open_history(Folder(tmp_path)).append(run_of(DAY[0]), {A: DAY[0]})
+
+    def stay(data: bytes) -> bytes:
+        with pytest.raises(LedgerInvalid, match="another process keeps it locked"):
+            StoredDriftHistory(HistoryFile(tmp_path, 0.0)).append(run_of(DAY[1]), {})
+        return data
+
+    HistoryFile(tmp_path).change(stay)
+    open_history(Folder(tmp_path)).append(run_of(DAY[1]), {})
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "drift").write_text("a file")
     history = open_history(Folder(tmp_path))
