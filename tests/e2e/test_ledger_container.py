@@ -94,3 +94,18 @@ def test_a_container_that_cannot_be_reached_ends_before_anything_is_written(
     assert "the ledger cannot be used: storage at 127.0.0.1:9: cannot be reached" in done.err
     assert "Traceback" not in done.said
     assert one.emulator.model("a") == one.emulator.model_uri("old")
+
+
+def test_what_one_machine_reported_is_known_to_the_other(pair: tuple[Shared, Shared]) -> None:
+    one, other = pair
+    assert one.run("apply", "--auto-approve").code == 0
+    one.emulator.patch("a", description="somebody")
+    done = one.run("drift", "--refresh=full", "--new-only", "--detailed-exitcode")
+    assert (done.code, "Findings: 1 new." in done.out) == (2, True)
+    assert not (one.folder / ".reconciler" / "drift").exists()
+    done = other.run("drift", "--new-only", "--detailed-exitcode")
+    assert (done.code, "No new drift." in done.out) == (0, True), done.said
+    assert "Trend: 1 1 not in sync in the last 2 runs." in done.out
+    assert one.run("ledger", "compact").code == 0
+    assert other.run("ledger", "verify").code == 0
+    assert "Findings: 0 new, 1 known" in one.run("drift", "--refresh=full").out
