@@ -364,6 +364,48 @@ SABOTAGES = (
         "if False:",
         "tests/wire/test_watch_server.py::test_a_loopback_address_answers_only_names_of_this_machine",
     ),
+    Sabotage(
+        "a rule of .driftignore ignores incomplete evidence",
+        "reconciler/plans/drift_ignore.py",
+        "if finding.verdict in _NEVER:",
+        "if False:",
+        "tests/unit/test_drift_ignore.py::test_incomplete_evidence_is_never_ignored",
+    ),
+    Sabotage(
+        "a rule of .driftignore ignores after its last day",
+        "reconciler/plans/drift_ignore.py",
+        "valid = [one for one in given if one.until >= today]",
+        "valid = given",
+        "tests/unit/test_drift_ignore.py::test_a_rule_that_is_over_ignores_nothing_and_is_reported",
+    ),
+    Sabotage(
+        "a run forgets the findings of what it does not look at",
+        "reconciler/plans/drift_history.py",
+        "if looked_at is None:",
+        "if True:",
+        "tests/unit/test_drift_history.py::test_what_a_run_does_not_look_at_keeps_its_date",
+    ),
+    Sabotage(
+        "incomplete evidence does not count with --new-only once it is known",
+        "reconciler/plans/drift_baseline.py",
+        "return finding.is_new or finding.verdict in _COUNTS",
+        "return finding.is_new",
+        "tests/unit/test_drift_baseline.py::test_incomplete_evidence_counts_although_it_is_known",
+    ),
+    Sabotage(
+        "an apply erases drift that no report had",
+        "reconciler/engine/drift_history.py",
+        "runtime.drift_history.keep_overwritten(found, now)",
+        "pass",
+        "tests/unit/test_drift_history.py::test_the_history_has_it_before_the_first_write",
+    ),
+    Sabotage(
+        "the drift history of a newer version is overwritten",
+        "reconciler/ledgers/drift_history.py",
+        'if said["drift_history"] > _VERSION:',
+        "if False:",
+        "tests/contract/test_drift_history.py::test_what_a_newer_version_wrote_is_neither_read_nor_overwritten",
+    ),
 )
 
 
