@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.world import spawn_emulator
+from tests.storage import need_storage
 from tests.survival.chaos import make_chaos
 from tests.survival.cuts import cut_everywhere
 from tests.survival.jobs import BRANCH, die_at_calls, open_trained
@@ -17,10 +18,21 @@ from tests.survival.kills import (
     die_half_done,
     open_harnesses,
 )
+from tests.survival.leaders import (
+    BRIEF,
+    end_leader,
+    go_first,
+    jump,
+    kill_leader,
+    lose_ledger,
+    open_fleet,
+    stop_leader,
+)
 from tests.survival.nursery import open_nursery
 from tests.survival.rivals import MET, kill_lock_owner, race
 from tests.survival.soak import soak
 from tests.survival.storage import die_where_it_counts, open_stored
+from tests.survival.unattended import run_unattended
 from tests.survival.verdict import Story
 
 pytestmark = pytest.mark.e2e
@@ -138,3 +150,43 @@ def test_a_soak_beside_a_second_writer_ends_as_it_is_declared(tmp_path: Path) ->
     assert len(came.peaks) > 2
     assert came.faults
     assert came.growth < 1.2
+
+
+def test_a_leader_that_was_killed_is_followed_by_another(tmp_path: Path) -> None:
+    with open_fleet(tmp_path, 3, "--operation-seconds=0.05") as fleet:
+        check_stories([kill_leader(fleet)])
+
+
+def test_a_person_who_applies_beside_the_loop_goes_first(tmp_path: Path) -> None:
+    with open_fleet(tmp_path, 4, "--operation-seconds=0.6") as fleet:
+        check_stories([go_first(fleet)])
+
+
+@pytest.mark.slow
+def test_a_leader_that_was_held_up_amid_an_apply_writes_nothing_more(tmp_path: Path) -> None:
+    with open_fleet(tmp_path, 5, "--operation-seconds=0.6") as fleet:
+        check_stories([stop_leader(fleet, 0.0, heartbeat=BRIEF), end_leader(fleet)])
+
+
+@pytest.mark.slow
+def test_a_loop_goes_on_after_its_ledger_was_away_and_its_clock_has_jumped(tmp_path: Path) -> None:
+    with open_fleet(tmp_path, 5, "--operation-seconds=0.05") as fleet:
+        check_stories([lose_ledger(fleet, 2.0, heartbeat=BRIEF), jump(fleet, 12)])
+
+
+@pytest.mark.slow
+def test_two_watches_with_the_ledger_in_blob_storage(tmp_path: Path) -> None:
+    need_storage()
+    with open_fleet(tmp_path, 3, "--operation-seconds=0.6", stored=True) as fleet:
+        check_stories([kill_leader(fleet), go_first(fleet)])
+
+
+@pytest.mark.slow
+def test_a_loop_beside_a_second_writer_ends_as_it_is_declared(tmp_path: Path) -> None:
+    came = run_unattended(tmp_path, services=20, seconds=20, seed=1, interval="1s")
+    assert came.wrong == []
+    assert came.edits >= 3
+    assert came.applied >= 3
+    assert came.looks >= 1
+    assert came.faults
+    assert came.growth < 1.3

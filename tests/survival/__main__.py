@@ -14,14 +14,25 @@ from tests.survival.chaos import make_chaos
 from tests.survival.cuts import cut_everywhere
 from tests.survival.jobs import BRANCH, die_at_calls, open_trained
 from tests.survival.kills import die_anytime, die_everywhere, die_twice, open_harnesses
+from tests.survival.leaders import (
+    end_leader,
+    go_first,
+    jump,
+    kill_leader,
+    lose_ledger,
+    open_fleet,
+    stop_leader,
+)
 from tests.survival.nursery import open_nursery
 from tests.survival.rivals import kill_lock_owner, race, stop_lock_owner
 from tests.survival.soak import soak
 from tests.survival.storage import die_where_it_counts, open_stored
+from tests.survival.unattended import run_unattended
 from tests.survival.verdict import Story
 
 _SOON = "--operation-seconds=0.05"
 _LATE = "--operation-seconds=0.4"
+_SLOW = "--operation-seconds=1"
 
 
 @dataclass(frozen=True)
@@ -124,6 +135,41 @@ def prove_soak(folder: Path, given: Given) -> bool:
     return _show(came.wrong)
 
 
+def prove_leaders(folder: Path, given: Given) -> bool:
+    """Two watches on one ledger, in a file and in blobs: killed, held up, jumping, without it."""
+    rounds, reported = given.rounds or 5, True
+    for stored in (False, True):
+        place = folder / ("blobs" if stored else "file")
+        place.mkdir()
+        with open_fleet(place, given.services or 20, _SLOW, stored=stored) as fleet:
+            reported &= _tell(_tell_titles(kill_leader(fleet) for _ in range(rounds)))
+            reported &= _tell(_tell_titles([end_leader(fleet), go_first(fleet)]))
+            reported &= _tell(_tell_titles([stop_leader(fleet, 180.0)]))
+            if not stored:
+                reported &= _tell(_tell_titles([lose_ledger(fleet, 60.0), jump(fleet, 60)]))
+    return reported
+
+
+def prove_unattended(folder: Path, given: Given) -> bool:
+    """A watch that applies, a second writer in bursts, and faults all the while."""
+    came = run_unattended(folder, given.services or 200, given.minutes * 60, given.seed, "5s")
+    print(
+        f"  {came.services} services, {came.took_s:.0f} s, then {came.settled_s:.0f} s until in sync;"
+        f" cycles: {_count(came.outcomes)}\n  {came.edits} changes by the other, {came.applied}"
+        f" by the loop; compared with live after {came.looks} cycles that said in sync\n"
+        f"  faults that fired: {_count(came.faults)}\n  in quarantine at the end:"
+        f" {len(came.quarantined)}; memory, last quarter by second: {came.growth:.3f},"
+        f" {came.memory[0]} kB, then {came.memory[-1]} kB"
+    )
+    return _show(came.wrong)
+
+
+def _tell_titles(stories: Iterable[Story]) -> Iterator[Story]:
+    for story in stories:
+        print(f"  {story.title}", flush=True)
+        yield story
+
+
 def _tell(stories: Iterable[Story]) -> bool:
     """Show what does not hold in any, and how many there were."""
     started, count, bad = time.monotonic(), 0, 0
@@ -160,15 +206,17 @@ PROOFS: dict[str, Callable[[Path, Given], bool]] = {
     "jobs": prove_jobs,
     "chaos": prove_chaos,
     "soak": prove_soak,
+    "leaders": prove_leaders,
+    "unattended": prove_unattended,
 }
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.survival")
     parser.add_argument("proofs", nargs="*", metavar="NAME", help=", ".join(PROOFS))
-    parser.add_argument("--minutes", type=float, default=10.0, help="of the soak")
-    parser.add_argument("--services", type=int, help="of moments, chaos and soak")
-    parser.add_argument("--rounds", type=int, help="of moments, rivals, storage and jobs")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of soak and unattended")
+    parser.add_argument("--services", type=int, help="of most")
+    parser.add_argument("--rounds", type=int, help="of most")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     wanted = given.proofs or list(PROOFS)
