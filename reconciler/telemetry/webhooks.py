@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import field, replace
 from queue import Empty, SimpleQueue
 from typing import Final, TypeAlias
@@ -85,6 +86,8 @@ class Webhooks:
         self._channels: dict[tuple[str, Webhook], _Channel] = {}
         self._reported: SimpleQueue[_Reported] = SimpleQueue()
         self._ending = threading.Event()
+        # The keys that a webhook has taken and the history does not have yet.
+        self._unnoted: list[tuple[DriftHistory, list[str]]] = []
 
     def send(
         self, cycle: Cycle, project: Project, resolve: ResolveSecret, history: DriftHistory
@@ -92,26 +95,31 @@ class Webhooks:
         """Report the findings of a cycle that the webhooks of the project have not taken yet.
 
         What the cycle has put right is reported too, with a note that it has. Whatever a webhook
-        does, this returns within the time limit and raises nothing of it.
+        does, this returns within the time limit and raises nothing of it. A KeyboardInterrupt is
+        raised only after the messages that are being posted.
         """
-        self._note_late()
+        self._take_reported()
         if not project.webhooks:
             return
         findings = _list_findings(cycle)
         sent = self._load_sent(history)
         until = self._clock() + self._limit_s
         origin = Origin(project.name, cycle.environment, project.report_url)
-        running = 0
-        for webhook in project.webhooks:
-            channel = self._find_channel(origin.environment, webhook)
-            channel.sent &= {one.key for one in findings}
-            new = [one for one in findings if not _is_sent(one, channel, sent)]
-            running += self._start(channel, new, origin, resolve, history, until)
-        self._wait(running, until)
+        started = []
+        with self._finishing():
+            for webhook in project.webhooks:
+                channel = self._find_channel(origin.environment, webhook)
+                channel.sent &= {one.key for one in findings}
+                new = [one for one in findings if not _is_sent(one, channel, sent)]
+                if self._start(channel, new, origin, resolve, history, until):
+                    started.append(channel)
+            self._wait(started, until)
+        self._warn_of_late(started)
 
     def close(self) -> None:
-        """End the pauses between two tries; a post that runs is not waited for."""
+        """Post nothing more; a message that is being posted is not waited for."""
         self._ending.set()
+        self._take_reported()
 
     def _load_sent(self, history: DriftHistory) -> frozenset[str]:
         try:
@@ -152,10 +160,16 @@ class Webhooks:
         """Post the messages one after the other, until one fails or the time is over."""
         try:
             for message in batch.messages:
-                delivery = self._try(batch, message)
-                self._reported.put((batch, delivery if delivery.problem else message))
-                if delivery.problem:
+                if self._ending.is_set():
                     return
+                delivery = self._try(batch, message)
+                if delivery.problem:
+                    self._reported.put((batch, delivery))
+                    return
+                digits = _identify(batch.channel.webhook)
+                # Before the report of it: a signal may come between a report and what follows it.
+                self._unnoted.append((batch.history, [f"{key}{digits}" for key in message.keys]))
+                self._reported.put((batch, message))
         finally:
             self._reported.put((batch, None))
 
@@ -176,29 +190,43 @@ class Webhooks:
                 if delivery.wait_s is not None:
                     batch.channel.not_before = self._clock() + min(pause, _LONGEST_WAIT_S)
                 return delivery
-            if number < _TRIES - 1:
-                self._ending.wait(pause)
+            if number < _TRIES - 1 and self._ending.wait(pause):
+                return delivery
         return delivery
 
-    def _wait(self, running: int, until: float) -> None:
-        """Take what the threads report, until all have ended or the time is over."""
-        while running:
-            try:
-                left = max(0.0, until - self._clock())
-                batch, reported = self._reported.get(timeout=left)
-            except Empty:
-                self._warn_of_late()
-                return
-            running -= reported is None
-            self._take(batch, reported)
+    @contextmanager
+    def _finishing(self) -> Iterator[None]:
+        """Let a signal end the block only after the messages that are being posted."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            # What was posted must be noted, or the next process posts it again.
+            self._ending.set()
+            self._wait(list(self._channels.values()), self._clock() + _ANSWER_S)
+            raise
+        finally:
+            self._note_unnoted()
 
-    def _note_late(self) -> None:
-        """Take what threads have reported after the time limit of an earlier call."""
-        while True:
+    def _warn_of_late(self, started: Sequence[_Channel]) -> None:
+        late = Delivery(f"it has not answered within {self._limit_s:g} s")
+        for channel in started:
+            if channel.busy:
+                self._warn_once(channel, _warn_of(channel, late))
+
+    def _wait(self, started: Sequence[_Channel], until: float) -> None:
+        """Take what the threads report, until these channels are free or the time is over."""
+        while any(channel.busy for channel in started):
             try:
-                self._take(*self._reported.get_nowait())
+                self._take(*self._reported.get(timeout=max(0.0, until - self._clock())))
             except Empty:
                 return
+
+    def _take_reported(self) -> None:
+        """Take what threads have reported after the time limit of an earlier call."""
+        with suppress(Empty):
+            while True:
+                self._take(*self._reported.get_nowait())
+        self._note_unnoted()
 
     def _take(self, batch: _Batch, reported: Message | Delivery | None) -> None:
         channel = batch.channel
@@ -209,21 +237,18 @@ class Webhooks:
         else:
             channel.said = None
             channel.sent |= set(reported.keys)
-            self._note_sent(batch, reported.keys)
+            self._note_unnoted()
 
-    def _note_sent(self, batch: _Batch, keys: Sequence[str]) -> None:
-        digits = _identify(batch.channel.webhook)
-        try:
-            batch.history.note_sent([f"{key}{digits}" for key in keys])
-        except LedgerInvalid as error:
-            for finding in error.findings():
-                self._warn(finding)
-
-    def _warn_of_late(self) -> None:
-        late = Delivery(f"it has not answered within {self._limit_s:g} s")
-        for channel in self._channels.values():
-            if channel.busy:
-                self._warn_once(channel, _warn_of(channel, late))
+    def _note_unnoted(self) -> None:
+        """Keep in the history what webhooks have taken; a signal may end this before its end."""
+        while self._unnoted:
+            history, keys = self._unnoted[0]
+            try:
+                history.note_sent(keys)
+            except LedgerInvalid as error:
+                for finding in error.findings():
+                    self._warn(finding)
+            self._unnoted.pop(0)
 
     def _warn_once(self, channel: _Channel, finding: Finding) -> None:
         """Print a warning, unless it was the last one about this webhook."""

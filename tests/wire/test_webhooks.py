@@ -2,8 +2,10 @@
 
 import json
 import logging
+import signal
 import threading
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from reconciler.telemetry.webhooks import Webhooks, check_webhooks
 from tests.cycles import report
 from tests.ledgers import MemoryHistory
 from tests.outputs import check_output
-from tests.scripted import Answer, Script, Scripted, answers, run_scripted
+from tests.scripted import Answer, Call, Script, Scripted, answers, run_scripted
 from tests.wire.ways import run_peer
 
 OK = Answer(200, b"ok")
@@ -381,3 +383,42 @@ def test_what_a_cycle_has_put_right_is_reported_too() -> None:
         assert json.loads(server.calls[1].body)["settle"] == []
         stage.webhooks.send(made(found("left")), project(), resolve, stage.history)
         assert len(server.calls) == 2
+
+
+def test_a_signal_while_a_message_is_posted_does_not_let_it_be_posted_again() -> None:
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def interrupt(_: Call, number: int) -> Answer:
+        if number == 0:
+            signal.pthread_kill(main, signal.SIGINT)
+        return OK
+
+    with run_scripted(interrupt) as server:
+        stage = Stage({"HOOK": url_of(server)})
+        with pytest.raises(KeyboardInterrupt):
+            stage.send(found("a", "b"))
+        stage.webhooks.close()
+        stage.restart()
+        stage.send(found("a", "b"))
+        assert resources(server) == ["a", "b"]
+
+
+def test_a_signal_while_the_history_is_written_does_not_lose_the_key() -> None:
+    @dataclass
+    class Interrupted(MemoryHistory):
+        calls: int = 0
+
+        def note_sent(self, keys: Collection[str]) -> None:
+            self.calls += 1
+            if self.calls == 1:
+                raise KeyboardInterrupt
+            super().note_sent(keys)
+
+    with run_scripted(answers(OK)) as server:
+        stage = Stage({"HOOK": url_of(server)}, history=Interrupted())
+        with pytest.raises(KeyboardInterrupt):
+            stage.send(found("a"))
+        stage.restart()
+        stage.send(found("a"))
+        assert resources(server) == ["a"]
