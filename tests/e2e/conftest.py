@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.e2e.bikes import sign
 from tests.e2e.markers import Evidence, Watch
-from tests.e2e.pages import Open, Watched, watch
+from tests.e2e.pages import DESK, Open, Scheme, Size, Watched, watch
 from tests.e2e.planted import NEW, Stage
 from tests.e2e.world import Emulator, Project
 from tests.scripted import run_scripted
@@ -74,27 +74,56 @@ def browser() -> Iterator[Browser]:
         opened.close()
 
 
-@pytest.fixture
-def open_page(browser: Browser, tmp_path: Path) -> Iterator[Open]:
-    """Opens pages from disk; none may complain, ask, or load anything but itself."""
-    opened: list[Watched] = []
+@pytest.fixture(scope="module")
+def watched(browser: Browser) -> Iterator[Watched]:
+    """One page for the tests of a module, since a page of its own for each costs more."""
+    made = Watched(browser.new_page())
+    watch(made)
+    yield made
+    made.page.context.close()
 
-    def open_one(text: str | bytes, *, before: str = "", **options: Any) -> Page:
-        file = tmp_path / f"{len(opened)}.html"
+
+@pytest.fixture
+def open_page(browser: Browser, watched: Watched, tmp_path: Path) -> Iterator[Open]:
+    """Opens pages from disk; none may complain, ask, or load anything but itself.
+
+    Without `context` or `before`, which runs before the page's own script, it is the one page of
+    the module, as a new one would be.
+    """
+    opened = [watched]
+    files: set[str] = set()
+
+    def open_one(
+        text: str | bytes,
+        *,
+        viewport: Size = DESK,
+        scheme: Scheme = "light",
+        before: str = "",
+        **context: Any,
+    ) -> Page:
+        file = tmp_path / f"{len(files)}.html"
         file.write_bytes(text if isinstance(text, bytes) else text.encode())
-        watched = Watched(browser.new_page(**options))
-        opened.append(watched)
-        watch(watched)
-        if before:
-            watched.page.add_init_script(before)
-        watched.page.goto(file.as_uri())
-        return watched.page
+        files.add(file.as_uri())
+        if context or before:
+            opened.append(Watched(browser.new_page(**context)))
+            watch(opened[-1])
+            opened[-1].page.add_init_script(before)
+        page = (opened[-1] if context or before else watched).page
+        page.set_viewport_size(viewport)
+        page.emulate_media(color_scheme=scheme, media="screen")
+        page.goto(file.as_uri())
+        return page
 
     yield open_one
-    for number, watched in enumerate(opened):
-        address = (tmp_path / f"{number}.html").as_uri()
-        assert (watched.wrong, set(watched.requests)) == ([], {address})
-        watched.page.context.close()
+    did = [(one.wrong[:], set(one.requests) - files) for one in opened]
+    watched.wrong.clear()
+    watched.requests.clear()
+    if watched.page.url != "about:blank":
+        watched.page.evaluate("localStorage.clear()")
+        watched.page.goto("about:blank")
+    for one in opened[1:]:
+        one.page.context.close()
+    assert did == [([], set())] * len(opened)
 
 
 @pytest.fixture

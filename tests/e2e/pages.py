@@ -2,13 +2,24 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, TypedDict
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import ConsoleMessage, Dialog, Error, Page, Request
 
 Open: TypeAlias = Callable[..., Page]
 Scheme: TypeAlias = Literal["light", "dark"]
+
+
+class Size(TypedDict):
+    """The size of a window, as the browser takes it."""
+
+    width: int
+    height: int
+
+
+DESK: Final[Size] = {"width": 1280, "height": 900}
+PHONE: Final[Size] = {"width": 390, "height": 800}
 
 
 @dataclass

@@ -20,7 +20,13 @@ CELL: Final = 10
 TREND_HEIGHT: Final = 100
 _MOST_RUNS: Final = 30
 # Up to so many resources: the columns, and the pixels of a square.
-_SIZES: Final = ((40, 20, 28), (300, 40, 20), (1_500, 60, 13), (sys.maxsize, 100, 8))
+_SIZES: Final = (
+    (40, 20, 28),
+    (300, 40, 20),
+    (1_500, 60, 13),
+    (6_000, 100, 8),
+    (sys.maxsize, 200, 4),
+)
 # The width of the column of a run and of the whole trend, in pixels.
 _RUN_WIDTH: Final = 26
 _LEAST_WIDTH: Final = 260

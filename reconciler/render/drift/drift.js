@@ -49,6 +49,7 @@
       button.type = "button";
       button.className = "copy";
       button.textContent = "Copy";
+      button.setAttribute("aria-label", `Copy ${command.querySelector("code").textContent}`);
       command.append(" ", button);
     }
   };
@@ -310,8 +311,12 @@
     const button = event.target.closest(".copy");
     if (!button) return;
     const command = button.parentElement.querySelector("code");
-    button.textContent = (await copy(command.textContent, command)) ? "Copied" : "Selected";
+    const say = (word) => {
+      button.textContent = word;
+      button.setAttribute("aria-label", `${word} ${command.textContent}`);
+    };
+    say((await copy(command.textContent, command)) ? "Copied" : "Selected");
     byId("copied").textContent = `${button.textContent}: ${command.textContent}`;
-    setTimeout(() => (button.textContent = "Copy"), 2000);
+    setTimeout(() => say("Copy"), 2000);
   });
 })();
