@@ -406,6 +406,27 @@ SABOTAGES = (
         "if False:",
         "tests/contract/test_drift_history.py::test_what_a_newer_version_wrote_is_neither_read_nor_overwritten",
     ),
+    Sabotage(
+        "a page is green although not all is known",
+        "reconciler/render/drift/html.py",
+        "calm = known and counted[Verdict.IN_SYNC] == counted.total() > 0",
+        "calm = counted.total() > 0",
+        "tests/unit/test_drift_page.py::test_only_what_is_known_and_in_sync_is_green",
+    ),
+    Sabotage(
+        "a name ends the script of a page",
+        "reconciler/render/pages/templates.py",
+        'text = text.replace(sign, f"\\\\u{ord(sign):04x}")',
+        "pass",
+        "tests/unit/test_drift_page.py::test_nothing_from_outside_is_obeyed",
+    ),
+    Sabotage(
+        "a command that a shell would misread can be copied",
+        "reconciler/render/drift/page.py",
+        "plain=_PLAIN.issuperset(text)",
+        "plain=True",
+        "tests/unit/test_drift_page.py::test_a_command_that_a_shell_would_misread_says_so",
+    ),
 )
 
 
