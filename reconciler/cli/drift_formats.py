@@ -28,7 +28,14 @@ from reconciler.files import (
     resolve_path,
     write_whole,
 )
-from reconciler.model import DriftReport, FailedReport, Finding, Project
+from reconciler.model import (
+    Drift,
+    DriftReport,
+    FailedReport,
+    Finding,
+    Project,
+    SourceLocation,
+)
 from reconciler.model.values import dataclass
 from reconciler.render.words.colour import Paint
 from reconciler.text.suggestions import suggest
@@ -112,6 +119,45 @@ def _render_one(form: str, report: DriftReport, paint: Paint) -> str:
     from reconciler.render.drift.text import render_drift
 
     return render_drift(report, paint=paint) + "\n"
+
+
+def follow_links(report: DriftReport, root: Path) -> DriftReport:
+    """The report with the real file of each place, because a forge shows no file behind a link.
+
+    `root` is the folder of the project, to which places are relative.
+    """
+    real = resolve_path(root)
+    known: dict[str, str] = {}
+
+    def follow(place: SourceLocation | None) -> SourceLocation | None:
+        if place is None:
+            return None
+        if place.file not in known:
+            known[place.file] = _follow(place.file, real)
+        return place if known[place.file] == place.file else replace(place, file=known[place.file])
+
+    def follow_all(findings: Sequence[Drift]) -> tuple[Drift, ...]:
+        places = map(follow, (one.place for one in findings))
+        return tuple(
+            one if place is one.place else replace(one, place=place)
+            for one, place in zip(findings, places, strict=True)
+        )
+
+    expired = tuple(replace(one, place=follow(one.place) or one.place) for one in report.expired)
+    return replace(
+        report,
+        findings=follow_all(report.findings),
+        ignored=follow_all(report.ignored),
+        known=follow_all(report.known),
+        expired=expired,
+    )
+
+
+def _follow(name: str, root: Path) -> str:
+    try:
+        return os.path.relpath(resolve_path(root / name), root)
+    except (OSError, ValueError):
+        return name
 
 
 def name_outcome(reports: Sequence[DriftReport], failed: Sequence[FailedReport] = ()) -> ExitWord:

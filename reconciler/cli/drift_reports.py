@@ -6,13 +6,13 @@ An environment whose report cannot be made has its error in its section, and hid
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from reconciler.cli.context import Invocation, is_automated
 from reconciler.cli.drift_formats import (
     ReportFile,
     check_outs,
     check_outs_in_project,
+    follow_links,
     name_outcome,
     print_reports,
     render_reports,
@@ -97,7 +97,8 @@ def _finish(
     metrics: MetricsFile | None,
 ) -> int:
     """Save the files, then print: a reader of stdout that ends early must not cost a file."""
-    folder = find_folder(Path(invocation.project_file).parent)
+    root = find_root(invocation)
+    folder, reports = find_folder(root), [follow_links(one, root) for one in reports]
     unwritten = write_outs(outs, reports, folder, failed)
     if metrics is not None:
         unwritten += metrics.write(reports)

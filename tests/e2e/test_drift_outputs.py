@@ -100,6 +100,17 @@ def test_a_place_in_a_repository_is_relative_to_its_top(moved: Project) -> None:
     assert 'file="project/manifests/a.yaml"' in (moved.folder / "drift.xml").read_text()
 
 
+def test_a_place_behind_a_link_is_that_of_the_real_file(moved: Project) -> None:
+    (moved.folder / "manifests").rename(moved.folder / "shared")
+    (moved.folder / "manifests").symlink_to("shared")
+    (moved.folder.parent / ".git").mkdir()
+    assert save(moved, "drift.sarif", "drift.xml").code == 2
+    assert moved.run("ci", "drift").code == 0
+    for folder in (moved.folder, moved.folder / ".reconciler-ci"):
+        assert '"uri": "project/shared/a.yaml"' in (folder / "drift.sarif").read_text()
+        assert 'file="project/shared/a.yaml"' in (folder / "drift.xml").read_text()
+
+
 @pytest.mark.parametrize(
     ("names", "said"),
     [

@@ -13,8 +13,9 @@ from reconciler.cli.ci.planning import choosing, find_targets, name_project
 from reconciler.cli.ci.session import CiFlags
 from reconciler.cli.context import Invocation
 from reconciler.cli.drift_baseline import NewFindings
+from reconciler.cli.drift_formats import follow_links
 from reconciler.cli.exit_codes import ExitWord, classify_error, get_exit_code
-from reconciler.cli.loading import find_folder
+from reconciler.cli.loading import find_folder, find_root
 from reconciler.cli.metrics_file import open_metrics_file
 from reconciler.cli.wiring import PlanFlags, assemble
 from reconciler.engine.drift import report_drift
@@ -112,7 +113,7 @@ class _DriftRun:
             report = report_drift(runtime, assembly.request(self._flags))
         invocation.clear_progress()
         assembly.warn_of(report.lost, report.history_lost)
-        report = self._new_findings.choose(report, known)
+        report = follow_links(self._new_findings.choose(report, known), find_root(invocation))
         apart = "\n" if len(self._targets) > 1 else ""
         click.echo(render_drift(report, paint=invocation.paint()) + apart, color=True)
         return report
