@@ -223,3 +223,13 @@ def test_outside_of_a_job_it_says_what_to_give(tmp_path: Path) -> None:
     done = run(tmp_path, "ci", "sarif", "drift.sarif")
     assert done.code == 1
     assert "--forge github|azure-devops|gitlab --repository NAME" in done.err
+
+
+def test_a_file_that_is_too_large_is_not_read(
+    github: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reconciler.cli.ci.scanning.MOST_BYTES", 1 << 20)
+    (github.folder / "large.sarif").write_bytes(b" " * ((1 << 20) + 1))
+    done = upload(github, str(github.folder / "large.sarif"))
+    assert (done.code, "it is larger than 1 MB" in done.err) == (1, True), done.said
+    assert github.control("GET", "recorded") == []

@@ -106,3 +106,19 @@ def test_the_sarif_of_another_tool_is_taken_too() -> None:
     assert findings == ()
     assert file is not None
     assert (file.results, file.categories) == (0, (("t", ""),))
+
+
+def test_a_file_that_is_too_large_in_gzip_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = render_sarif([report(*(finding(f"s{number}") for number in range(50)))])
+    size = len(base64.b64decode(accept(text).packed))
+    monkeypatch.setattr("reconciler.gitops.sarif._MOST_GZIP", size)
+    assert accept(text).results == 50
+    monkeypatch.setattr("reconciler.gitops.sarif._MOST_GZIP", size - 1)
+    assert f"it has {size:,} bytes in gzip, and code scanning takes {size - 1:,}" in refuse(
+        text.encode()
+    )
+
+
+def test_a_file_with_too_many_values_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reconciler.gitops.sarif._MOST_VALUES", 10)
+    assert "it is too large to be read" in refuse(render_sarif([report(finding("a"))]).encode())
