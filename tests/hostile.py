@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 
 from reconciler.cli import main
 from reconciler.transport.timeouts import Timeouts
+from tests.e2e.world import in_environment
 
 Json = Any
 
@@ -344,7 +345,7 @@ def run(folder: Path, *arguments: str, environment: Mapping[str, str] | None = N
     before = Path.cwd()
     os.chdir(folder)
     with (
-        mock.patch.dict(os.environ, {**_QUICK, **(environment or {})}),
+        in_environment({**os.environ, **_QUICK, **(environment or {})}),
         # Modules are imported late: Python would write their bytecode outside of the project.
         mock.patch.object(sys, "dont_write_bytecode", True),
         mock.patch("reconciler.manifests.git._Git.ask", return_value=b""),

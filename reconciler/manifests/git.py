@@ -83,7 +83,7 @@ def read_revision(
     """
     known = os.environ if environment is None else environment
     git = _Git(root, known)
-    commit = git.ask("rev-parse", "--verify", "--quiet", "HEAD^{commit}").decode().strip()
+    commit = git.find_commit() if _may_be_in_repository(root) else ""
     author = _first(known, _ACTORS) or _first(known, _USERS) or _account()
     if not commit:
         commit = _first(known, _COMMITS)
@@ -93,6 +93,17 @@ def read_revision(
     differing = tuple(sorted({*missing, *tree.find_differing(files)}))
     absent = tuple(tree.find_absent(missing)) if missing else ()
     return Revision(commit, bool(differing), author, socket.gethostname(), absent, differing)
+
+
+def _may_be_in_repository(folder: Path) -> bool:
+    """Whether git may find a repository from a folder: to start git takes longer than to look."""
+    place = folder.resolve()
+    try:
+        return any(
+            (one / ".git").exists() or (one / "HEAD").exists() for one in (place, *place.parents)
+        )
+    except OSError:
+        return True
 
 
 def read_commit_authors(root: Path, environment: Mapping[str, str] | None = None) -> frozenset[str]:
@@ -141,6 +152,10 @@ class _Git:
             return git.run(*arguments, given=given, more=_AS_IT_IS)
         except GitFailed:
             return b""
+
+    def find_commit(self) -> str:
+        """Returns the commit of the checkout; empty if the folder is not in one."""
+        return self.ask("rev-parse", "--verify", "--quiet", "HEAD^{commit}").decode().strip()
 
     def list_tree(self, commit: str) -> dict[str, tuple[str, str]]:
         """Returns the mode and the object of each name below the folder (git-ls-tree)."""

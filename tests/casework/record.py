@@ -5,7 +5,6 @@ The requests go over real sockets to a real emulator; they are only noted on the
 
 import contextlib
 import io
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from reconciler.transport.client import Client
 from reconciler.transport.replies import Reply
 from tests.casework.case import Case
 from tests.casework.golden import dump, mask, settle
-from tests.e2e.world import Done, clean_environment
+from tests.e2e.world import Done, clean_environment, in_environment
 
 Json = Any
 Amend = Callable[[str, Json], Json]
@@ -61,7 +60,7 @@ class Recorder:
         out, err = io.StringIO(), io.StringIO()
         with (
             contextlib.chdir(self._folder),
-            mock.patch.dict(os.environ, self._environment, clear=True),
+            in_environment(self._environment),
             mock.patch.object(Client, "_exchange", self._noting()),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),

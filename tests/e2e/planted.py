@@ -14,12 +14,11 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
-from unittest import mock
 
 from reconciler.cli import main
 from tests.e2e.markers import Evidence, Marker, Watch, plant, read_titles
 from tests.e2e.telltale import OWN, Telltale
-from tests.e2e.world import Done, clean_environment, definition
+from tests.e2e.world import Done, clean_environment, definition, in_environment
 from tests.scripted import Scripted
 
 TOKEN = plant("the emulator's token", "{}+/=~")
@@ -142,7 +141,7 @@ class Stage:
         before = os.umask(self.umask)
         with (
             contextlib.chdir(self.folder),
-            mock.patch.dict(os.environ, known, clear=True),
+            in_environment(known),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
         ):

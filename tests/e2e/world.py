@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ctypes
+import functools
 import io
 import json
 import os
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 from unittest import mock
 
+from reconciler import kinds
 from reconciler.cli import main
 from reconciler.cli.commands.emulator import emulator
 from reconciler.cli.context import Invocation
@@ -68,13 +70,27 @@ def run(
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
     with (
         contextlib.chdir(folder),
-        mock.patch.dict(os.environ, clean_environment(env), clear=True),
+        in_environment(clean_environment(env)),
         mock.patch.object(sys, "stdin", given),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
         code = _run_main(arguments)
     return _check(arguments, Done(code, _read(out), _read(err)))
+
+
+# What is installed stays as it is while a process runs tests, and each command asks for it.
+_names_kind = functools.cache(kinds._names_kind)
+
+
+@contextmanager
+def in_environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Have these variables, and no others, for commands within this process."""
+    with (
+        mock.patch.dict(os.environ, variables, clear=True),
+        mock.patch("reconciler.kinds._names_kind", _names_kind),
+    ):
+        yield
 
 
 def _run_main(arguments: Sequence[str]) -> int:
