@@ -296,9 +296,6 @@ CHANGES = [
     "UPDATE seen SET read_at = ?",
     "UPDATE seen SET digest = ?",
     "UPDATE seen SET document = ?",
-    "UPDATE noticed SET about = ?",
-    "UPDATE noticed SET key = ?",
-    "UPDATE noticed SET at = ?",
 ]
 FIELDS = st.one_of(
     st.none(),
@@ -309,10 +306,11 @@ FIELDS = st.one_of(
 )
 EVIL = [
     "CREATE VIEW more AS SELECT 1",
-    "CREATE TRIGGER t AFTER INSERT ON seen BEGIN DELETE FROM noticed; END",
+    "CREATE TRIGGER t AFTER INSERT ON seen BEGIN DELETE FROM seen; END",
     (
-        "DROP TABLE noticed; CREATE VIEW noticed AS WITH RECURSIVE r(about, key, at) AS"
-        " (VALUES('', '', 1.0) UNION ALL SELECT about, key, at FROM r) SELECT * FROM r"
+        "DROP TABLE seen; CREATE VIEW seen AS WITH RECURSIVE"
+        " r(key, stamp, settled, read_at, digest, document) AS"
+        " (VALUES('', '', 1, 1.0, x'', x'') UNION ALL SELECT * FROM r) SELECT * FROM r"
     ),
     "DROP TABLE seen; CREATE TABLE seen (key, stamp, settled, read_at, digest, document)",
     "PRAGMA user_version = 2",
