@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from prometheus_client.parser import text_string_to_metric_families
 
 from reconciler.cli import reconciler
 from reconciler.cli.exit_codes import list_exit_codes
 from reconciler.cli.guards import find_guards
 from reconciler.kinds import find_kinds
 from reconciler.manifests.schema import bundle_schema, extend_project, list_schemas
+from reconciler.model import CallEnded, Verdict
+from reconciler.model.watch import CycleOutcome
 from reconciler.package_data import read_schema
 from reconciler.render.manifest_fields import (
     describe_value,
@@ -24,6 +27,8 @@ from reconciler.render.manifest_fields import (
     resolve,
 )
 from reconciler.render.schema_fields import HEAD, list_fields
+from reconciler.telemetry.metrics import Metrics
+from tests.cycles import cycle, report
 
 PAGE: Final = Path(__file__).parents[1] / "schemas" / "README.md"
 _OUTPUTS: Final = {
@@ -57,13 +62,16 @@ _ENDS: Final = {
 }
 _VARIABLES: Final = {
     "RECONCILER_ENV": "The environment of the project, where `--env` does not name one.",
-    "RECONCILER_LOG": "`debug`: print a line for each request, and where an unexpected error happened.",
+    "RECONCILER_LOG": "`debug`: print a line for each request, and where an unexpected error happened."
+    " In `watch` each line has the id of its cycle in brackets.",
     "RECONCILER_INPUT": "`0`: never ask a question.",
     "RECONCILER_IN_AUTOMATION": "`1`: print no hint at the next command.",
     "RECONCILER_TIMEOUT": "The seconds to wait for an answer of a service. Default: `30`.",
     "RECONCILER_EMULATOR_TOKEN": "The token of an emulator on this machine. Default: `emulator`.",
     "AZURE_STORAGE_SAS_TOKEN": "The signature with which models and a ledger in storage are read.",
     "NO_COLOR": "Print without colour.",
+    "OTEL_*": "The settings of OpenTelemetry. Spans of each cycle, plan, observation, step and call"
+    " are recorded where its SDK is set up, such as by `opentelemetry-instrument reconciler watch`.",
 }
 _INTRODUCTION: Final = """\
 # Reference
@@ -83,6 +91,7 @@ def render_reference() -> str:
         *_render_services(),
         *_render_commands(),
         *_render_outputs(),
+        *_render_metrics(),
         *_render_ends(),
     )
     return "\n".join(sections)
@@ -192,6 +201,27 @@ def _render_outputs() -> Iterator[str]:
         ]
         if rows:
             yield _table(("field", "value", "meaning"), rows)
+
+
+def _render_metrics() -> Iterator[str]:
+    yield "## Metrics\n"
+    yield (
+        "`watch` shows them at `/metrics`, and `--metrics-file` writes them into a file. The names"
+        " of the states are the verdicts of a drift report. No label has the name of a resource.\n"
+    )
+    metrics = Metrics("")
+    metrics.note_cycle(cycle(CycleOutcome.IN_SYNC, report(a=Verdict.IN_SYNC)))
+    metrics.note_event(CallEnded("GET", "ok"))
+    yield _table(("metric", "type", "labels", "meaning"), _list_metrics(metrics.render().decode()))
+
+
+def _list_metrics(text: str) -> Iterator[tuple[str, ...]]:
+    for family in text_string_to_metric_families(text):
+        # The parser takes the suffix of a counter off.
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = {label: None for one in family.samples for label in one.labels if label != "le"}
+        named = ", ".join(f"`{label}`" for label in labels)
+        yield f"`{name}`", family.type, named, family.documentation
 
 
 def _render_ends() -> Iterator[str]:

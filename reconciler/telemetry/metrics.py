@@ -206,7 +206,7 @@ class Metrics:
     def _collect_counts(self, counter: Any) -> Iterator[Metric]:
         calls = counter(
             "reconciler_calls",
-            "The calls to the services, by method and outcome.",
+            "The calls to the services: ok, throttled, refused, failed (5xx) or lost.",
             labels=["method", "outcome"],
         )
         for (method, outcome), number in sorted(self._calls.items()):
@@ -220,7 +220,9 @@ class Metrics:
 
     def _collect_cycles(self, counter: Any, gauge: Any) -> Iterator[Metric]:
         cycles = counter(
-            "reconciler_cycles", "The cycles that have ended, by outcome.", labels=["outcome"]
+            "reconciler_cycles",
+            "The cycles that have ended, by outcome: that of the report, standby or failed.",
+            labels=["outcome"],
         )
         for outcome in CycleOutcome:
             cycles.add_metric([outcome.value], self._cycles[outcome])
