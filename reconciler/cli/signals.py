@@ -33,7 +33,8 @@ class Interruption:
 
     `is_output_open` says whether stdout still has a reader. `clear` returns the text that must be
     written to stderr before a new line. `number` is the first signal; 0 before it. If `hasty` is
-    set, each signal after it ends the process at once, and not only SIGINT.
+    set, each signal after it ends the process at once, and not only SIGINT. `end_reads` is called
+    before a command that only reads is ended.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Interruption:
         self.interrupted = False
         self.number = 0
         self.hasty = False
+        self.end_reads: Callable[[], None] = lambda: None
 
     def halted(self) -> str:
         """Why no new step may start, or "" when it may."""
@@ -62,6 +64,10 @@ class Interruption:
     def note_writing(self, *, writing: bool = True) -> None:
         """Note that from now on a step may be running, or that none is running any more."""
         self._writing = writing
+
+    def abort(self, code: int) -> None:
+        """End the process at once, without any clean-up."""
+        self._abort(code)
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -89,6 +95,7 @@ class Interruption:
         if not again and self._writing:
             self._write_stderr(_SOON)
         elif not again:
+            self.end_reads()
             raise KeyboardInterrupt
         elif number == signal.SIGINT or self.hasty:
             self._write_stderr(f"Aborted. {_OPEN}\n" if self._writing else "Aborted.\n")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import signal
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -14,15 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
 
-import click
-
 from reconciler.cli.apply_session import check_output_open
 from reconciler.cli.context import Invocation
+from reconciler.cli.cycle_sink import CycleSink
 from reconciler.cli.exit_codes import ExitWord, get_exit_code
 from reconciler.cli.loading import find_root
 from reconciler.cli.outcome import keep_entries
 from reconciler.cli.output import warn
-from reconciler.cli.progress import Emitter, EventSink
+from reconciler.cli.progress import Emitter
 from reconciler.cli.signals import CLOSED
 from reconciler.cli.watch_telemetry import WatchTelemetry, check_projects
 from reconciler.cli.wiring import Assembly, PlanFlags, assemble, lock_ledger
@@ -39,15 +37,10 @@ from reconciler.ledgers.leadership import LeaderLock
 from reconciler.manifests.environments import list_environments
 from reconciler.manifests.folder import ALL_ENVIRONMENTS
 from reconciler.model import (
-    Agenda,
     CycleEnded,
-    CycleStarted,
     Event,
     Finding,
     Project,
-    Refreshed,
-    Refreshing,
-    ShownEvent,
     Snapshot,
     StepStarted,
 )
@@ -56,12 +49,6 @@ from reconciler.model.values import dataclass
 from reconciler.model.watch import Cycle, CycleOutcome
 from reconciler.plans.quarantine import name_author
 from reconciler.ports import Leadership
-from reconciler.render.events.cycles import CycleMemory, render_cycle
-from reconciler.render.events.json_lines import (
-    describe_drift,
-    describe_event,
-    describe_finding,
-)
 from reconciler.text.durations import show_duration
 
 # A loop that waits looks this often whether stdout still has a reader, in seconds.
@@ -69,6 +56,8 @@ _LOOK_EVERY_S: Final = 5.0
 # A git command that changes the checkout is waited for this long, in seconds, this many times.
 _SETTLING_S: Final = 0.5
 _SETTLING_TIMES: Final = 10
+# After a signal, reads may run so long, in seconds.
+_READS_S: Final = 5.0
 # From the gravest on.
 _GRAVITY: Final[Sequence[tuple[CycleOutcome, ExitWord]]] = (
     (CycleOutcome.INTERRUPTED, "interrupted"),
@@ -103,15 +92,21 @@ def run_watch(invocation: Invocation, flags: PlanFlags, watch: WatchFlags) -> in
     with interruption.listening():
         check_output_open(invocation)
         run = _WatchRun(invocation, flags, watch)
+        interruption.end_reads = run.end_reads
         try:
             return run.run_once() if watch.once else run.run()
         except KeyboardInterrupt:
-            if interruption.number in {0, signal.SIGINT}:
+            if _name_code(interruption.number):
                 raise
             invocation.print_error("Ended by a signal.")
             return 0
         finally:
             run.close()
+
+
+def _name_code(number: int) -> int:
+    """The exit code after a signal: Ctrl-C is an interruption, and any other one the usual end."""
+    return 130 if number in {0, signal.SIGINT} else 0
 
 
 class _WatchRun:
@@ -124,7 +119,8 @@ class _WatchRun:
         invocation.reads_drift_ignore = True
         if watch.mode == "report":
             invocation.policies = None  # nothing is planned, so nothing is judged
-        invocation.emitter = Emitter(CycleSink(invocation))
+        self._sink = CycleSink(invocation)
+        invocation.emitter = Emitter(self._sink)
         invocation.emitter.observers.append(self._note_writing)
         ports = WatchPorts(
             invocation.emitter,
@@ -140,6 +136,8 @@ class _WatchRun:
         )
         self._telemetry: WatchTelemetry | None = None
         self._is_long = False
+        self._timer = threading.Timer(_READS_S, self._exit)
+        self._timer.daemon = True
         self._select()
         self._check_all()
         self._telemetry = WatchTelemetry(invocation, watch.listen, watch.interval)
@@ -180,12 +178,14 @@ class _WatchRun:
     def run_once(self) -> int:
         """Run one cycle of each environment; returns the exit code, as that of drift."""
         outcomes = {cycle.outcome for cycle in self._loop.run_once()}
+        self._sink.check()
         exit_word = next(word for outcome, word in _GRAVITY if outcome in outcomes)
         return get_exit_code(exit_word, detailed=self._invocation.detailed_exitcode)
 
     def run(self) -> int:
         """Run cycles until stdout has no reader, or a signal raises KeyboardInterrupt."""
         while self._invocation.is_output_open():
+            self._sink.check()
             if self._loop.run_next(_LOOK_EVERY_S) is not None:
                 self._warn_of_length()
                 # The connections of a cycle are closed when its objects are collected, and the
@@ -194,6 +194,16 @@ class _WatchRun:
             self._select()
         self._invocation.print_error(f"Ended: {CLOSED}.")
         return 1
+
+    def end_reads(self) -> None:
+        """End the process soon, also if a service does not answer: a read need not be finished."""
+        self._timer.start()
+
+    def _exit(self) -> None:
+        self._invocation.print_error("Ended while a service did not answer.")
+        self._loop.close()
+        interruption = self._invocation.interruption
+        interruption.abort(_name_code(interruption.number))
 
     def _warn_of_length(self) -> None:
         """Warn once of cycles that take longer than the interval."""
@@ -207,6 +217,7 @@ class _WatchRun:
 
     def close(self) -> None:
         """Let other processes lead at once, and end the pages."""
+        self._timer.cancel()
         self._loop.close()
         if self._telemetry is not None:
             self._telemetry.close()
@@ -335,51 +346,3 @@ def _find_index_lock(folder: Path) -> Path | None:
             named = place.read_text(encoding="utf-8").removeprefix("gitdir:").strip()
             return place.parent / named / "index.lock"
     return place / "index.lock" if place.is_dir() else None
-
-
-class CycleSink:
-    """Shows the cycles: on stdout a line for each and what is new in it, or JSON lines.
-
-    The reads of a cycle are not shown: there may be thousands in each.
-    """
-
-    def __init__(self, invocation: Invocation) -> None:
-        self._invocation = invocation
-        self._memory = CycleMemory()
-        self._inner: EventSink = invocation.lines if invocation.as_json else invocation.console
-
-    def emit(self, event: ShownEvent) -> None:
-        """Show an event."""
-        match event:
-            case Agenda() | Refreshing() | Refreshed():
-                return
-            case CycleStarted(id=cycle):
-                self._invocation.mark_cycle(cycle)
-                self._inner.emit(event)
-            case CycleEnded(cycle):
-                self._invocation.mark_cycle(cycle.id)
-                self._show(cycle)
-                self._invocation.mark_cycle("")
-            case _:
-                self._inner.emit(event)
-
-    def clear_line(self) -> None:
-        """Remove the progress bar before other text is printed."""
-        self._inner.clear_line()
-
-    def _show(self, cycle: Cycle) -> None:
-        news = self._memory.compare(cycle)
-        if self._invocation.as_json:
-            lines = self._invocation.lines
-            for finding in news.drift.findings if news.drift is not None else ():
-                lines.write(describe_drift(finding))
-            for finding in news.ended:
-                lines.write(describe_drift(finding, ended=True))
-            for said in news.findings:
-                lines.write(describe_finding(said))
-            lines.write(describe_event(CycleEnded(cycle)))
-            return
-        paint = self._invocation.paint()
-        click.echo("\n".join(render_cycle(cycle, news, paint)), color=True)
-        sys.stdout.flush()
-        self._invocation.print_findings(news.findings)

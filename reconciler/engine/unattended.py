@@ -187,7 +187,7 @@ class _Correction:
                 refused = self._name_subjects(found, steps)
                 if not found:
                     return plan if plan.steps else None
-            self._applied.left += found
+            self._applied.left += map(_describe_refusal, found)
             if not refused:  # it is about the plan as a whole
                 return None
             wanted -= refused
@@ -256,6 +256,14 @@ class _Wanted:
 def _find_addresses(plan: Plan, findings: Sequence[Finding]) -> Iterator[Address]:
     named = {str(step.resource.address): step.resource.address for step in plan.steps}
     yield from (named[one.subject] for one in findings if one.subject in named)
+
+
+def _describe_refusal(finding: Finding) -> Finding:
+    """The finding of a guard as a warning: the loop goes on, and lifts no guard."""
+    step = finding.next_step
+    if "--allow " in step:
+        step = f"watch lifts no guard. With reconciler apply: {step}"
+    return replace(finding, severity="warning", next_step=step)
 
 
 def _describe_lock(error: LockHeld) -> Finding:

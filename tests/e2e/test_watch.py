@@ -3,12 +3,14 @@
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -408,3 +410,40 @@ def test_an_environment_that_is_new_is_watched_and_one_that_is_gone_is_not(
         said = read_until(process, "Z qa: ", "Z qa: ")
         assert "Z dev: " not in said
         assert "Z prod: " in said
+
+
+def test_a_service_that_does_not_answer_delays_no_end(watched: Project) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        Project(watched.folder, replace(watched.emulator, url=url))
+        with loop(watched) as process, silent.accept()[0]:
+            process.send_signal(signal.SIGTERM)
+            said = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, said
+    assert said == "Ended while a service did not answer.\n"
+
+
+def test_a_disk_without_room_for_the_output_is_an_error(watched: Project) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "reconciler", "watch", "--interval", "1s", "--no-listen"],
+            cwd=watched.folder,
+            env=clean_environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+
+
+def test_a_guard_of_the_whole_plan_leaves_all_of_it(watched: Project) -> None:
+    watched.guards = ", maxUpdates: 0"
+    watched.write_project()
+    swap(watched, "rogue")
+    done = watched.run("watch", "--once", "--mode", "apply")
+    assert "Drift: 1 model-swapped; 0 of 1 in sync. 1 left." in done.out
+    assert "watch lifts no guard. With reconciler apply: " in done.err
+    assert watched.emulator.model("watched").endswith("rogue.ilearner")
