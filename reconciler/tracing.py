@@ -12,7 +12,7 @@ import functools
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from reconciler import __version__
 
@@ -25,20 +25,14 @@ Result = TypeVar("Result")
 Parameters = ParamSpec("Parameters")
 
 
-class Span(Protocol):
-    """One span while its block runs."""
+class Span:
+    """One span while its block runs. This class records nothing."""
 
     def set(self, name: str, value: str | int) -> None:
         """Set an attribute."""
-        ...
 
 
-class _NoSpan:
-    def set(self, name: str, value: str | int) -> None:
-        """Do nothing."""
-
-
-_NOTHING: Final[AbstractContextManager[Span]] = nullcontext(_NoSpan())
+_NOTHING: Final[AbstractContextManager[Span]] = nullcontext(Span())
 
 
 def start() -> None:
@@ -173,7 +167,7 @@ def _trace_task(
         recorded.end()
 
 
-class _Recorded:
+class _Recorded(Span):
     """A span of OpenTelemetry."""
 
     def __init__(self, recorded: OtelSpan) -> None:

@@ -114,11 +114,6 @@ class Metrics:
             self._take(report, figures)
             figures.ended_at = _read_seconds(report.made_at)
 
-    def note_leader(self, environment: str, *, leads: bool) -> None:
-        """Take whether this process leads now, before its next cycle ends."""
-        with self._lock:
-            self._find(environment).leads = leads
-
     def note_event(self, event: Event) -> None:
         """Count the calls and the time that the rate limiter holds them back."""
         match event:
@@ -227,7 +222,9 @@ class Metrics:
         for outcome in CycleOutcome:
             cycles.add_metric([outcome.value], self._cycles[outcome])
         leader = gauge(
-            "reconciler_leader", "Whether this process leads: 1 or 0.", labels=["environment"]
+            "reconciler_leader",
+            "Whether this process led in its last cycle: 1 or 0.",
+            labels=["environment"],
         )
         quarantined = gauge(
             "reconciler_quarantined",

@@ -26,6 +26,7 @@ from tests.cycles import report
 from tests.e2e.test_metrics_file import read
 from tests.e2e.test_watch import watched as watched  # noqa: PLC0414 - a fixture
 from tests.e2e.world import Project, clean_environment
+from tests.lines import read_lines
 from tests.outputs import check_output
 from tests.scripted import Answer, answers, run_scripted
 
@@ -178,7 +179,7 @@ def test_a_webhook_that_fails_costs_no_cycle(watched: Project) -> None:
     with run_scripted(answers(Answer(302, headers={"Location": f"/{SECRET}"}))) as hook:
         done = watched.run("watch", "--once", "--format", "json", env={"HOOK": hook.url})
         assert done.code == 0, done.said
-        lines = [json.loads(line) for line in done.out.splitlines()]
+        lines = read_lines(done.out)
         (cycle,) = {line["cycle"] for line in lines if line["type"].startswith("cycle")}
         (warning,) = (line for line in lines if line["type"] == "diagnostic")
         assert warning["cycle"] == cycle
@@ -246,6 +247,14 @@ def test_a_taken_usual_port_costs_the_pages_alone(
     assert done.code == 0, done.said
     assert "the report and the metrics have no page: the port is taken" in done.err
     assert "No drift. 1 service in sync." in done.out
+
+
+def test_json_lines_name_the_pages(watched: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reconciler.cli.watching._WatchRun.run", lambda self: self.run_once())
+    done = watched.run("watch", "--listen", "127.0.0.1:0", "--format", "json")
+    assert done.code == 0, done.said
+    (line,) = (one for one in read_lines(done.out) if "/report" in one["@message"])
+    assert re.fullmatch(r"The report is at http://127\.0\.0\.1:\d+/report", line["@message"])
 
 
 def test_a_base_installation_watches_without_pages(

@@ -160,8 +160,6 @@ def test_a_standby_shows_no_resources() -> None:
     assert shown["reconciler_last_cycle_timestamp_seconds{environment=prod}"] > 0
     metrics.note_cycle(cycle(CycleOutcome.FAILED, errors=(Finding("x"), Finding("y"))))
     assert read(metrics)["reconciler_cycle_errors{environment=prod}"] == 2
-    metrics.note_leader("prod", leads=True)
-    assert read(metrics)["reconciler_leader{environment=prod}"] == 1
 
 
 def test_an_environment_that_no_longer_exists_disappears() -> None:
