@@ -18,10 +18,12 @@ from reconciler.cli.demo.night_story import find_friday
 from reconciler.cli.demo.stage import pick_port
 from reconciler.emulator.tcp_ports import DEFAULT_PORT
 from tests.e2e.world import ROOT, clean_environment
+from tests.e2e.world import run as run_here
 from tests.e2e.world import spawn as run
 from tests.storage import need_storage
 
 pytestmark = pytest.mark.e2e
+NOWHERE = "http://127.0.0.1:9"
 
 
 @pytest.fixture(autouse=True)
@@ -66,8 +68,10 @@ def listening(port: int) -> bool:
 
 @pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_demo_tells_the_whole_story(tmp_path: Path, times: int) -> None:
+    # With a proxy that reaches nothing on this machine.
+    proxied = {"TMPDIR": str(tmp_path), "HTTP_PROXY": NOWHERE, "http_proxy": NOWHERE}
     for _ in range(times):
-        done = run(tmp_path, "demo", env={"TMPDIR": str(tmp_path)})
+        done = run(tmp_path, "demo", env=proxied)
         assert done.code == 0, done.said
         story = [
             "$ cat manifests/census.yaml",
@@ -81,6 +85,7 @@ def test_the_demo_tells_the_whole_story(tmp_path: Path, times: int) -> None:
             "Apply complete!",
             "No changes.",
         ]
+        assert "Blob storage cannot run here" not in done.out
         places: list[int] = []
         for sentence in story:
             places.append(done.out.index(sentence, places[-1] if places else 0))
@@ -289,7 +294,8 @@ def test_the_story_of_requests_applies_what_was_reviewed_and_nothing_else(tmp_pa
 
 @pytest.mark.slow
 def test_the_story_of_a_night_settles_three_changes_in_three_ways(tmp_path: Path) -> None:
-    done = run(tmp_path, "demo", "--story", "night", env={"TMPDIR": str(tmp_path)})
+    proxied = {"TMPDIR": str(tmp_path), "HTTP_PROXY": NOWHERE, "http_proxy": NOWHERE}
+    done = run(tmp_path, "demo", "--story", "night", env=proxied)
     assert done.code == 0, done.said
     address = r"\$ reconciler watch --mode apply --interval 2s --listen (127\.0\.0\.1:\d+)\n"
     (pages,) = re.findall(address, done.out)
@@ -427,6 +433,17 @@ def test_a_story_says_what_it_lacks(
     assert processes(tmp_path) == set()
 
 
+def test_the_story_of_a_night_needs_the_extra_watch(tmp_path: Path) -> None:
+    with (
+        mock.patch.dict(sys.modules, {"prometheus_client": None}),
+        mock.patch("signal.signal"),
+    ):
+        done = run_here(tmp_path, "demo", "--story", "night", "--keep", "night")
+    assert (done.code, "prometheus_client is not installed" in done.err) == (1, True), done.said
+    assert "install" in done.err.partition("Install the extra: ")[2]
+    assert not list((tmp_path / "night").iterdir())
+
+
 def test_the_demo_goes_on_without_blob_storage_and_says_so(tmp_path: Path) -> None:
     done = run(tmp_path, "demo", env=lack_storage(tmp_path))
     assert done.code == 0, done.said
@@ -446,6 +463,8 @@ def test_the_demo_goes_on_without_blob_storage_and_says_so(tmp_path: Path) -> No
         (signal.SIGINT, "gitops", "$ reconciler ci plan"),
         # SIGKILL during the story of a model holds the same: one thing ends all processes.
         pytest.param(signal.SIGKILL, "gitops", "$ reconciler ci plan", marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, "night", "$ reconciler history", marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, "night", "$ reconciler history", marks=pytest.mark.slow),
     ],
 )
 def test_a_demo_that_is_ended_leaves_no_process(

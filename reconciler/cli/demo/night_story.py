@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import field, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any, Final
 import click
 
 from reconciler.cli.demo.narration import announce, print_text, run, show_file
-from reconciler.cli.demo.stage import Stage, list_variables, pick_port, run_emulator
+from reconciler.cli.demo.stage import LOCAL, Stage, list_variables, pick_port, run_emulator
 from reconciler.cli.installation import check_watch_installed
 from reconciler.emulator.processes import die_with_parent, end_process
 from reconciler.emulator.tcp_ports import pick_free_port
@@ -231,7 +230,7 @@ def _list_findings(night: Night) -> list[str]:
 def _read_metrics(night: Night) -> list[str]:
     """The lines of the metrics that the story shows; empty while the loop does not answer."""
     try:
-        with urllib.request.urlopen(f"http://{night.pages}/metrics", timeout=10) as reply:
+        with LOCAL.open(f"http://{night.pages}/metrics", timeout=10) as reply:
             lines = reply.read().decode().splitlines()
     except OSError:
         return []

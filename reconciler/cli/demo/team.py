@@ -19,6 +19,7 @@ from reconciler.blobs import upload_model
 from reconciler.cli.demo.narration import run
 from reconciler.cli.demo.repository import git, make_repository
 from reconciler.cli.demo.stage import (
+    LOCAL,
     Stage,
     copy_example,
     pick_port,
@@ -143,7 +144,7 @@ class Team(Stage):
             data=json.dumps(body).encode() if body is not None else None,
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=30) as reply:  # noqa: S310 - see above
+        with LOCAL.open(request, timeout=30) as reply:
             return json.loads(reply.read() or b"null")
 
     def read_commit(self, name: str) -> str:
