@@ -458,6 +458,7 @@ class Replica:
     """A Pod of the Deployment that runs, on a port of its own and with a cycle each second."""
 
     pod: Pod
+    repository: Repository
     port: int
     process: "subprocess.Popen[str]"
 
@@ -508,7 +509,7 @@ def replicas(own_group: Emulator, tmp_path: Path) -> Iterator[list[Replica]]:
             log = stack.enter_context((pod.folder / "log").open("w"))
             process = stack.enter_context(pod.start("watch", stdout=log, stderr=log))
             stack.callback(process.kill)
-            found.append(Replica(pod, port, process))
+            found.append(Replica(pod, repository, port, process))
         yield found
 
 
@@ -518,6 +519,13 @@ def test_of_two_replicas_one_leads_and_the_other_follows_it(replicas: list[Repli
     leader, standby = sorted(replicas, key=Replica.leads, reverse=True)
     assert (leader.leads(), standby.leads()) == (True, False)
     assert [one.get("/healthz")[0] for one in replicas] == [200, 200]
+    # A commit reaches the leader while it runs: it finds what nobody has applied.
+    file = leader.repository.clone / "manifests" / "a.yaml"
+    file.write_text(file.read_text().replace("new.ilearner", "newest.ilearner"))
+    leader.repository.push("Declare the newest model")
+    assert leader.pod.run("fetch-first").returncode == 0
+    wait_for(lambda: 'state="pending"} 1' in leader.get("/metrics")[1])
+    assert (leader.leads(), standby.leads()) == (True, False)
     leader.process.send_signal(signal.SIGTERM)
     assert leader.process.wait(timeout=120) == 0
     wait_for(standby.leads)
