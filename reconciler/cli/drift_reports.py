@@ -23,6 +23,7 @@ from reconciler.cli.exit_codes import get_exit_code
 from reconciler.cli.loading import find_folder, find_root, load_one
 from reconciler.cli.metrics_file import MetricsFile, open_metrics_file
 from reconciler.kinds import find_kinds
+from reconciler.manifests import PROJECT_FILE
 from reconciler.manifests.environments import list_environments
 from reconciler.model import DriftReport, FailedReport
 from reconciler.render.words.escape import escape
@@ -33,10 +34,9 @@ def report_one(
     make: Callable[[], DriftReport],
     form: str,
     outs: Sequence[ReportFile],
-    paths: Sequence[str],
 ) -> int:
     """Show the report of one environment; returns the exit code."""
-    _check(invocation, outs, [invocation.environment], paths)
+    _check(invocation, outs, [invocation.environment])
     metrics = open_metrics_file(invocation)
     reports = [make()]
     return _finish(invocation, form, outs, reports, metrics=metrics)
@@ -47,13 +47,12 @@ def report_all(
     make: Callable[[], DriftReport],
     form: str,
     outs: Sequence[ReportFile],
-    paths: Sequence[str],
 ) -> int:
     """Show the reports of all environments; returns the exit code of the gravest one."""
     names = list_environments(find_root(invocation))
     if not names:
         make()  # it raises the error of a project without environments
-    _check(invocation, outs, names, paths)
+    _check(invocation, outs, names)
     metrics = open_metrics_file(invocation)
     reports, failed = [], []
     for name in names:
@@ -71,7 +70,6 @@ def _check(
     invocation: Invocation,
     outs: Sequence[ReportFile],
     environments: Sequence[str],
-    paths: Sequence[str],
 ) -> None:
     """Raise ManifestInvalid for files of `--out` that may not be written, before anything is read.
 
@@ -80,9 +78,9 @@ def _check(
     if not outs:
         return
     check_outs(outs)
-    kinds = find_kinds()
+    kinds, file = find_kinds(), invocation.project_file or PROJECT_FILE
     for name in environments:
-        loaded = load_one(invocation, name, paths, kinds)
+        loaded = load_one(invocation, name, [file], kinds)
         if loaded.project is not None:
             check_outs_in_project(outs, loaded.project)
 

@@ -150,7 +150,7 @@ def check_categories(files: Sequence[SarifFile]) -> None:
         for category in file.categories:
             if category in seen:
                 raise ReconcilerError(
-                    f"has the category {category[1] or '(none)'} of {seen[category]}, and code"
+                    f"has the category {category[1] or '(empty)'} of {seen[category]}, and code"
                     " scanning keeps one of the two",
                     subject=file.name,
                     next_step="Nothing was uploaded. Upload one file for each environment.",

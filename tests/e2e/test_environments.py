@@ -205,7 +205,7 @@ def test_an_environment_that_cannot_be_planned_hides_no_other(
     done = environments.run(*arguments)
     assert done.code == 1
     assert "valeus" in done.out
-    assert "<b>" not in done.out
+    assert "<b>@team" not in done.out
     for name in ("dev", "prod", "refused"):
         assert f"census-{name}" in done.out
     (environments.folder / "environments" / "broken.yaml").unlink()
@@ -267,7 +267,7 @@ def test_every_output_names_the_environment(environments: Project) -> None:
     comment = environments.run("plan", "--env", "prod", "--format", "markdown").out
     assert comment.startswith("<!-- reconciler plan census prod -->\n### `prod`: ")
     page = environments.run("plan", "--env", "prod", "--format", "html").out
-    assert '<p class="where">census <span>environment prod</span>' in page
+    assert '<p class="where"><b>census</b> <span>environment prod</span>' in page
 
 
 def test_an_accepted_value_goes_into_the_file_of_the_environment(environments: Project) -> None:

@@ -114,7 +114,7 @@ def drift(
     from reconciler.cli.drift_reports import report_all, report_one
 
     report = report_all if every else report_one
-    return report(invocation, lambda: make()[2], form, outs, paths)
+    return report(invocation, lambda: make()[2], form, outs)
 
 
 def _check_accept(flag: str, *, every: bool) -> None:
