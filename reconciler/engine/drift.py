@@ -257,6 +257,8 @@ def _compare_unmanaged(snapshot: Snapshot, finding: Drift) -> _Compared:
 
 def _ignore(compared: _Compared, rules: IgnoreRules) -> _Compared:
     """Return the findings of a resource, with their fleet; what a rule ignores is apart."""
+    if not compared.findings:
+        return compared
     found = [replace(one, fleet=compared.fleet) for one in compared.findings]
     findings, ignored = rules.split(found)
     return replace(compared, findings=findings, ignored=ignored)
@@ -268,7 +270,7 @@ def _locate(compared: _Compared) -> _Compared:
     A place is looked for only where there is a finding, because the file is composed again for it.
     """
     manifest, comparison = compared.manifest, compared.comparison
-    if manifest is None:
+    if manifest is None or not compared.findings:
         return compared
     models = comparison.declared.models if comparison is not None else ()
     placed = (
