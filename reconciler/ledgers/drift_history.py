@@ -49,6 +49,8 @@ _VERSION: Final = 1
 _KEY: Final = re.compile(r"[0-9a-f]{24}", re.ASCII)
 # The key of a finding, and what names the webhook that has reported it.
 _SENT: Final = re.compile(r"[0-9a-f]{24}(?:[0-9a-f]{8})?", re.ASCII)
+# A report shows a command with the address: nothing in it may mean something to a shell.
+_ADDRESS: Final = re.compile(r"[^\s/\"'`$;&|<>(){}\\*?!#~]+/[^\s/\"'`$;&|<>(){}\\*?!#~]+")
 _KEYS_PER_LINE: Final = 5_000
 # MOST_OPEN keys need less than half of it.
 MOST_BYTES: Final = 16 << 20
@@ -284,6 +286,8 @@ def _read_overwritten(said: Json) -> Drift:
     if not all(isinstance(one, str) and len(one) <= _LONGEST_WORD for one in words):
         raise ValueError(words)
     address, id_, pointer, by = words
+    if not _ADDRESS.fullmatch(address):
+        raise ValueError(address)
     (key,) = _read_keys([said["key"]])
     resource = Resource(Address.parse(address), id_)
     found = Drift(resource, Verdict(said["verdict"]), pointer, note=by, key=key, is_new=False)

@@ -173,11 +173,15 @@ def test_writers_at_once_lose_no_run(home: Home) -> None:
         '{"sent":{}}',
         '{"overwritten":{"address":"x","id":"","pointer":"","by":"","verdict":"drifted"}}',
         '{"overwritten":{"address":"K/x","id":7,"pointer":"","by":"","verdict":"drifted"}}',
+        (
+            '{"overwritten":{"address":"K/x;id","id":"","pointer":"","by":"","verdict":"drifted",'
+            '"key":"000000000000000000000001","at":"2026-11-01T03:00:00Z"}}'
+        ),
         "[" * 5000,
         '{"sent":[' + "[]," * 30_000 + "[]]}",
         "\x00\xff",
     ],
-    ids=range(18),
+    ids=range(19),
 )
 def test_a_bad_line_costs_what_it_holds_and_is_reported_once(home: Home, line: str) -> None:
     open_history(home).append(run_of(DAY[0], DRIFTED=1), {B: DAY[0]})

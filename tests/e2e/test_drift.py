@@ -49,6 +49,7 @@ def test_who_moved_what_is_told_in_every_form(applied: Project) -> None:
     assert "drifted: properties.realtimeConfiguration.maxConcurrentCalls" in out
     assert "drifted: properties.description (no manifest declares it)" in out
     assert 'live       "somebody"' in out
+    assert "declared   20   # manifests/a.yaml:7\n" in out
     assert "resolve: reconciler apply --target WebService/a" in out
     assert "Drift: 1 drifted; 1 of 2 in sync." in out
     code, text = drift(applied, "--format", "json")

@@ -111,3 +111,16 @@ def test_commands_that_know_no_fleet_are_for_each() -> None:
     text = render_drift(replace(reported, findings=odd), paint=PLAIN)
     assert "resolve: reconciler forget WebService/loc001, and so on\n" in text
     assert "or:      reconciler apply --target Fleet/rental --rotate Fleet/rental\n" in text
+
+
+def test_how_many_members_have_a_new_finding_is_counted() -> None:
+    reported = report(drifted())
+    findings = tuple(
+        replace(one, is_new=number % 2 == 0) for number, one in enumerate(reported.findings)
+    )
+    for text in (
+        render_drift(replace(reported, findings=findings), paint=PLAIN),
+        render_drift_markdown(replace(reported, findings=findings)),
+    ):
+        assert "of 33 new)" in text
+        assert "Findings: 22 new, 21 known." in text

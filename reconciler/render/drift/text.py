@@ -101,13 +101,20 @@ def describe_findings(findings: Sequence[Drift], now: str) -> Iterator[str]:
         yield "    (sensitive value)"
     elif first.pointer:
         for name, (value, notes) in list_values(findings).items():
-            note = f"   # {'; '.join(notes)}" if notes else ""
+            said = [*notes, *(_name_place(findings) if name == "declared" else [])]
+            note = f"   # {'; '.join(said)}" if said else ""
             yield f"    {name.ljust(10)} {value}{note}"
     age = describe_age(findings, now)
     if age:
         yield f"    {age}"
     yield from (f"    {'resolve:' if n == 0 else 'or:     '} {escape(command)}"
                 for n, command in enumerate(list_commands(findings)))  # fmt: skip
+
+
+def _name_place(findings: Sequence[Drift]) -> list[str]:
+    """The file and line that declare the value; nothing for several resources."""
+    place = findings[0].place if len(findings) == 1 else None
+    return [f"{escape(place.file)}:{place.line}"] if place is not None else []
 
 
 def _note(findings: Sequence[Drift]) -> str:
