@@ -216,7 +216,11 @@ def _listen(address: str, port: int) -> socket.socket:
         family, _, _, _, where = socket.getaddrinfo(
             address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        return socket.create_server(where[:2], family=family, backlog=_MOST_OPEN)
+        # Every address of this machine: also those of IPv4, where the system can do both.
+        both = where[0] == "::" and socket.has_dualstack_ipv6()
+        return socket.create_server(
+            where[:2], family=family, backlog=_MOST_OPEN, dualstack_ipv6=both
+        )
     except OSError as error:
         raise _explain(error, address, port) from None
 

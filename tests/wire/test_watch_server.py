@@ -18,6 +18,7 @@ from reconciler.telemetry.metrics import Metrics
 from reconciler.telemetry.server import WatchServer, parse_listen
 from tests.clocks import FakeClock
 from tests.cycles import cycle, report
+from tests.storage import leave_out
 
 PAGE = b"<!doctype html><meta http-equiv=Content-Security-Policy content=\"default-src 'none'\">"
 
@@ -219,6 +220,17 @@ def test_any_other_address_answers_any_name() -> None:
         said = site.send(b"GET /healthz HTTP/1.1\r\nHost: pod.example.org\r\n\r\n")
         assert said[0] == b"HTTP/1.1 200 OK"
         assert site.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")[0] == b"HTTP/1.1 404 Not Found"
+
+
+def test_all_addresses_are_those_of_both_families() -> None:
+    if not socket.has_dualstack_ipv6():
+        leave_out("pages at [::]", "This machine has no IPv6 for both families.")
+    with WatchServer("::", 0, Metrics("1"), Health(600), lambda: None) as server:
+        port = int(server.url.rpartition(":")[2])
+        for address in ("127.0.0.1", "::1"):
+            with socket.create_connection((address, port)) as connection:
+                connection.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+                assert receive(connection)[0] == b"HTTP/1.1 200 OK"
 
 
 def test_slow_clients_keep_no_one_out(site: Site) -> None:
