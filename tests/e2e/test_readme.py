@@ -167,6 +167,7 @@ def test_the_manifests_of_the_guide_are_valid(tmp_path: Path) -> None:
         " {subscription: s, resourceGroup: g, workspace: w, webService: v, region: West Europe,"
         " token: {env: TOKEN}}}\n"
     )
+    project = yaml.safe_load((tmp_path / "reconciler.yaml").read_text())
     folder = tmp_path / "manifests"
     folder.mkdir()
     (folder / "locations.csv").write_text("code,name\n030,Here\n")
@@ -182,6 +183,9 @@ def test_the_manifests_of_the_guide_are_valid(tmp_path: Path) -> None:
         if isinstance(document, list):
             (tmp_path / ".driftignore").write_text(block)
             continue
+        if "watch" in document.get("spec", {}) and "kind" not in document:
+            spec = {**project["spec"], **document["spec"]}
+            (tmp_path / "reconciler.yaml").write_text(yaml.safe_dump({**project, "spec": spec}))
         beside = {"Environment": "environments", "Policy": "policies"}.get(document.get("kind"))
         if beside:
             (tmp_path / beside).mkdir(exist_ok=True)
