@@ -29,7 +29,7 @@ _FAULTS = [
     {"match": {}, "do": "throttle", "rate": 0.01},
 ]
 _SETTLE_S = 300.0
-_TRIES = 50
+_ANSWERED_S, _REST_S = 60.0, 0.02
 
 
 @dataclass
@@ -69,6 +69,7 @@ class Meddler:
     rest_s: float
     edits: int = 0
     touched: dict[str, float] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
     _guard: Any = field(default_factory=threading.Lock)
 
     @contextmanager
@@ -93,7 +94,10 @@ class Meddler:
         self.randomness.shuffle(order)
         while not ended.wait(self.rest_s):
             for name in order[: self.burst]:
-                self._edit(name)
+                try:
+                    self._edit(name)
+                except AssertionError as error:
+                    self.wrong.append(f"the other could not change {name}: {error}")
             order = order[self.burst :] + order[: self.burst]
 
     def _edit(self, name: str) -> None:
@@ -149,6 +153,7 @@ def run_unattended(
             code = watch.end()
         if code != 0:
             reported.wrong.append(f"watch ended with {code}: {watch.said}")
+    reported.wrong += meddler.wrong
     reported.edits, reported.faults = meddler.edits, fleet.traffic.count_faults()
     with spawn_emulator(*options) as emulator, open_nursery(folder / "last") as nursery:
         fleet.move(replace(emulator, group="night"))
@@ -216,12 +221,15 @@ def _find_false(fleet: Fleet, meddler: Meddler, cycle: CycleSeen) -> list[str]:
 
 def _insist(emulator: Emulator, method: str, path: str, body: Any = None) -> tuple[Any, Any]:
     """Send until it is answered: the faults are meant for the loop."""
-    for _ in range(_TRIES):
+    deadline, said = time.monotonic() + _ANSWERED_S, ""
+    while time.monotonic() < deadline:
+        time.sleep(_REST_S)
         try:
             status, document, headers = emulator.send(method, path, body)
-        except (OSError, HTTPException, ValueError):
+        except (OSError, HTTPException, ValueError) as error:
+            said = str(error)
             continue
+        said = f"{status} {document}"
         if 200 <= status < 300:
             return document, headers
-        time.sleep(0.02)
-    raise AssertionError(f"{method} {path} is not answered")
+    raise AssertionError(f"{method} {path} is not answered: {said}")
