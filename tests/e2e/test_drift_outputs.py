@@ -289,6 +289,38 @@ def test_the_commands_of_a_finding_name_its_environment(environments: Project) -
     assert done.code == 0, done.said
 
 
+def test_a_report_of_all_environments_is_a_baseline_and_a_rule_holds_in_one(
+    environments: Project,
+) -> None:
+    apply_all(environments)
+    for name in ("census-dev", "census-prod"):
+        environments.emulator.patch(name, description="somebody")
+    arguments = ("drift", "--env", "all", "--detailed-exitcode", "--refresh=full")
+    assert environments.run(*arguments, "--out", "base.json").code == 2
+    new_only = (*arguments, "--new-only", "--baseline", "base.json")
+    done = environments.run(*new_only)
+    assert (done.code, done.out.count("No new drift.")) == (0, 4), done.said
+    environments.emulator.patch("census-prod", title="another")
+    done = environments.run(*new_only)
+    assert (done.code, done.out.count("No new drift.")) == (2, 2), done.said
+    rule = environments.folder / ".driftignore"
+    rule.write_text(
+        "- {address: '*/*', environment: prod, reason: r, until: 2099-01-01, owner: o}\n"
+    )
+    done = environments.run(*new_only)
+    assert (done.code, done.out.count("Ignored: 2 findings by 1 rule")) == (0, 1), done.said
+    done = environments.run("drift", "--env", "dev", "--baseline", "base.json")
+    assert "Findings: 0 new, 1 known" in done.out
+    assert environments.run("drift", "--env", "dev", "--out", "dev.json").code == 0
+    done = environments.run("drift", "--env", "prod", "--baseline", "dev.json")
+    assert (done.code, 'is of the environment "dev"' in done.err) == (1, True), done.said
+    assert environments.run("validate").code == 0
+    rule.write_text(rule.read_text().replace("prod", "prd"))
+    done = environments.run("validate")
+    assert done.said.count('no environment is named "prd"') == 1, done.said
+    assert 'Did you mean "prod"?' in done.said
+
+
 def test_an_environment_without_a_report_hides_no_other(environments: Project) -> None:
     assert environments.run("apply", "--env", "dev", "--auto-approve").code == 0
     write(environments, "prod", "  cloud: {resourceManager: 7}\n")
