@@ -1,18 +1,24 @@
 """Laws of a drift report over several runs: what does not change keeps its key and its date."""
 
-from dataclasses import replace
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from reconciler.engine.drift import report_drift
-from reconciler.errors import Unavailable
+from reconciler.errors import LedgerInvalid, ReconcilerError, Unavailable
 from reconciler.ledgers.drift_history import NAME, HistoryFile, StoredDriftHistory
-from reconciler.model import Address, Drift, LastApplied
+from reconciler.manifests.drift_ignore import load_drift_ignore
+from reconciler.manifests.folder import Folder
+from reconciler.model import Address, Drift, DriftRun, LastApplied, Resource, Verdict
+from reconciler.plans.drift_baseline import read_baseline
+from reconciler.plans.drift_ignore import IgnoreRules
 from tests.laws import examples
 from tests.unit.test_engine import NEW, World, make_request, run, world_of
 
@@ -80,3 +86,109 @@ def test_what_does_not_change_keeps_its_key_and_its_date(
         before = found
         assert SECRET.encode() not in Path(folder, NAME).read_bytes()
         assert set(runtime.drift_history.load().since) >= keys
+
+
+@dataclass
+class Bytes:
+    """A store that holds whatever a test says."""
+
+    data: bytes
+    address: str = "history.jsonl"
+
+    def read(self) -> bytes:
+        return self.data
+
+    def change(self, update: Callable[[bytes], bytes]) -> None:
+        self.data = update(self.data)
+
+
+_LINES = st.sampled_from(
+    [
+        '{"drift_history":1}',
+        '{"run":{"at":"2026-11-20T00:00:00Z","commit":"c","counts":{"drifted":1}}}',
+        '{"since":"2026-11-20T00:00:00Z","keys":["0123456789abcdef01234567"]}',
+        '{"sent":["0123456789abcdef01234567"]}',
+        (
+            '{"overwritten":{"address":"K/x","at":"2026-11-20T00:00:00Z","by":"","id":"","key":'
+            '"0123456789abcdef01234567","pointer":"","verdict":"missing"}}'
+        ),
+    ]
+)
+_WORDS = st.sampled_from(
+    ["drift_history", "run", "since", "keys", "sent", "overwritten", "at", "commit", "counts"]
+)
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9),
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(_WORDS, below, max_size=3),
+    max_leaves=9,
+)
+_BAD_LINES = _LINES | _JSON.map(json.dumps) | st.text(max_size=40)
+
+
+@given(lines=st.lists(_BAD_LINES, max_size=8), cut=st.integers(0, 60), end=st.binary(max_size=9))
+def test_any_bytes_are_a_history_or_an_error_of_it(lines: list[str], cut: int, end: bytes) -> None:
+    text = "\n".join(lines).encode("utf-8", "surrogatepass")
+    store = Bytes(text[: max(0, len(text) - cut)] + end)
+    history = StoredDriftHistory(store)
+    try:
+        past = history.load()
+    except LedgerInvalid:
+        event("written by a newer version")
+        return
+    history.append(DriftRun("2026-11-21T00:00:00Z", "", {}), past.since)
+    again = StoredDriftHistory(store).load()
+    assert again.lost is None
+    assert (dict(again.since), again.overwritten) == (dict(past.since), past.overwritten)
+    assert again.runs[-1].at == "2026-11-21T00:00:00Z"
+
+
+_REPORT = st.fixed_dictionaries(
+    {},
+    optional={
+        "format_version": st.sampled_from(["1.1", "1.0", "2.0", "x"]) | _JSON,
+        "inputs": st.just({"project": "p"}) | _JSON,
+        "findings": st.just([{"key": "0" * 24}]) | _JSON,
+        "ignored": _JSON,
+        "known": _JSON,
+        "environments": _JSON | st.just([{"environment": "", "drift": {}}]),
+        "plan_digest": _JSON,
+        "runs": _JSON,
+    },
+)
+
+
+@given(data=(_REPORT | _JSON).map(lambda one: json.dumps(one).encode()) | st.binary(max_size=40))
+def test_any_bytes_are_a_baseline_or_an_error_of_it(data: bytes) -> None:
+    said = ""
+    try:
+        keys = read_baseline(data, "p", "", "base.json")
+    except ReconcilerError as error:
+        keys, said = frozenset(), error.next_step
+    assert said or all(len(key) == 24 for key in keys)
+
+
+_RULE = st.fixed_dictionaries(
+    {},
+    optional={
+        "address": st.sampled_from(["WebService/a", "*/*", "WebService/[", "x"]) | _JSON,
+        "pointer": st.sampled_from(["", "/a", "a"]) | _JSON,
+        "verdict": st.sampled_from(["drifted", "drift"]) | _JSON,
+        "reason": st.just("r") | _JSON,
+        "until": st.sampled_from(["2027-01-31", "2027-02-31", "0000-00-00"]) | _JSON,
+        "owner": st.just("o") | _JSON,
+        "environment": _JSON,
+    },
+)
+
+
+@given(text=(st.lists(_RULE, max_size=3) | _JSON).map(json.dumps) | st.text(max_size=40))
+@examples(200)
+def test_any_text_is_rules_or_findings_with_places(tmp_path_factory: Any, text: str) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    (folder / ".driftignore").write_bytes(text.encode("utf-8", "surrogatepass"))
+    rules, found = load_drift_ignore(Folder(folder), ["WebService"], (), "")
+    assert not (rules and found)
+    assert all(one.place is not None or "UTF-8" in one.message for one in found)
+    drift = Drift(Resource(Address("WebService", "a"), "/a"), Verdict.DRIFTED, "/a")
+    kept, ignored = IgnoreRules(rules, "2026-11-20").split([drift])
+    assert len(kept) + len(ignored) == 1
