@@ -427,6 +427,13 @@ SABOTAGES = (
         "plain=True",
         "tests/unit/test_drift_page.py::test_a_command_that_a_shell_would_misread_says_so",
     ),
+    Sabotage(
+        "a cycle of watch reads the files of two commits",
+        "reconciler/cli/watching.py",
+        "if place != resolve_path(folder):",
+        "if False:",
+        "tests/e2e/test_deploy.py::test_a_cycle_reads_the_files_of_one_commit",
+    ),
 )
 
 
