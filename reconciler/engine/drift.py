@@ -75,7 +75,7 @@ def report_drift(
 
     Raises ManifestInvalid for an invalid manifest. A read that fails is a finding.
     """
-    calls = runtime.calls
+    calls, began = runtime.calls, runtime.clock()
     snapshot = load_snapshot(runtime, request)
     request = resolve_request(request, snapshot)
     chosen = select_manifests(request)
@@ -95,7 +95,8 @@ def report_drift(
     if list_unmanaged:
         found = find_unmanaged(runtime, request, resources, snapshot)
         compared += [_compare_unmanaged(snapshot, one) for one in found]
-    now = format_utc(runtime.clock().timestamp())
+    ended_at = runtime.clock()
+    now = format_utc(ended_at.timestamp())
     rules = IgnoreRules(request.ignored, now[:10])
     environment = request.inputs.environment
     compared = [_ignore(_name_environment(_locate(one), environment), rules) for one in compared]
@@ -110,6 +111,8 @@ def report_drift(
         ignored=tuple(one for each in compared for one in each.ignored),
         expired=rules.expired,
         whole=request.whole and not request.targets and not request.excluded,
+        # The clock of a machine may go back.
+        seconds=max(0.0, (ended_at - began).total_seconds()),
     )
     return add_to_history(runtime.drift_history, report, listed=list_unmanaged)
 

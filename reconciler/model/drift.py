@@ -170,6 +170,7 @@ class DriftReport:
     status has them. `overwritten` are findings that an apply of the last days has overwritten
     before a report had them, as DriftPast says. `whole` says that every resource of the project was
     asked for. `history_lost` warns that the history of earlier runs could not be read or written.
+    `seconds` is how long the reads and comparisons took.
     """
 
     statuses: tuple[ResourceStatus, ...]
@@ -186,6 +187,7 @@ class DriftReport:
     runs: tuple[DriftRun, ...] = ()
     whole: bool = True
     history_lost: Finding | None = None
+    seconds: float = 0.0
 
     @property
     def outcome(self) -> Literal["in-sync", "drift", "evidence-incomplete"]:

@@ -60,16 +60,19 @@ class JUnitCase:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """The tests of one environment; `at` is a time in UTC."""
+    """The tests of one environment; `at` is a time in UTC, and `seconds` how long they took."""
 
     name: str
     tests: tuple[JUnitCase, ...]
     at: str = ""
+    seconds: float = 0.0
 
 
 def render_junit(name: str, suites: Sequence[Suite]) -> str:
     """Returns the document of some suites; `name` is that of the whole."""
-    root = Element("testsuites", {"name": name, **_count(one for s in suites for one in s.tests)})
+    every = [one for suite in suites for one in suite.tests]
+    counted = _count(every, sum(suite.seconds for suite in suites))
+    root = Element("testsuites", {"name": name, **counted})
     for number, suite in enumerate(suites):
         _add_suite(root, suite, number)
     indent(root)
@@ -77,15 +80,13 @@ def render_junit(name: str, suites: Sequence[Suite]) -> str:
     return f'<?xml version="1.0" encoding="utf-8"?>\n{body}\n'
 
 
-def _count(tests: Iterable[JUnitCase]) -> dict[str, str]:
+def _count(every: Sequence[JUnitCase], seconds: float) -> dict[str, str]:
     """The attributes that count, of which some readers demand each."""
-    every = list(tests)
     errors = sum(_is_error(one) for one in every)
     failures = sum(bool(one.problems) for one in every) - errors
     skipped = sum(bool(one.skipped) and not one.problems for one in every)
     counts = {"tests": len(every), "failures": failures, "errors": errors, "skipped": skipped}
-    counts["time"] = 0
-    return {name: str(number) for name, number in counts.items()}
+    return {**{name: str(number) for name, number in counts.items()}, "time": f"{seconds:.3f}"}
 
 
 def _is_error(test: JUnitCase) -> bool:
@@ -94,7 +95,12 @@ def _is_error(test: JUnitCase) -> bool:
 
 def _add_suite(root: Element, suite: Suite, number: int) -> None:
     when = {"timestamp": suite.at.removesuffix("Z")} if suite.at else {}
-    named = {"name": _clean(suite.name), **_count(suite.tests), **when, "id": str(number)}
+    named = {
+        "name": _clean(suite.name),
+        **_count(suite.tests, suite.seconds),
+        **when,
+        "id": str(number),
+    }
     parent = SubElement(root, "testsuite", named)
     for test, name in zip(suite.tests, _name_tests(suite.tests), strict=True):
         attributes = {
@@ -214,7 +220,7 @@ def make_drift_suite(name: str, report: DriftReport, folder: str = "") -> Suite:
     ]
     if report.expired:
         tests.append(_make_expired_test(report.expired, folder))
-    return Suite(name, tuple(tests), report.made_at)
+    return Suite(name, tuple(tests), report.made_at, report.seconds)
 
 
 def _make_expired_test(rules: Sequence[IgnoreRule], folder: str) -> JUnitCase:

@@ -63,6 +63,7 @@ def test_one_run_saves_the_report_in_each_format(moved: Project) -> None:
     assert place["artifactLocation"]["uri"] == "manifests/a.yaml"
     tests = junitparser.JUnitXml.fromstring(junit.encode())
     assert (tests.tests, tests.failures) == (1, 1)
+    assert tests.time > 0
     assert page.startswith("<!doctype html>")
     assert "onerror=alert(1)" in page
     assert "<img" not in page

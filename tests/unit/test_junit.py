@@ -170,6 +170,13 @@ def test_a_drifted_resource_names_its_place() -> None:
     assert one._elem.get("time") == "0"
 
 
+def test_the_time_of_a_suite_is_how_long_its_report_took() -> None:
+    dev, prod = report(environment="dev", seconds=1.25), report(environment="prod", seconds=2)
+    document = junitparser.JUnitXml.fromstring(render_drift_junit([dev, prod]).encode())
+    assert [one.time for one in document] == [1.25, 2]
+    assert document.time == 3.25
+
+
 def test_each_environment_is_a_suite_and_one_without_a_report_fails() -> None:
     made = report(in_sync=["a"], environment="dev")
     failed = FailedReport("prod", (Finding("is not YAML", "a.yaml"),))

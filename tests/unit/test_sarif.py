@@ -181,6 +181,15 @@ def test_a_rule_that_is_over_is_a_warning_at_its_line() -> None:
     assert (place["artifactLocation"]["uri"], place["region"]["startLine"]) == (".driftignore", 7)
 
 
+def test_what_an_apply_has_overwritten_and_a_lost_history_are_notes_of_the_run() -> None:
+    lost = Finding("the history cannot be read", "drift/history.jsonl", severity="warning")
+    (run,) = read(report(overwritten=(finding("a"),), history_lost=lost))["runs"]
+    notes = json.dumps(run["invocations"][0]["toolExecutionNotifications"])
+    assert "drift/history.jsonl: the history cannot be read" in notes
+    assert "Overwritten by an apply before a report had it: 1 finding" in notes
+    assert run["results"] == []
+
+
 def test_a_part_of_the_project_says_so() -> None:
     (run,) = read(report(finding("a"), whole=False))["runs"]
     assert run["properties"]["whole"] is False

@@ -31,6 +31,7 @@ from reconciler.model import (
 )
 from reconciler.model.values import dataclass
 from reconciler.plans.drift_file import count_coverage
+from reconciler.render.drift.history import count_overwritten
 from reconciler.render.drift.text import count_hidden, describe_knowledge, list_values
 from reconciler.render.words.escape import cut, escape, show_path
 from reconciler.text.counting import count
@@ -369,8 +370,11 @@ def _note(report: DriftReport, left: int) -> Iterator[Json]:
     if unread:
         said = f"Evidence incomplete: {count(unread, 'resource')} could not be read completely."
         yield _notify("error", said)
-    if report.lost is not None:
-        yield _notify("warning", _join_finding(report.lost))
+    for lost in (report.lost, report.history_lost):
+        if lost is not None:
+            yield _notify("warning", _join_finding(lost))
+    if report.overwritten:
+        yield _notify("warning", count_overwritten(report))
     if report.baseline == "lost":
         yield _notify("warning", "No ledger exists, so only declared values can be compared.")
     if left:
