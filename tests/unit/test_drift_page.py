@@ -266,6 +266,13 @@ def test_a_long_value_keeps_its_difference() -> None:
     assert len(live) < 1_000
 
 
+def test_a_value_of_one_long_word_is_compared_as_it_is() -> None:
+    remembered, live, _ = pieces("c" * 90_000, "c" * 45_000 + "X" + "c" * 45_000, "c" * 90_000)
+    assert "[X]" in live
+    assert "[" not in remembered
+    assert len(live) < 1_000
+
+
 def test_members_of_a_fleet_are_one_row() -> None:
     text = Page(render_drift_page([rich_report()])).text
     assert f"{FLEET}: 12 members" in text

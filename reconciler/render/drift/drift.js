@@ -171,7 +171,9 @@
   };
   const keep = (wanted) => {
     const said = new URLSearchParams(Object.entries(wanted).filter(([, value]) => value));
-    history.replaceState(null, "", `#${said}`);
+    try {
+      history.replaceState(null, "", `#${said}`);
+    } catch {} // A browser may refuse many changes in a short time.
   };
   const set = (wanted) => {
     for (const name of names) {

@@ -19,9 +19,11 @@ from reconciler.secrets.signatures import strip_credentials
 Piece: TypeAlias = tuple[str, bool]
 Line: TypeAlias = Sequence[Piece]
 
+_WORD_END: Final = re.compile(r"\w+$")
+_LONGEST_WORD: Final = 60
 _TOKEN: Final = re.compile(r"\w+|\s+|[^\w\s]")
-# Longer values are compared as a whole between their common beginning and end.
-_MOST_TOKENS: Final = 300
+# What is longer differs as a whole, between the common beginning and end of two values.
+_MOST_COMPARED: Final = 1_000
 _MOST_READ: Final = 100_000
 _MOST_EQUAL: Final = 240
 _MOST_DIFFERENT: Final = 600
@@ -65,24 +67,38 @@ def _compare(text: str, other: str | None) -> Iterator[Piece]:
     if other is None or text == other:
         yield text, False
         return
-    mine, theirs = _TOKEN.findall(text), _TOKEN.findall(other)
-    start = _count_equal(mine, theirs)
-    end = _count_equal(mine[start:][::-1], theirs[start:][::-1])
-    yield "".join(mine[:start]), False
-    yield from _compare_middle(mine[start : len(mine) - end], theirs[start : len(theirs) - end])
-    yield "".join(mine[len(mine) - end :]), False
+    start = _count_equal(text, other)
+    start -= _measure_word(text[max(start - _LONGEST_WORD, 0) : start])
+    end = _count_equal(text[start:][::-1], other[start:][::-1])
+    end -= _measure_word(text[len(text) - end :][:_LONGEST_WORD][::-1])
+    yield text[:start], False
+    yield from _compare_middle(text[start : len(text) - end], other[start : len(other) - end])
+    yield text[len(text) - end :], False
 
 
-def _count_equal(mine: Sequence[str], theirs: Sequence[str]) -> int:
-    """The number of equal tokens at the beginning."""
-    pairs = enumerate(zip(mine, theirs, strict=False))
-    return next((at for at, (one, other) in pairs if one != other), min(len(mine), len(theirs)))
+def _measure_word(text: str) -> int:
+    """The length of the part of a word at the end, so that a difference is a whole word."""
+    found = _WORD_END.search(text)
+    return len(found[0]) if found and len(found[0]) < _LONGEST_WORD else 0
 
 
-def _compare_middle(mine: Sequence[str], theirs: Sequence[str]) -> Iterator[Piece]:
-    if max(len(mine), len(theirs)) > _MOST_TOKENS:
-        yield "".join(mine), True
+def _count_equal(one: str, other: str) -> int:
+    """The number of equal characters at the beginning, by halves."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _compare_middle(text: str, other: str) -> Iterator[Piece]:
+    if max(len(text), len(other)) > _MOST_COMPARED:
+        yield text, True
         return
+    mine, theirs = _TOKEN.findall(text), _TOKEN.findall(other)
     matcher = SequenceMatcher(None, theirs, mine, autojunk=False)
     for tag, _, _, begin, end in matcher.get_opcodes():
         yield "".join(mine[begin:end]), tag != "equal"
