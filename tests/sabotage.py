@@ -434,6 +434,48 @@ SABOTAGES = (
         "if False:",
         "tests/e2e/test_deploy.py::test_a_cycle_reads_the_files_of_one_commit",
     ),
+    Sabotage(
+        "a cycle that read nothing is in sync",
+        "reconciler/engine/watch.py",
+        "if not any(one.observed_at for one in report.statuses):",
+        "if False:",
+        "tests/unit/test_watch.py::test_a_cycle_that_read_nothing_is_not_in_sync",
+    ),
+    Sabotage(
+        "a cycle is in sync although the project of now is invalid",
+        "reconciler/engine/watch.py",
+        "elif prepared.errors:  # what the project declares now is not known",
+        "elif False:",
+        "tests/unit/test_watch.py::test_with_an_invalid_project_nothing_is_in_sync_but_drift_is_drift",
+    ),
+    Sabotage(
+        "a leader that was suspended reports what it read before",
+        "reconciler/engine/watch.py",
+        "if term is not None and not term.is_held():",
+        "if False:",
+        "tests/unit/test_watch.py::test_a_cycle_is_not_reported_that_ends_when_another_process_may_lead",
+    ),
+    Sabotage(
+        "watch writes a value again and again that does not hold",
+        "reconciler/engine/unattended.py",
+        "if repeats >= MOST:",
+        "if False:",
+        "tests/e2e/test_watch.py::test_what_others_changed_is_put_right_three_times_and_then_left",
+    ),
+    Sabotage(
+        "watch changes what a rule of .driftignore ignores",
+        "reconciler/engine/unattended.py",
+        "return (wanted & declared) - ignored.keys() - waiting.keys()",
+        "return (wanted & declared) - waiting.keys()",
+        "tests/e2e/test_watch.py::test_what_is_refused_or_ignored_is_left_and_the_rest_is_applied",
+    ),
+    Sabotage(
+        "watch starts another step although a person waits",
+        "reconciler/engine/unattended.py",
+        "halted() or wanted.find_reason()",
+        "halted()",
+        "tests/e2e/test_watch.py::test_a_command_of_a_person_goes_first",
+    ),
 )
 
 

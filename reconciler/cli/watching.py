@@ -96,7 +96,7 @@ def run_watch(invocation: Invocation, flags: PlanFlags, watch: WatchFlags) -> in
         try:
             return run.run_once() if watch.once else run.run()
         except KeyboardInterrupt:
-            if _name_code(interruption.number):
+            if watch.once or _name_code(interruption.number):
                 raise
             invocation.print_error("Ended by a signal.")
             return 0
@@ -203,7 +203,7 @@ class _WatchRun:
         self._invocation.print_error("Ended while a service did not answer.")
         self._loop.close()
         interruption = self._invocation.interruption
-        interruption.abort(_name_code(interruption.number))
+        interruption.abort(130 if self._watch.once else _name_code(interruption.number))
 
     def _warn_of_length(self) -> None:
         """Warn once of cycles that take longer than the interval."""

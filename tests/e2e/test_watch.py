@@ -256,8 +256,11 @@ def test_what_is_refused_or_ignored_is_left_and_the_rest_is_applied(watched: Pro
         "    message: it is frozen\n"
     )
     (watched.folder / ".driftignore").write_text(
-        "- {address: WebService/ignored, reason: until Friday, until: 2099-01-01, owner: ana}\n"
+        "- {address: WebService/ignored, pointer: /properties/description, reason: until Friday,"
+        " until: 2099-01-01, owner: ana}\n"
     )
+    # Its model is pending too: a rule about one place leaves the whole resource.
+    watched.emulator.patch("ignored", description="by hand")
     done = watched.run("watch", "--once", "--mode", "apply", "--json")
     said = read_cycle(done)
     assert said["applied"] == ["WebService/watched"], done.said

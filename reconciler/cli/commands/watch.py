@@ -103,7 +103,8 @@ def watch(invocation: Invocation, /, **given: Any) -> int:
     command that waits for it goes first.
 
     Ctrl-C and SIGTERM end it: the running steps are finished and recorded. A second signal ends it
-    at once. The exit code is 0 after SIGTERM and 130 after Ctrl-C; with --once it is that of drift.
+    at once. The exit code is 0 after SIGTERM and 130 after Ctrl-C. With --once it is that of drift,
+    and that of a held lock where another process leads.
     """
     from reconciler.cli.watching import WatchFlags, run_watch
     from reconciler.cli.wiring import PlanFlags
