@@ -31,6 +31,8 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
         "reconciler drift --out drift.html --out drift.sarif --out drift.junit.xml",
         "# Report every environment of the project",
         "reconciler drift --env all",
+        "# Exit with 2 only for drift that no earlier run has reported",
+        "reconciler drift --new-only --detailed-exitcode",
         "# Write the live values into the manifest",
         "reconciler drift --accept WebService/census",
     ),
@@ -72,8 +74,8 @@ def drift(
     never counts as in sync. --out saves the report too, in the format that the file's name ends
     with. With --env all, each environment has its section, and the gravest one decides the exit
     code. A finding is new until a run has reported it; with --baseline, until that report has it.
-    With --accept the live values are written into the manifest; its other characters are
-    unchanged.
+    What a rule of .driftignore ignores is listed and does not count. With --accept the live values
+    are written into the manifest; its other characters are unchanged.
     """
     from dataclasses import replace
 

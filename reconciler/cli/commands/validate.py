@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
 @POLICIES
 @click.pass_obj
 def validate(invocation: Invocation, paths: tuple[str, ...], *, form: str) -> int:
-    """Check every manifest and report all findings; call no service.
+    """Check every manifest and .driftignore, and report all findings; call no service.
 
     PATH is a manifest or a folder of manifests: manifests/ by default, or the project's folder.
     Without --env, a project is checked with each of its environments.
