@@ -95,6 +95,7 @@ _DRY_RUNS: Final = {
     "reconciler apply": _DRY_RUN,
     "reconciler rollback": "Use '--out FILE': it only saves the plan, and 'reconciler show FILE'"
     " prints it.",
+    "reconciler watch": "Use '--mode report', which is the default: a cycle then changes nothing.",
 }
 _NO_DRY_RUN: Final = "This command changes no service. Its help says what it writes."
 # The answers, each with the flags that it answers.
