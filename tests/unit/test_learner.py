@@ -10,7 +10,6 @@ import random
 from collections.abc import Sequence
 
 import pytest
-from scipy import stats
 
 from reconciler.emulator.training.learner import FORMAT, Model, evaluate, score, split, train
 from reconciler.emulator.training.tables import (
@@ -116,6 +115,8 @@ def test_the_positive_class_is_true_or_one_or_the_second_label(
 
 
 def test_the_metrics_of_a_classification_are_their_definitions() -> None:
+    from scipy import stats
+
     data = _people(1_000)
     kept, held = split(parse_table(data), data)
     model = train(kept, "income", data)
@@ -142,6 +143,8 @@ def test_the_metrics_of_a_classification_are_their_definitions() -> None:
 
 
 def test_the_metrics_of_a_regression_are_their_definitions() -> None:
+    from scipy import stats
+
     model, table = _train(_houses(50), "price")
     found = evaluate(model, table)
     said = [model.predict(dict(zip(table.columns, row, strict=True))) for row in table.rows]

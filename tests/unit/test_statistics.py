@@ -1,4 +1,7 @@
-"""Comparisons of two models on the same rows, held against scipy and against the definitions."""
+"""Comparisons of two models on the same rows, held against scipy and against the definitions.
+
+scipy is imported late, because each worker collects all tests.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,6 @@ from statistics import fmean, variance
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from reconciler.plans.statistics import (
     Difference,
@@ -33,6 +35,8 @@ def _scores(seed: int, rows: int = ROWS) -> tuple[list[bool], list[float], list[
 
 
 def test_the_bootstrap_agrees_with_scipy() -> None:
+    from scipy import stats
+
     chance = random.Random(3)
     one = [chance.expovariate(1) for _ in range(ROWS)]
     other = [each + chance.gauss(0.1, 0.5) for each in one]
@@ -53,6 +57,8 @@ def test_the_bootstrap_agrees_with_scipy() -> None:
 
 @pytest.mark.parametrize("rows", [30, 100])
 def test_the_percentiles_of_few_rows_are_expanded_as_the_t_interval_is(rows: int) -> None:
+    from scipy import stats
+
     chance = random.Random(rows)
     one = [chance.gauss(0, 1) for _ in range(rows)]
     other = [each + chance.gauss(0.1, 0.5) for each in one]
@@ -77,6 +83,8 @@ def test_a_constant_difference_is_that_difference() -> None:
 
 
 def test_many_rows_have_the_interval_of_the_normal_distribution() -> None:
+    from scipy import stats
+
     chance = random.Random(4)
     one, other = ([chance.gauss(0, 1) for _ in range(5_001)] for _ in range(2))
     found = compare_means(one, other, seed=1)
@@ -94,6 +102,8 @@ def test_equal_rows_and_seeds_give_equal_figures() -> None:
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=200))
 def test_the_exact_test_agrees_with_scipy(rows: list[tuple[bool, bool]]) -> None:
+    from scipy import stats
+
     gained, lost = rows.count((True, False)), rows.count((False, True))
     trials = gained + lost
     expected = stats.binomtest(gained, trials).pvalue if trials else 1.0
@@ -103,6 +113,8 @@ def test_the_exact_test_agrees_with_scipy(rows: list[tuple[bool, bool]]) -> None
 
 @pytest.mark.parametrize(("gained", "lost"), [(50_000, 49_500), (300, 500), (0, 2_000)])
 def test_the_exact_test_is_quick_for_many_rows(gained: int, lost: int) -> None:
+    from scipy import stats
+
     one = [True] * gained + [False] * lost
     expected = stats.binomtest(gained, gained + lost).pvalue
     assert find_p_value(one, [not each for each in one]) == pytest.approx(expected, rel=1e-6)
@@ -116,6 +128,8 @@ def test_the_exact_test_is_quick_for_many_rows(gained: int, lost: int) -> None:
 def test_the_auc_and_its_interval_agree_with_their_definitions(
     rows: list[tuple[bool, int, int]],
 ) -> None:
+    from scipy import stats
+
     labels, one, other = zip(*rows, strict=True)
     first, second, found = compare_auc(labels, one, other)
     for value, scores in ((first, one), (second, other)):
@@ -169,6 +183,8 @@ def test_the_interval_covers_a_true_difference_of_zero(method: str) -> None:
 
 
 def test_two_models_that_separate_all_rows_can_still_differ() -> None:
+    from scipy import stats
+
     labels = [True] * 10 + [False] * 20
     one = [1 - n / 100 for n in range(30)]
     other = [one[(n + 1) % 10] if n < 10 else one[n] for n in range(30)]
