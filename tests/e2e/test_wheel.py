@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.render.plan.text import render_plan_json
+from tests.e2e.pipelines import build_wheel
 from tests.e2e.world import ROOT, clean_environment
 from tests.plans import plan, step_of_every_shape
 from tests.storage import need_storage
@@ -26,12 +27,8 @@ def environment(**more: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*command, "-w", str(folder), str(ROOT)], check=True, env=environment())
-    (found,) = folder.glob("*.whl")
-    return found
+def wheel() -> Path:
+    return build_wheel()
 
 
 def install(wheel: Path, folder: Path) -> Callable[..., str]:

@@ -51,7 +51,7 @@ _CASES = [
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
     folder = tmp_path_factory.mktemp("machine")
-    return make_machine(folder, build_wheel(folder))
+    return make_machine(folder, build_wheel())
 
 
 class Pipeline:
