@@ -103,7 +103,8 @@ class Meddler:
     def _edit(self, name: str) -> None:
         self.edits += 1
         self._touch(name, float("inf"))
-        calls = {"realtimeConfiguration": {"maxConcurrentCalls": CALLS + self.edits}}
+        other = CALLS + 1 + self.edits % 100  # the service allows 200
+        calls = {"realtimeConfiguration": {"maxConcurrentCalls": other}}
         changed = self.randomness.choice([calls, self._swap_model(name)])
         body = {"properties": {"packageType": "Graph", **changed}}
         _, headers = _insist(self.emulator, "PATCH", self.emulator.path(name), body)
@@ -230,6 +231,7 @@ def _insist(emulator: Emulator, method: str, path: str, body: Any = None) -> tup
             said = str(error)
             continue
         said = f"{status} {document}"
+        assert status != 400, f"{method} {path} is refused: {said}"
         if 200 <= status < 300:
             return document, headers
     raise AssertionError(f"{method} {path} is not answered: {said}")
