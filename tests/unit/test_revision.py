@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -254,3 +255,15 @@ def test_without_a_commit_no_author_is_known(tmp_path: Path) -> None:
     assert read_commit_authors(tmp_path) == frozenset()
     git(tmp_path, "init", "-q")
     assert read_commit_authors(tmp_path) == frozenset()
+
+
+def test_no_git_is_started_where_there_can_be_no_repository(tmp_path: Path) -> None:
+    with mock.patch("reconciler.manifests.git.Git.run") as started:
+        assert read_revision(tmp_path, {}, environment={}).commit == ""
+        started.assert_not_called()
+        (tmp_path / ".git").mkdir()
+        below = tmp_path / "models"
+        below.mkdir()
+        started.return_value = b""
+        assert read_revision(below, {}, environment={}).commit == ""
+        started.assert_called_once()
