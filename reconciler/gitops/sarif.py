@@ -92,7 +92,7 @@ def _judge(runs: Sequence[Any]) -> Iterator[tuple[str, str]]:
         yield "a run does not name its tool", _MAKE
     most = max(len(_list_results(run)) for run in runs)
     if most > _MOST_RESULTS:
-        yield f"a run has {most:,} results, and code scanning takes {_MOST_RESULTS:,}", _MAKE
+        yield f"a run has {count(most, 'result')}, and code scanning takes {_MOST_RESULTS:,}", _MAKE
     if not all(map(_is_complete, runs)):
         yield _INCOMPLETE, "See what could not be read: reconciler drift --refresh full"
     if any(_get(run, "properties", "whole") is False for run in runs):
@@ -115,7 +115,7 @@ def _pack(name: str, document: dict[str, Any]) -> tuple[SarifFile | None, tuple[
     text = json.dumps(document, separators=(",", ":"))  # in ASCII, so that each text has bytes
     data = gzip.compress(text.encode(), mtime=0)
     if len(data) > _MOST_GZIP:
-        said = f"it has {len(data):,} bytes in gzip, and code scanning takes {_MOST_GZIP:,}"
+        said = f"it has {count(len(data), 'byte')} in gzip, and code scanning takes {_MOST_GZIP:,}"
         return None, (_refuse(name, said, "Make a file for each environment: reconciler ci drift"),)
     runs = document["runs"]
     commits = frozenset(

@@ -41,6 +41,7 @@ from reconciler.plans.drift_history import (
     add_run,
     add_sent,
 )
+from reconciler.text.counting import count
 from reconciler.text.json_text import canonical, read_json
 from reconciler.text.times import parse_utc
 
@@ -310,7 +311,7 @@ def _read_keys(said: Json, form: re.Pattern[str] = _KEY) -> list[str]:
 
 def _report_lost(address: str, lines: Collection[int]) -> Finding:
     first = min(lines)
-    more = f", and {len(lines) - 1:,} more lines" if len(lines) > 1 else ""
+    more = f", and {count(len(lines) - 1, 'more line')}" if len(lines) > 1 else ""
     return Finding(
         f"the drift history has a line that cannot be read{more}",
         place=SourceLocation(address, first, 1),

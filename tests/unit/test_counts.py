@@ -26,7 +26,8 @@ VERB = re.compile(r" (?:is|are|was|were|has|have|does|do|needs|need|stops|stop)\
 # What is said to be a number: a length, or something with such a name.
 NUMBER = re.compile(r"^len\(|number|total|left|most|needed|limit|calls|members|times\b")
 # After these words a number is a name: "column 1 has no name", "#7 was edited".
-NAMED = re.compile(r"(?:argument|wave|column|Item|row|the result of|written to) $|#$")
+# After "the state of" the verb belongs to the state.
+NAMED = re.compile(r"(?:argument|wave|column|Item|row|the result of|the state of|written to) $|#$")
 # Limits that callers give, none of which is one, by the place and the text after the number.
 NEVER_ONE = {
     ("text/json_parts.py", " values"),

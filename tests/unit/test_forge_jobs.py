@@ -131,6 +131,7 @@ def test_a_pull_request_of_azure_repos() -> None:
         number=7,
         head=HEAD,
         commit=MERGE,
+        ref="refs/pull/7/merge",
         base="main",
         merge_result=True,
         run="99-1",
