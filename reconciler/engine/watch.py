@@ -58,6 +58,11 @@ _PAUSED: Final = Finding(
     "nothing is applied in this cycle: another command has just used the lock of the ledger",
     severity="warning",
 )
+_OUTDATED: Final = Finding(
+    "nothing is applied in this cycle: the project is not valid now, and an older state of it may"
+    " undo what its newer one declares",
+    severity="warning",
+)
 # A command that waits for the lock looks more often than this, in seconds.
 _LEAST_PAUSE_S: Final = 2.0
 
@@ -250,6 +255,9 @@ class Watcher:
         now = self._ports.monotonic()
         if now < self._applies_at:
             running.applied.left += [_PAUSED] if report.outcome == "drift" else []
+            return
+        if prepared.errors:
+            running.applied.left += [_OUTDATED] if report.outcome == "drift" else []
             return
         digests = _list_digests(prepared.request)
         waiting = {

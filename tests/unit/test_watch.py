@@ -454,6 +454,17 @@ def test_after_a_person_nothing_is_applied_for_an_interval(applying: World) -> N
     assert len(applying.applies) == 2
 
 
+def test_an_older_state_of_an_invalid_project_is_not_applied(applying: World) -> None:
+    applying.errors = (WRONG,)
+    cycle = applying.watcher.run_cycle()
+    assert cycle is not None
+    assert not applying.applies
+    assert [one.message for one in cycle.left] == [watch._OUTDATED.message]
+    applying.errors = ()
+    applying.watcher.run_cycle()
+    assert len(applying.applies) == 1
+
+
 def test_a_signal_during_an_apply_ends_the_loop_after_it(applying: World) -> None:
     def apply() -> Applied:
         applying.halted = "interrupted"
