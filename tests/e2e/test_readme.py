@@ -139,7 +139,7 @@ def test_the_picture_is_a_plan_that_is_kept_as_golden_text() -> None:
 
 def test_the_two_commands_stand_there_as_they_are_meant_to_be_typed() -> None:
     venv = "python3 -m venv .venv && .venv/bin/pip install -q -e"
-    assert f"{venv} '.[emulator]' && .venv/bin/reconciler demo\n" in README
+    assert f"{venv} '.[emulator,watch]' && .venv/bin/reconciler demo\n" in README
     assert f"{venv} '.[dev]' && .venv/bin/pytest\n" in README
 
 
