@@ -19,6 +19,7 @@ from reconciler.manifests.references import Found
 from reconciler.manifests.schema import check_document
 from reconciler.manifests.yaml_text import SourceMap, Text
 from reconciler.model import ABSENT, Finding, IgnoreRule, Json, Verdict
+from reconciler.package_data import read_schema
 from reconciler.text.suggestions import ask, suggest
 
 if TYPE_CHECKING:  # only named here
@@ -82,7 +83,7 @@ class _Reading:
             found = [*self._check(document), *_find_twins(document, places)]
         for pointer, finding in found:
             said = _NUMBER.sub("the rule ", finding.message)
-            step = finding.next_step or _suggest_verdict(document, pointer)
+            step = finding.next_step or _suggest_verdict(document, pointer) or _explain_lack(said)
             place = places.find_nearest(pointer)
             self.findings.append(replace(finding, message=said, next_step=step, place=place))
         if not found and not parsed.findings:
@@ -129,6 +130,13 @@ def _suggest_verdict(document: Json, pointer: str) -> str:
     word = find(document, split_pointer(pointer)) if pointer.endswith("/verdict") else ABSENT
     near = suggest(word, [one.value for one in Verdict]) if isinstance(word, str) else ""
     return ask(str(word), near) if near else ""
+
+
+def _explain_lack(message: str) -> str:
+    """Return what to add to a rule that lacks a name; "" for any other message."""
+    _, lacks, name = message.partition(" lacks ")
+    properties = read_schema(_SCHEMA)["items"]["properties"]
+    return f"Add {name}: {properties[name]['description']}" if lacks else ""
 
 
 def _find_twins(rules: list[Json], places: SourceMap) -> Iterator[Found]:

@@ -26,7 +26,6 @@ from reconciler.secrets.suspicion import REFER, SUSPICIOUS, is_suspicious, quote
 
 _STR: Final = "tag:yaml.org,2002:str"
 _PREFIX: Final = "tag:yaml.org,2002:"
-_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _INTEGER: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)", re.ASCII)
 _FLOAT: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?", re.ASCII)
 _EXPONENT: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?[eE][-+]?[0-9]{1,4}", re.ASCII)
@@ -77,7 +76,7 @@ class Text:
     def __init__(
         self, file: str, text: str, budget: Budget | None = None, *, dates: bool = False
     ) -> None:
-        """With `dates`, a date needs no quotes: it is the text that is written."""
+        """With `dates`, a date or a time needs no quotes: it is the text that is written."""
         self.file = file
         self._dates = dates
         self.findings: list[Finding] = []
@@ -253,7 +252,7 @@ class Text:
             return int(text)
         if word == "float" and _FLOAT.fullmatch(text) and math.isfinite(float(text)):
             return float(text)
-        if word == "timestamp" and self._dates and _DATE.fullmatch(text):
+        if word == "timestamp" and self._dates:
             return str(text)
         if word in {"bool", "int", "float", "timestamp"}:
             taken = {"bool": "true or false", "timestamp": "a date"}.get(word, "a number")
