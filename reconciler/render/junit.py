@@ -265,7 +265,7 @@ def _join_path(folder: str, place: SourceLocation | None) -> str:
 def _describe_drift(drift: Drift) -> Problem:
     where = f" at {drift.pointer}" if drift.pointer else ""
     message = f"{drift.verdict.value}{where}"
-    shown = {} if drift.hidden else list_values([drift])
+    shown = list_values([drift]) if drift.pointer and not drift.hidden else {}
     lines = [f"{what}: {value}" for what, (value, _) in shown.items()]
     text = "\n".join(filter(None, [message, drift.note, *lines, *drift.commands]))
     return Problem(drift.verdict.value, message, text, is_error=drift.verdict is Verdict.INCOMPLETE)

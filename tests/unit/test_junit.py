@@ -4,6 +4,7 @@ import junitparser
 import pytest
 
 from reconciler.model import (
+    ABSENT,
     Address,
     Drift,
     DriftReport,
@@ -124,6 +125,15 @@ def test_drift_fails_and_incomplete_evidence_is_an_error() -> None:
     (error,) = by_name["WebService/c"].result
     assert isinstance(error, junitparser.Error)
     assert '"new"' not in (error.text or "")
+
+
+@pytest.mark.parametrize("verdict", [Verdict.INCOMPLETE, Verdict.UNMANAGED, Verdict.FAILED])
+def test_a_finding_without_a_place_in_the_definition_shows_no_values(verdict: Verdict) -> None:
+    whole = finding("a", verdict, pointer="", remembered=ABSENT, live=ABSENT, declared=ABSENT)
+    ((case,),) = read(make_drift_suite("drift prod", report(whole)))
+    (result,) = case.result
+    assert "(absent)" not in (result.text or "")
+    assert "reconciler apply --target WebService/a" in (result.text or "")
 
 
 def test_five_thousand_resources_are_one_small_file() -> None:
