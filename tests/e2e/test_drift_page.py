@@ -275,6 +275,17 @@ def test_a_browser_that_refuses_storage_and_the_clipboard(open_page: Open) -> No
     )
 
 
+@pytest.mark.parametrize("size", [DESK, PHONE])
+def test_no_word_of_a_table_is_broken_into_letters(open_page: Open, size: Size) -> None:
+    page = open_page(render_drift_page([rich_report()]), viewport=size)
+    page.locator("details.fold").evaluate_all("all => all.forEach(one => { one.open = true })")
+    heads = page.locator(".counts thead:not(.unseen) th").evaluate_all(
+        "all => all.map(one => [one.textContent, one.offsetHeight])"
+    )
+    assert "not in sync" in dict(heads)
+    assert {height < 48 for _, height in heads} == {True}, heads
+
+
 def test_the_theme_stays(open_page: Open) -> None:
     page = open_page(render_drift_page([rich_report()]), scheme="dark")
     page.get_by_role("button", name="Light theme").click()
