@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -252,7 +253,7 @@ def find_fault(name: str, mark: bytes, other: str, sample: str) -> Finding | Non
     found = _find_fault(name, mark, other)
     if found is None or found.next_step:
         return found
-    return replace(found, next_step=f"Name a new file, such as {sample}. {_NOT_WRITTEN}")
+    return replace(found, next_step=f"Name a new file, such as {sample}.")
 
 
 def _find_fault(name: str, mark: bytes, other: str) -> Finding | None:
@@ -272,7 +273,8 @@ def _find_fault(name: str, mark: bytes, other: str) -> Finding | None:
 def _find_file_fault(name: str, mark: bytes, other: str) -> Finding | None:
     path, folder = Path(name), Path(name).parent
     if not folder.exists():
-        return _refuse(str(folder), "the folder does not exist", f"Make it: mkdir -p {folder}")
+        step = f"Make it: mkdir -p {shlex.quote(str(folder))}"
+        return _refuse(str(folder), "the folder does not exist", step)
     faults = (
         (str(folder), "is not a folder", not folder.is_dir()),
         (str(folder), "nothing may be written to this folder", not os.access(folder, _MAKE)),
@@ -283,8 +285,7 @@ def _find_file_fault(name: str, mark: bytes, other: str) -> Finding | None:
 
 
 def _refuse(subject: str, message: str, cure: str = "") -> Finding:
-    step = f"{cure} {_NOT_WRITTEN}" if cure else ""
-    return Finding(message, subject=subject, next_step=step)
+    return Finding(message, subject=subject, detail=(_NOT_WRITTEN,), next_step=cure)
 
 
 def _is_ours(path: Path, mark: bytes) -> bool:
@@ -354,6 +355,6 @@ def write_outs(
 
 def _explain(name: str, error: OSError) -> Finding:
     full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-    step = "Make room on the disk, then run it again." if full else ""
+    cure = "Make room on the disk" if full else "Name a file in another folder"
     said = f"the report cannot be written: {error.strerror or error}"
-    return replace(Finding(said, subject=name), next_step=step)
+    return Finding(said, subject=name, next_step=f"{cure}, then run it again.")

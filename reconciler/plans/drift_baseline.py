@@ -71,7 +71,7 @@ def _choose(every: Iterable[Json], environment: str, name: str) -> dict[str, Jso
     for one in every:
         if one.get("environment") == environment and isinstance(one.get("drift"), dict):
             return dict(one["drift"])
-    step = "Save one: reconciler drift --env all --out baseline.json"
+    step = "Save one: reconciler drift --env all --out baseline.json" if environment else _SAVE
     raise _refuse(name, f"has no report of {_name_environment(environment)}", step)
 
 

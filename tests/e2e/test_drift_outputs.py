@@ -141,6 +141,12 @@ def test_what_cannot_be_written_is_refused_before_anything_is_read(
     assert sorted(unread.folder.rglob("*")) == before
 
 
+def test_the_command_that_makes_a_folder_can_be_copied(unread: Project) -> None:
+    done = save(unread, "new reports/drift.json")
+    assert done.code == 1
+    assert "\n  Make it: mkdir -p 'new reports'\n" in done.err
+
+
 def test_a_folder_that_may_not_be_written_is_refused(unread: Project) -> None:
     closed = unread.folder / "closed"
     closed.mkdir(mode=0o555)

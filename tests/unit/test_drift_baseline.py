@@ -114,6 +114,9 @@ def test_a_report_of_all_environments_is_a_baseline_of_each(applied: World) -> N
     assert read(saved, environment="prod") == {prod.findings[0].key}
     with pytest.raises(ReconcilerError, match='has no report of the environment "test"'):
         read(saved, environment="test")
+    with pytest.raises(ReconcilerError, match="has no report of a project without") as caught:
+        read(saved)
+    assert "--env" not in str(caught.value.next_step)
 
 
 def test_what_was_ignored_then_is_known_now(applied: World) -> None:
