@@ -1,12 +1,13 @@
 """Decides which changes of `watch` do not hold: something else undoes them again and again.
 
 The entries of the ledger decide it, so that a restart or another leader forgets nothing. Entries of
-a person end a count, and so do another declared value and a change that held for a week.
+a person end a count, and so does a change that held: for a week, or until the manifest declared
+another value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final
 
@@ -28,17 +29,28 @@ def name_author(author: str) -> str:
 def count_repeats(step: Step, entries: Iterable[Entry]) -> int:
     """How often in a row `watch` has written a value that this step writes again.
 
-    `entries` are those of the resource, oldest first.
+    `entries` are those of the resource, oldest first. A value held if the next change of its place
+    found it there: then the manifest has declared another one since, and nobody else wrote.
     """
-    written = set(_name_writes(step.ops))
-    repeats, later = 0, ""
+    written, found = _map_writes(step.ops), _map_tests(step.ops)
+    repeats = dict.fromkeys(written, 0)
+    later = ""
     for entry in reversed(list(entries)):
         if not entry.by.endswith(_MARK) or (later and _held(entry.at, later)):
             break
         later = entry.at
-        same = not written.isdisjoint(_name_writes(entry.patch))
-        repeats += entry.result is StepResult.DONE and same
-    return repeats
+        if entry.result is not StepResult.DONE:
+            continue
+        tests = _map_tests(entry.patch)
+        for place, value in _map_writes(entry.patch).items():
+            if place not in written:
+                continue
+            if found.get(place) == value:
+                del written[place]
+                continue
+            repeats[place] += value == written[place]
+            found[place] = tests.get(place, "")
+    return max(repeats.values(), default=0)
 
 
 def describe_quarantine(step: Step, repeats: int) -> Finding:
@@ -53,8 +65,14 @@ def describe_quarantine(step: Step, repeats: int) -> Finding:
     )
 
 
-def _name_writes(ops: Sequence[Json]) -> Iterable[str]:
-    return (canonical([one["path"], one.get("value")]) for one in ops if one["op"] != "test")
+def _map_writes(ops: Iterable[Json]) -> dict[str, str]:
+    """What operations write at each pointer, as canonical JSON."""
+    return {one["path"]: canonical(one.get("value")) for one in ops if one["op"] != "test"}
+
+
+def _map_tests(ops: Iterable[Json]) -> dict[str, str]:
+    """What operations found at each pointer before, as canonical JSON."""
+    return {one["path"]: canonical(one.get("value")) for one in ops if one["op"] == "test"}
 
 
 def _held(earlier: str, later: str) -> bool:

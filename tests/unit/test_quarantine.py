@@ -53,6 +53,26 @@ def test_what_another_writes_does_not_end_a_count() -> None:
     assert count_repeats(step(SAME), entries({}, elsewhere, {}, elsewhere)) == 2
 
 
+def test_a_value_that_held_until_the_manifest_declared_another_one_ends_a_count() -> None:
+    # By day and by night: each change finds what the one before it has written.
+    by_day = {"patch": ({**OTHER, "op": "test"}, SAME)}
+    by_night = {"patch": ({**SAME, "op": "test"}, OTHER)}
+    flips = entries(*[by_day, by_night] * 4)
+    assert count_repeats(step({**OTHER, "op": "test"}, SAME), flips) == 0
+    # Somebody wrote in between each time, so neither value holds.
+    fought = {"patch": ({**SAME, "op": "test", "value": "theirs"}, OTHER)}
+    theirs = {**SAME, "op": "test", "value": "theirs"}
+    assert count_repeats(step(theirs, SAME), entries(*[{}, fought] * 3)) == 3
+
+
+def test_a_value_that_does_not_hold_counts_beside_one_that_does() -> None:
+    held = {"op": "test", "path": "/tags/a", "value": "b"}
+    tag = {"op": "replace", "path": "/tags/a", "value": "b"}
+    lost = {**SAME, "op": "test", "value": "theirs"}
+    both = {"patch": (lost, held, SAME, tag)}
+    assert count_repeats(step(lost, held, SAME, tag), entries(both, both, both)) == 3
+
+
 def test_a_person_ends_a_count() -> None:
     assert count_repeats(step(SAME), entries({}, {}, {"by": "ana"})) == 0
     assert count_repeats(step(SAME), entries({}, {}, {"by": "ana"}, {})) == 1
