@@ -40,6 +40,9 @@ if TYPE_CHECKING:  # only named here
     from reconciler.engine.runtime import Runtime
 
 DEFAULT_LISTEN: Final = "127.0.0.1:9464"
+# A cycle waits for its webhooks for at most this part of the interval, since the environments take
+# turns and each one must be read within three intervals.
+_WEBHOOK_SHARE: Final = 0.05
 
 
 def check_projects(projects: Iterable[Project]) -> None:
@@ -115,14 +118,18 @@ class WatchTelemetry:
     `listen` is the address of the pages with its port, empty for no pages.
     """
 
-    def __init__(self, invocation: Invocation, listen: str | None, interval_s: float) -> None:
+    def __init__(
+        self, invocation: Invocation, listen: str | None, interval_s: float, *, once: bool = False
+    ) -> None:
         """Listens at once; raises ReconcilerError for an address that cannot be used.
 
         None is the usual address; if its port is taken, `watch` runs without pages.
         """
         self._invocation = invocation
         self._health, self._page = Health(interval_s), ReportPage()
-        self._webhooks = Webhooks(lambda finding: warn(finding, invocation))
+        # With --once nothing comes after a message that the process could do meanwhile.
+        wait_s = None if once else interval_s * _WEBHOOK_SHARE
+        self._webhooks = Webhooks(lambda finding: warn(finding, invocation), wait_s=wait_s)
         self._cleanup = ExitStack()
         self._cleanup.callback(self._webhooks.close)
         # When the cycle that runs has started; None between two cycles.

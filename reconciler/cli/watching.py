@@ -140,7 +140,7 @@ class _WatchRun:
         self._timer.daemon = True
         self._select()
         self._check_all()
-        self._telemetry = WatchTelemetry(invocation, watch.listen, watch.interval)
+        self._telemetry = WatchTelemetry(invocation, watch.listen, watch.interval, once=watch.once)
         self._telemetry.select(self._names)
 
     def _note_writing(self, event: Event) -> None:
@@ -218,9 +218,9 @@ class _WatchRun:
     def close(self) -> None:
         """Let other processes lead at once, and end the pages."""
         self._timer.cancel()
-        self._loop.close()
-        if self._telemetry is not None:
+        if self._telemetry is not None:  # before another process may send the same messages
             self._telemetry.close()
+        self._loop.close()
 
 
 class ProjectSource:

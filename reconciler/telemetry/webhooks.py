@@ -2,8 +2,8 @@
 
 The history of drift remembers what was reported, so that a restart or another leader does not
 report it again. What a webhook has not taken is tried again in the next cycle. A webhook never
-makes a cycle fail, and never delays it for longer than the time limit. Its address is a secret:
-messages name its reference.
+makes a cycle fail, and never delays the next one for longer than a part of the interval. Its
+address is a secret: messages name its reference.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from reconciler.transport.webhooks import Delivery, check_webhook, post_message
 _RESOLVED: Final = "watch has applied the manifest since"
 _LIMIT_S: Final = 20.0
 _ANSWER_S: Final = 5.0
+# Less than the time after which a signal ends the process in any case.
+_END_S: Final = 4.0
 _TRIES: Final = 3
 _FIRST_PAUSE_S: Final = 1.0
 _LONGEST_WAIT_S: Final = 3600.0
@@ -45,13 +47,15 @@ def check_webhooks(project: Project, resolve: ResolveSecret) -> tuple[Finding, .
 class _Channel:
     """One webhook in one environment.
 
-    `sent` are the keys that it has taken. While a thread posts to it, it is `busy`. Nothing is
-    posted before `not_before`, in seconds of the clock. `said` is the last warning about it.
+    `sent` are the keys that it has taken. While a thread posts to it, it is `busy`; it should be
+    free at `until`. Nothing is posted before `not_before`. Both are in seconds of the clock. `said`
+    is the last warning about it.
     """
 
     webhook: Webhook
     sent: set[str] = field(default_factory=set)
     busy: bool = False
+    until: float = 0.0
     not_before: float = 0.0
     said: Finding | None = None
 
@@ -72,17 +76,23 @@ _Reported: TypeAlias = tuple[_Batch, Message | Delivery | None]
 
 
 class Webhooks:
-    """The webhooks of one process. `warn` prints a warning; `limit_s` is for all of one call."""
+    """The webhooks of one process.
+
+    `warn` prints a warning. The messages of one call are posted within `limit_s`, and the call
+    waits for that no longer than `wait_s`, which is the limit if it is None.
+    """
 
     def __init__(
         self,
         warn: Callable[[Finding], None],
         *,
         limit_s: float = _LIMIT_S,
+        wait_s: float | None = None,
         post: Post = post_message,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._warn, self._limit_s, self._post, self._clock = warn, limit_s, post, clock
+        self._wait_s = limit_s if wait_s is None else min(wait_s, limit_s)
         self._channels: dict[tuple[str, Webhook], _Channel] = {}
         self._reported: SimpleQueue[_Reported] = SimpleQueue()
         self._ending = threading.Event()
@@ -95,8 +105,8 @@ class Webhooks:
         """Report the findings of a cycle that the webhooks of the project have not taken yet.
 
         What the cycle has put right is reported too, with a note that it has. Whatever a webhook
-        does, this returns within the time limit and raises nothing of it. A KeyboardInterrupt is
-        raised only after the messages that are being posted.
+        does, this returns within `wait_s` and raises nothing of it; what is taken later, the next
+        call notes. A KeyboardInterrupt is raised only after the messages that are being posted.
         """
         self._take_reported()
         if not project.webhooks:
@@ -113,13 +123,19 @@ class Webhooks:
                 new = [one for one in findings if not _is_sent(one, channel, sent)]
                 if self._start(channel, new, origin, resolve, history, until):
                     started.append(channel)
-            self._wait(started, until)
-        self._warn_of_late(started)
+            self._wait(started, self._clock() + self._wait_s)
+        self._warn_of_late()
 
     def close(self) -> None:
-        """Post nothing more; a message that is being posted is not waited for."""
-        self._ending.set()
+        """Post nothing more, and note what is being posted, or the next process posts it again."""
+        self._end_posts()
         self._take_reported()
+
+    def _end_posts(self) -> None:
+        """Start no post, and wait a little for those that run."""
+        if not self._ending.is_set():
+            self._ending.set()
+            self._wait(list(self._channels.values()), self._clock() + _END_S)
 
     def _load_sent(self, history: DriftHistory) -> frozenset[str]:
         try:
@@ -149,7 +165,7 @@ class Webhooks:
             return False
         messages = make_messages(channel.webhook.format, new, origin)
         batch = _Batch(channel, url, messages, history, until)
-        channel.busy = True
+        channel.busy, channel.until = True, until
         try:
             threading.Thread(target=self._post_all, args=(batch,), daemon=True).start()
         except RuntimeError:  # this process may have no more threads for now
@@ -201,16 +217,15 @@ class Webhooks:
             yield
         except KeyboardInterrupt:
             # What was posted must be noted, or the next process posts it again.
-            self._ending.set()
-            self._wait(list(self._channels.values()), self._clock() + _ANSWER_S)
+            self._end_posts()
             raise
         finally:
             self._note_unnoted()
 
-    def _warn_of_late(self, started: Sequence[_Channel]) -> None:
+    def _warn_of_late(self) -> None:
         late = Delivery(f"it has not answered within {self._limit_s:g} s")
-        for channel in started:
-            if channel.busy:
+        for channel in self._channels.values():
+            if channel.busy and self._clock() >= channel.until:
                 self._warn_once(channel, _warn_of(channel, late))
 
     def _wait(self, started: Sequence[_Channel], until: float) -> None:

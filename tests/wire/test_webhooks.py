@@ -26,6 +26,7 @@ from reconciler.model import (
 )
 from reconciler.model.watch import Cycle, CycleOutcome
 from reconciler.telemetry.webhooks import Webhooks, check_webhooks
+from reconciler.transport.webhooks import Delivery
 from tests.cycles import report
 from tests.ledgers import MemoryHistory
 from tests.outputs import check_output
@@ -236,6 +237,45 @@ def test_a_webhook_that_hangs_delays_a_cycle_only_for_the_time_limit() -> None:
         assert resources(quick) == ["a"]
         assert len(slow.calls) == 1
     assert "no answer within 0.3 s" in stage.said[0] or "has not answered" in stage.said[0]
+
+
+def test_a_webhook_that_hangs_delays_the_next_cycle_only_for_the_share_of_it() -> None:
+    """What it takes after that is noted by the next cycle, so that it is not posted again."""
+    answered = threading.Event()
+
+    def take(*_: Any) -> Delivery:
+        answered.wait(60)
+        return Delivery()
+
+    stage = Stage({"HOOK": "https://hooks.example.org/x"})
+    stage.webhooks = Webhooks(stage.warned.append, wait_s=0.0, post=take)
+    stage.send(found("a"))
+    assert not stage.history.load().sent
+    answered.set()
+    stage.webhooks.close()
+    assert len(stage.history.load().sent) == 1
+    assert stage.warned == []
+    stage.restart()
+    stage.webhooks = Webhooks(stage.warned.append, post=lambda *_: pytest.fail("posted again"))
+    stage.send(found("a"))
+
+
+def test_a_webhook_that_never_ends_is_reported_by_a_later_cycle() -> None:
+    now, ended = [0.0], threading.Event()
+
+    def hang(*_: Any) -> Delivery:
+        ended.wait(60)
+        return Delivery("it has ended")
+
+    stage = Stage({"HOOK": "https://hooks.example.org/x"})
+    stage.webhooks = Webhooks(stage.warned.append, wait_s=0.0, post=hang, clock=lambda: now[0])
+    stage.send(found("a"))
+    assert stage.warned == []
+    now[0] = 21.0
+    stage.send(found("a"))
+    assert stage.said == ["the webhook did not take a message: it has not answered within 20 s"]
+    ended.set()
+    stage.webhooks.close()
 
 
 def test_an_answer_without_end_is_not_read() -> None:
