@@ -51,6 +51,12 @@ _NOTHING_READ: Final = Finding(
     severity="warning",
 )
 
+_LEDGER_GONE: Final = Finding(
+    "the ledger is gone that an earlier cycle has read, so only declared values are compared, and"
+    " nothing is applied",
+    next_step="Restore it, or make it again with: reconciler ledger rebuild",
+)
+
 _OVERTAKEN: Final = (
     "this process did not lead until the end of the cycle, so what it read is not reported"
 )
@@ -136,6 +142,7 @@ class Watcher:
         self._reads, self._changes = BackOff(interval_s), BackOff(interval_s)
         self._applies_at = float("-inf")
         self._term: LeaderTerm | None = None
+        self._had_ledger = False
         self._silent_until = 0.0
 
     def run_cycle(self) -> Cycle | None:
@@ -175,6 +182,7 @@ class Watcher:
         if prepared.leadership is not self._leadership:
             self.close()
             self._leadership, self._owner = prepared.leadership, prepared.lock_owner
+            self._had_ledger = False
         if not self._leads():
             self._stand_by(running)
             return
@@ -183,7 +191,8 @@ class Watcher:
         running.errors += prepared.errors
         with span("cycle", id=running.id, environment=running.environment) as recorded:
             self._observe(prepared, running)
-            if prepared.applying is not None and running.report is not None:
+            has_ledger = _LEDGER_GONE not in running.errors
+            if prepared.applying is not None and running.report is not None and has_ledger:
                 self._apply(prepared, prepared.applying, running, running.report)
             recorded.set("outcome", running.outcome.value)
 
@@ -223,6 +232,10 @@ class Watcher:
         running.report = report
         lost = (report.lost, report.history_lost)
         running.errors += [one for one in lost if one is not None and one not in running.errors]
+        self._had_ledger = self._had_ledger or report.baseline == "kept"
+        # Its lines that are missing have a finding of their own.
+        if self._had_ledger and report.baseline == "lost" and report.lost is None:
+            running.errors.append(_LEDGER_GONE)
         self._note_reads(report, digests, waiting)
         running.outcome = CycleOutcome(report.outcome)
         if running.outcome is not CycleOutcome.IN_SYNC:
@@ -230,7 +243,8 @@ class Watcher:
         if not any(one.observed_at for one in report.statuses):
             running.errors.append(_NOTHING_READ)
             running.outcome = CycleOutcome.INCOMPLETE
-        elif prepared.errors:  # what the project declares now is not known
+        elif prepared.errors or _LEDGER_GONE in running.errors:
+            # What the project declares now is not known, or what was applied is not.
             running.outcome = CycleOutcome.INCOMPLETE
 
     def _note_reads(

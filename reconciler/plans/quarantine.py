@@ -30,7 +30,7 @@ def count_repeats(step: Step, entries: Iterable[Entry]) -> int:
     """How often in a row `watch` has written a value that this step writes again.
 
     `entries` are those of the resource, oldest first. A value held if the next change of its place
-    found it there: then the manifest has declared another one since, and nobody else wrote.
+    found it there: then only the manifest has declared another one.
     """
     written, found = _map_writes(step.ops), _map_tests(step.ops)
     repeats = dict.fromkeys(written, 0)

@@ -38,7 +38,7 @@ from reconciler.model import (
 )
 from reconciler.model.watch import Cycle, CycleOutcome
 from reconciler.ports import LeaderTerm
-from reconciler.render.events.cycles import CycleMemory
+from reconciler.render.events.cycles import CycleMemory, describe_cycle
 from tests.events import AT, CENSUS, LOCK_OWNER, make_report
 
 WRONG = Finding("it is wrong", subject="Project")
@@ -379,6 +379,35 @@ def test_a_ledger_in_another_place_has_another_leader(world: World) -> None:
     world.lead.other = LOCK_OWNER
     assert world.run().outcome is CycleOutcome.STANDBY
     assert first.terms[-1].released
+
+
+def test_a_ledger_that_disappears_ends_what_is_proven_and_what_is_applied(applying: World) -> None:
+    lost = replace(make_report(), baseline="lost")
+    applying.report = lambda _: lost
+    # A project that was never applied has none, and its first apply makes it.
+    assert applying.run().outcome is CycleOutcome.IN_SYNC
+    applying.report = lambda _: make_report()
+    applying.run()
+    applying.applies.clear()
+    applying.report = lambda _: lost
+    cycle = applying.run()
+    assert cycle.outcome is CycleOutcome.INCOMPLETE
+    assert "the ledger is gone" in cycle.errors[0].message
+    assert not applying.applies
+    applying.report = lambda _: replace(drifted(), baseline="lost")
+    assert applying.run().outcome is CycleOutcome.DRIFT
+    assert not applying.applies
+    applying.report = lambda _: make_report()
+    assert applying.run().outcome is CycleOutcome.IN_SYNC
+    # Another place of the ledger may have none yet.
+    applying.lead, applying.report = Lead(), lambda _: lost
+    assert applying.run().outcome is CycleOutcome.IN_SYNC
+
+
+def test_without_a_ledger_a_cycle_says_what_it_compared() -> None:
+    report = replace(make_report(), baseline="lost")
+    cycle = Cycle("1", "", AT, AT, CycleOutcome.IN_SYNC, report)
+    assert describe_cycle(cycle).endswith("No ledger exists, so only declared values are compared.")
 
 
 def test_what_a_cycle_put_right_is_shown_once_and_has_not_ended() -> None:
