@@ -243,8 +243,9 @@ class Watcher:
         if not any(one.observed_at for one in report.statuses):
             running.errors.append(_NOTHING_READ)
             running.outcome = CycleOutcome.INCOMPLETE
-        elif prepared.errors or _LEDGER_GONE in running.errors:
-            # What the project declares now is not known, or what was applied is not.
+        elif prepared.errors:  # what the project declares now is not known
+            running.outcome = CycleOutcome.INCOMPLETE
+        elif _LEDGER_GONE in running.errors:  # what was applied is not known
             running.outcome = CycleOutcome.INCOMPLETE
 
     def _note_reads(
