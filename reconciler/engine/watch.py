@@ -238,14 +238,14 @@ class Watcher:
             running.errors.append(_LEDGER_GONE)
         self._note_reads(report, digests, waiting)
         running.outcome = CycleOutcome(report.outcome)
+        if _LEDGER_GONE in running.errors and running.outcome is CycleOutcome.IN_SYNC:
+            running.outcome = CycleOutcome.INCOMPLETE
         if running.outcome is not CycleOutcome.IN_SYNC:
             return
         if not any(one.observed_at for one in report.statuses):
             running.errors.append(_NOTHING_READ)
             running.outcome = CycleOutcome.INCOMPLETE
         elif prepared.errors:  # what the project declares now is not known
-            running.outcome = CycleOutcome.INCOMPLETE
-        elif _LEDGER_GONE in running.errors:  # what was applied is not known
             running.outcome = CycleOutcome.INCOMPLETE
 
     def _note_reads(
