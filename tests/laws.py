@@ -11,7 +11,7 @@ from typing import Final
 
 from hypothesis import HealthCheck, settings
 
-DEV_EXAMPLES: Final = 50
+DEV_EXAMPLES: Final = 25
 CI_EXAMPLES: Final = 500
 TIMES: Final = int(os.environ.get("RECONCILER_HOSTILE_TIMES", "1"))
 
