@@ -30,10 +30,22 @@ AGAIN = (
     *("error", "drop-reply", "drop-request", "truncate", "wrong-type"),
     *("fail-operation", "stuck-operation", "silent-rollback", "invalid-model"),
 )
+TWICE = ("drop-request", "fail-operation", "invalid-model")
 ENDS = ("fail-operation", "stuck-operation", "silent-rollback")
 OF_READS = ("error", "drop-reply", "truncate", "wrong-type", "throttle")
 # No step reads a list to see what became of it.
 OF_LISTS = "list-omission"
+
+
+def mark_slow(name: str, quick: Sequence[str]) -> list[pytest.MarkDecorator]:
+    """Leave what is not among the quick ones to a run of all checks."""
+    return [] if name in quick else [pytest.mark.slow]
+
+
+def pick_quick(names: Sequence[str], *quick: str) -> list[Any]:
+    """Every name; each that is not quick is marked slow."""
+    assert {*quick} <= {*names}
+    return [pytest.param(name, marks=mark_slow(name, quick)) for name in names]
 
 
 @dataclass(frozen=True)
@@ -228,33 +240,64 @@ def test_a_fault_of_every_write(service: InProcess, name: str) -> None:
     check_claims(run_trial(service, Wrong(name)))
 
 
-@pytest.mark.parametrize("times", [1, 2])
-@pytest.mark.parametrize("name", AGAIN)
+# Each fault is met once in every run, and twice by a lost call, a failed operation and a refusal.
+@pytest.mark.parametrize(
+    ("name", "times"),
+    [
+        pytest.param(name, times, marks=mark_slow(name, AGAIN if times == 1 else TWICE))
+        for name in AGAIN
+        for times in (1, 2)
+    ],
+)
 def test_a_fault_of_the_first_writes(service: InProcess, name: str, times: int) -> None:
     check_claims(run_trial(service, Wrong(name, times=times)))
 
 
+# Every run has each method with a refusal, with a lost answer and with an operation that fails, and
+# `test_a_fault_of_every_write` has each fault of all methods.
 @pytest.mark.parametrize("method", WRITES)
-@pytest.mark.parametrize("name", ["throttle", *AGAIN])
+@pytest.mark.parametrize(
+    "name", pick_quick(["throttle", *AGAIN], "throttle", "drop-reply", "fail-operation")
+)
 def test_a_fault_of_the_writes_of_one_method(service: InProcess, name: str, method: str) -> None:
     result = run_trial(service, Wrong(name, (method,)), roles=roles_of(method))
     # An endpoint that is created may be there when the PATCH of its model is refused.
     check_claims(result, unreadable=(name, method) == ("throttle", "PATCH"))
 
 
-@pytest.mark.parametrize("name", ["", "drop-reply", "drop-request", "throttle", "fail-operation"])
+# Every run has a write that was done, one that was lost and one whose operation failed.
+@pytest.mark.parametrize(
+    "name",
+    pick_quick(
+        ["", "drop-reply", "drop-request", "throttle", "fail-operation"],
+        *("", "drop-request", "fail-operation"),
+    ),
+)
 def test_a_write_that_cannot_be_read_back(service: InProcess, name: str) -> None:
     wrong = [Wrong(name)] if name else []
     check_claims(run_trial(service, *wrong, reads("error")), unreadable=True)
 
 
-@pytest.mark.parametrize("misread", OF_READS)
+# A read fails in one of three ways in every run: an answer that is an error, none, and a wrong one.
+# `test_a_write_that_later_reads_show` has all of them.
+@pytest.mark.parametrize("misread", pick_quick(OF_READS, "error", "drop-reply", "wrong-type"))
 def test_a_lost_write_that_no_read_shows(service: InProcess, misread: str) -> None:
     check_claims(run_trial(service, Wrong("drop-request"), reads(misread)), unreadable=True)
 
 
-@pytest.mark.parametrize("misread", [*OF_READS, "stale-read"])
-@pytest.mark.parametrize("name", ["drop-reply", "fail-operation"])
+# Every run has all reads of a write that was done; of one that was not, a lost and an old answer.
+@pytest.mark.parametrize(
+    ("name", "misread"),
+    [
+        *(("drop-reply", misread) for misread in (*OF_READS, "stale-read")),
+        *(
+            pytest.param(
+                "fail-operation", misread, marks=mark_slow(misread, ("drop-reply", "stale-read"))
+            )
+            for misread in (*OF_READS, "stale-read")
+        ),
+    ],
+)
 def test_a_write_that_later_reads_show(service: InProcess, name: str, misread: str) -> None:
     check_claims(run_trial(service, Wrong(name), reads(misread, times=3)))
 
@@ -337,6 +380,7 @@ def test_the_claims_in_full(
     assert failure.next_step.startswith(proven)
 
 
+UNDOING = ("drop-reply", "drop-request", "error", "throttle", *ENDS)
 RESTORED: Mapping[str, set[str]] = {
     "Nothing was restored: ": {DONE},
     "The service did not take it.": {DONE},
@@ -347,8 +391,17 @@ RESTORED: Mapping[str, set[str]] = {
 }
 
 
-@pytest.mark.parametrize("misread", [False, True])
-@pytest.mark.parametrize("name", ["drop-reply", "drop-request", "error", "throttle", *ENDS])
+# Every run has each fault that can be read back, and two that cannot: a lost answer, a refusal.
+@pytest.mark.parametrize(
+    ("name", "misread"),
+    [
+        pytest.param(
+            name, misread, marks=mark_slow(name, UNDOING if not misread else UNDOING[:3:2])
+        )
+        for name in UNDOING
+        for misread in (False, True)
+    ],
+)
 def test_the_claims_of_a_rollback(service: InProcess, name: str, *, misread: bool) -> None:
     trial = Trial(service, next(_numbers), [(WEB, "update"), (WEB, "delete")])
     failing = Wrong("error", ("DELETE",)).faults(trial.number)
