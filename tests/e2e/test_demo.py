@@ -404,10 +404,17 @@ def lack_storage(folder: Path) -> dict[str, str]:
     }
 
 
+# Every run has each story, and each of the two that it may lack.
 @pytest.mark.parametrize(
     ("story", "env", "message", "step"),
     [
-        ("retrain", {"PATH": "/nonexistent"}, "git cannot be run", "Install git."),
+        pytest.param(
+            "retrain",
+            {"PATH": "/nonexistent"},
+            "git cannot be run",
+            "Install git.",
+            marks=pytest.mark.slow,
+        ),
         (
             "retrain",
             None,
@@ -415,11 +422,12 @@ def lack_storage(folder: Path) -> dict[str, str]:
             "reconciler demo\n",
         ),
         ("gitops", {"PATH": "/nonexistent"}, "git cannot be run", "Install git."),
-        (
+        pytest.param(
             "gitops",
             None,
             "blob storage cannot run here, and the models are in it",
             "reconciler demo\n",
+            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -456,9 +464,10 @@ def test_the_demo_goes_on_without_blob_storage_and_says_so(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("how", "story", "command"),
     [
-        # Ctrl-C during the story of requests, which has one more process, and SIGTERM hold the same.
+        # Ctrl-C during the story of requests holds the same: it has one more process, and one
+        # handler hears both signals.
         pytest.param(signal.SIGINT, "model", "$ reconciler plan", marks=pytest.mark.slow),
-        (signal.SIGTERM, "model", "$ reconciler plan"),
+        pytest.param(signal.SIGTERM, "model", "$ reconciler plan", marks=pytest.mark.slow),
         (signal.SIGKILL, "model", "$ reconciler plan"),
         (signal.SIGINT, "gitops", "$ reconciler ci plan"),
         # SIGKILL during the story of a model holds the same: one thing ends all processes.
