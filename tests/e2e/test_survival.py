@@ -82,25 +82,27 @@ def test_a_kill_at_any_moment_is_made_good_by_the_next_run(
         check_stories(die_anytime(harness, services=services, rounds=rounds, seed=1))
 
 
-# Each leaves something half done; the last is the sixth line, which closes the run.
-OF_A_JOB = (
-    ("after storage.upload", 1),
-    ("answered POST jobs", 1),
-    ("answered POST start", 1),
-    ("after ledger.record", 5),
-    ("before ledger.record", 6),
-)
+# Each leaves something half done: before a job, with a job that the ledger does not name, and after
+# a job; the sixth line closes the run. One of each sort is in every run.
+OF_A_JOB = [("after storage.upload", 1), ("answered POST start", 1), ("before ledger.record", 6)]
+MORE_OF_A_JOB = [("answered POST jobs", 1), ("after ledger.record", 5), ("after write_whole", 1)]
 
 
-def test_a_kill_at_a_call_of_a_job_starts_no_second_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("places", [OF_A_JOB, pytest.param(MORE_OF_A_JOB, marks=pytest.mark.slow)])
+def test_a_kill_at_a_call_of_a_job_starts_no_second_one(
+    tmp_path: Path, places: list[tuple[str, int]]
+) -> None:
     with open_trained(tmp_path) as trained:
-        check_stories(trained.die(*place) for place in [*OF_A_JOB, ("after write_whole", 1)])
-
-
-def test_a_kill_at_a_call_of_git_loses_no_proposal(tmp_path: Path) -> None:
-    with open_trained(tmp_path, BRANCH) as trained:
-        places = [("after git commit-tree", 1), ("after git update-ref", 1)]
         check_stories(trained.die(*place) for place in places)
+
+
+# The second leaves all that the first leaves, and a branch that names it.
+@pytest.mark.parametrize(
+    "call", [pytest.param("commit-tree", marks=pytest.mark.slow), "update-ref"]
+)
+def test_a_kill_at_a_call_of_git_loses_no_proposal(tmp_path: Path, call: str) -> None:
+    with open_trained(tmp_path, BRANCH) as trained:
+        check_stories([trained.die(f"after git {call}", 1)])
 
 
 @pytest.mark.slow
