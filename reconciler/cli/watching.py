@@ -7,7 +7,7 @@ import gc
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,7 +48,7 @@ from reconciler.model.ledger import WATCH
 from reconciler.model.values import dataclass
 from reconciler.model.watch import Cycle, CycleOutcome
 from reconciler.plans.quarantine import name_author
-from reconciler.ports import Leadership
+from reconciler.ports import Leadership, Lease
 from reconciler.text.durations import show_duration
 
 # A loop that waits looks this often whether stdout still has a reader, in seconds.
@@ -285,7 +285,7 @@ class ProjectSource:
             return Author(by, revision.host, revision.name, digest, differing)
 
         return Applying(
-            lock=lambda: lock_ledger(assembly, WATCH, 0.0),
+            lock=lambda: _lock_again(assembly),
             combine=lambda lock: lock,
             make_author=make_author,
             judge=assembly.judge_by_command,
@@ -329,6 +329,19 @@ class ProjectSource:
             subject=str(lock),
             next_step="The next cycle tries again. If no git command runs, remove this file.",
         )
+
+
+@contextlib.contextmanager
+def _lock_again(assembly: Assembly) -> Iterator[Lease]:
+    """Take the lock of the ledger, also from an earlier cycle that could not release it.
+
+    Each cycle gives the lock back before the next one takes it, so nothing uses that one any more.
+    """
+    us, left = assembly.lock_owner(WATCH), assembly.ledger.find_lock_owner()
+    if left is not None and (left.host, left.pid, left.started) == (us.host, us.pid, us.started):
+        assembly.ledger.unlock(left.id)
+    with lock_ledger(assembly, WATCH, 0.0) as lock:
+        yield lock
 
 
 _KEPT: Final = Finding(

@@ -1,6 +1,7 @@
 """watch: cycles over real services, what ends them, and what is refused before the first one."""
 
 import json
+import os
 import re
 import signal
 import socket
@@ -17,6 +18,9 @@ from unittest import mock
 
 import pytest
 
+from reconciler.ledgers.file import FileLedger
+from reconciler.ledgers.file_lock import FileLockHandle
+from reconciler.ledgers.process import describe_process, find_start
 from tests.e2e.world import (
     MODEL,
     Done,
@@ -26,6 +30,7 @@ from tests.e2e.world import (
     definition,
     run_emulator,
 )
+from tests.events import LOCK_OWNER
 from tests.lines import read_lines
 
 
@@ -224,6 +229,30 @@ def test_what_others_changed_is_put_right_three_times_and_then_left(watched: Pro
     assert watched.run("apply", "--auto-approve").code == 0
     swap(watched, "rogue")
     assert read_cycle(watched.run(*once, "--json"))["applied"] == ["WebService/watched"]
+
+
+def test_a_lock_that_could_not_be_released_does_not_end_the_applies(watched: Project) -> None:
+    """As on a full disk: each cycle opens the ledger anew, and the process of the lock lives."""
+    once = ("watch", "--once", "--mode", "apply", "--json")
+    swap(watched, "rogue")
+    release = FileLockHandle.release
+
+    def fail(handle: FileLockHandle) -> None:
+        if handle.lock.file.name == "lock.json":
+            raise OSError(28, "No space left on device")
+        release(handle)
+
+    with mock.patch.object(FileLockHandle, "release", fail):
+        assert read_cycle(watched.run(*once))["applied"] == ["WebService/watched"]
+    swap(watched, "rogue")
+    assert read_cycle(watched.run(*once))["applied"] == ["WebService/watched"]
+    # The lock of another process that lives is not touched.
+    swap(watched, "rogue")
+    host, _, _ = describe_process()
+    parent = replace(LOCK_OWNER, host=host, pid=os.getppid(), started=find_start(os.getppid()))
+    with FileLedger(watched.folder / ".reconciler").lock(parent, 0, lambda _: None):
+        ended = read_cycle(watched.run(*once))
+    assert (ended["applied"], ended["left"]) == ([], 1)
 
 
 def test_report_changes_nothing_and_without_drift_no_lock_is_taken(watched: Project) -> None:
