@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import reconciler
 from reconciler.cli.context import Invocation
 from reconciler.cli.drift_formats import find_fault
-from reconciler.cli.installation import check_watch_installed
 from reconciler.errors import ManifestInvalid
 from reconciler.files import is_stream, write_whole
 from reconciler.model import DriftReport, Finding
-from reconciler.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:  # without the flag it is not needed
+    from reconciler.telemetry.metrics import Metrics
 
 _MARK: Final = rb"# HELP reconciler_"
 _OTHER: Final = "is not a file of metrics, and --metrics-file replaces nothing else"
@@ -58,8 +59,12 @@ def open_metrics_file(invocation: Invocation, metrics: Metrics | None = None) ->
     fault = find_fault(name, _MARK, _OTHER, "reconciler.prom")
     if fault is not None:
         raise ManifestInvalid((fault,))
+    from reconciler.cli.installation import check_watch_installed
+
     check_watch_installed()
     if metrics is None:
+        from reconciler.telemetry.metrics import Metrics
+
         metrics = Metrics(reconciler.__version__, watches=False)
         invocation.emitter.observers.append(metrics.note_event)
     return MetricsFile(name, metrics)

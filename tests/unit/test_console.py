@@ -1,5 +1,7 @@
 """What a person sees while a command runs: a line for each event, and a bar for many."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 from reconciler.model import (
@@ -32,6 +34,18 @@ FLEET = [Resource(Address("Endpoint", f"rentalloc{n:03}"), f"/x/{n:03}") for n i
 
 def agenda(number: int) -> Agenda:
     return Agenda(steps=tuple((one.address, UPDATE) for one in FLEET[:number]))
+
+
+def test_what_only_the_loop_and_metrics_need_is_imported_late() -> None:
+    program = (
+        "import sys, reconciler.render.events.console, reconciler.cli.metrics_file\n"
+        "late = ('reconciler.render.drift', 'reconciler.telemetry')\n"
+        "print([name for name in sys.modules if name.startswith(late)])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
 
 
 def test_every_event_has_its_line() -> None:

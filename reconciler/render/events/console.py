@@ -38,7 +38,6 @@ from reconciler.model import (
     WaveStarted,
 )
 from reconciler.model.training import JobState
-from reconciler.render.events.cycles import describe_cycle
 from reconciler.render.events.progress import ProgressBar
 from reconciler.render.plan.rollout import describe_stop
 from reconciler.render.words.colour import Paint
@@ -158,6 +157,8 @@ def describe(event: ShownEvent, paint: Paint) -> str | None:  # noqa: C901, PLR0
         case Agenda() | Refreshed() | CycleStarted():
             return None
         case CycleEnded(cycle):
+            from reconciler.render.events.cycles import describe_cycle  # noqa: PLC0415 - for watch
+
             return describe_cycle(cycle)
         case WaveStarted(wave, steps, None):
             return f"{paint('bold', f'Wave {wave}:')} {count(steps, 'step')}"
