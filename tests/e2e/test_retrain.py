@@ -715,8 +715,18 @@ def find_key(training: Training) -> tuple[str, str]:
     return f"{emulator.url}{path}", keys["primary"]
 
 
-@pytest.mark.parametrize("named", ["url", "address"])
-@pytest.mark.parametrize("state", ["good", "failing", "interrupted"])
+# Every run has each state and each way to name the service; a run of all checks has each pair.
+@pytest.mark.parametrize(
+    ("state", "named"),
+    [
+        ("good", "url"),
+        ("failing", "address"),
+        ("interrupted", "url"),
+        pytest.param("good", "address", marks=pytest.mark.slow),
+        pytest.param("failing", "url", marks=pytest.mark.slow),
+        pytest.param("interrupted", "address", marks=pytest.mark.slow),
+    ],
+)
 def test_the_key_of_a_service_is_kept_nowhere(tmp_path: Path, named: str, state: str) -> None:
     faults = tmp_path / "faults.yaml"
     fault = on("lose-job-reply" if state == "interrupted" else "fail-job", "POST", "start")

@@ -114,13 +114,18 @@ def test_a_kill_at_any_call_of_a_job_starts_no_second_one(tmp_path: Path, branch
     assert len(died) > 30
 
 
-def test_of_two_at_once_one_does_the_work(tmp_path: Path) -> None:
+# A race in which the two meet is enough in every run; the others may or may not meet.
+@pytest.mark.parametrize("times", [1, pytest.param(4, marks=pytest.mark.slow)])
+def test_of_two_at_once_one_does_the_work(tmp_path: Path, times: int) -> None:
     with (
         open_harnesses(tmp_path, "--operation-seconds=0.3", count=1) as (harness,),
         open_nursery(tmp_path / "rival") as rival,
     ):
         harness.prepare()
-        assert MET in check_stories(race(harness, rival) for _ in range(4))
+        met = list[str]()
+        while (MET not in met and len(met) < 4) or len(met) < times:
+            met += check_stories([race(harness, rival)])
+        assert MET in met
         check_stories(
             [race(harness, rival, "--lock-timeout", "60s"), kill_lock_owner(harness, rival)]
         )
