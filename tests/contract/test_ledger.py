@@ -350,8 +350,12 @@ def _start(work: Callable[..., None], *given: Any) -> Any:
     return process
 
 
-def test_processes_that_write_at_once_lose_nothing(home: Home) -> None:
-    processes = [_start(_write_many, home, f"p{number}", 15) for number in range(4)]
+# Fewer writers with fewer lines hold the same in every run.
+@pytest.mark.parametrize(
+    ("writers", "lines"), [(3, 8), pytest.param(4, 15, marks=pytest.mark.slow)]
+)
+def test_processes_that_write_at_once_lose_nothing(home: Home, writers: int, lines: int) -> None:
+    processes = [_start(_write_many, home, f"p{number}", lines) for number in range(writers)]
     known = 0
     while any(process.is_alive() for process in processes):
         seen = len(home.open().load().last_applied_by_address)
@@ -361,12 +365,18 @@ def test_processes_that_write_at_once_lose_nothing(home: Home) -> None:
     for process in processes:
         process.join()
         assert process.exitcode == 0
-    assert len({one.address for one in home.open().entries()}) == 60
+    assert len({one.address for one in home.open().entries()}) == writers * lines
     assert home.open().verify().findings == ()
 
 
-def test_a_writer_that_is_killed_loses_only_what_it_had_not_recorded(home: Home) -> None:
-    for number in range(8):
+# Four moments hold the same in every run, of which the last is as late.
+@pytest.mark.parametrize(
+    "moments", [range(1, 8, 2), pytest.param(range(8), marks=pytest.mark.slow)]
+)
+def test_a_writer_that_is_killed_loses_only_what_it_had_not_recorded(
+    home: Home, moments: range
+) -> None:
+    for number in moments:
         process = _start(_write_many, home, f"k{number}", 10_000)
         time.sleep(0.05 + 0.03 * number)
         process.kill()
@@ -376,7 +386,9 @@ def test_a_writer_that_is_killed_loses_only_what_it_had_not_recorded(home: Home)
         assert [one.address for one in home.open().entries()][: len(known)] == [
             one.address for one in known
         ]
-    assert sum(one.address.name.startswith("after-") for one in home.open().entries()) == 8
+    assert sum(one.address.name.startswith("after-") for one in home.open().entries()) == len(
+        moments
+    )
     assert [one.severity for one in home.open().verify().findings] == []
 
 
