@@ -152,7 +152,10 @@ class _WatchRun:
     def _select(self) -> None:
         """Watch the environments that the project has now."""
         if self._all:
-            found = list_environments(find_root(self._invocation))
+            found = list_environments(find_root(self._invocation), tuple(self._sources))
+            for name in sorted(self._sources.keys() - set(found)) if found else ():
+                warn(Finding(_GONE, subject=name, severity="warning"), self._invocation)
+                del self._sources[name]
             self._names = found or self._names
         for name in self._names:
             if name not in self._sources:
@@ -344,6 +347,7 @@ def _lock_again(assembly: Assembly) -> Iterator[Lease]:
         yield lock
 
 
+_GONE: Final = "is not watched any more: the project has no such environment now"
 _KEPT: Final = Finding(
     "the last valid state of the project is used",
     next_step="Correct the errors above; the next cycle reads the project again.",

@@ -65,9 +65,14 @@ class EnvironmentFile:
         return self.places.find_nearest(pointer)
 
 
-def list_environments(root: Path) -> tuple[str, ...]:
-    """The names of the environments of the project in a folder, sorted; empty without any."""
-    return tuple(sorted({file.stem for file in _list_files(Folder(root))}))
+def list_environments(root: Path, known: Collection[str] = ()) -> tuple[str, ...]:
+    """The names of the environments of the project in a folder, sorted; empty without any.
+
+    The file of a `known` one counts whatever it holds now, so that a fault in it is reported.
+    """
+    folder = Folder(root)
+    named = (file for file in _list_named(folder) if file.stem in known)
+    return tuple(sorted({file.stem for file in (*named, *_list_files(folder))}))
 
 
 def find_touched(root: Path, changed_files: Collection[str]) -> tuple[str, ...]:

@@ -438,7 +438,12 @@ def test_an_environment_that_is_new_is_watched_and_one_that_is_gone_is_not(
         write_environment(environments, "qa")
         read_until(process, "Z qa: Drift: 1 pending")
         (environments.folder / "environments" / "dev.yaml").unlink()
-        read_until(process, "Z qa: ", "Z qa: ")
+        read_until(process, "dev: is not watched any more")
+        # A file that an editor has just emptied is still there, and its environment is not gone.
+        (environments.folder / "environments" / "prod.yaml").write_text("")
+        read_until(process, "compared. 2 problems.")
+        write_environment(environments, "prod")
+        read_until(process, "Z prod: ", "compared.\n")
         said = read_until(process, "Z qa: ", "Z qa: ")
         assert "Z dev: " not in said
         assert "Z prod: " in said
