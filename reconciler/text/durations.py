@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 _SECONDS: Final = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
@@ -31,8 +31,17 @@ def growing_waits(first_s: float, longest_s: float, growth: float) -> Iterator[f
 
 def show_duration(seconds: float) -> str:
     """`15 s`, `12 min`, `3 h` or `41 d`: rounded up, in the largest unit that fits twice."""
-    left = math.ceil(seconds)
+    return _show(seconds, math.ceil)
+
+
+def show_age(seconds: float) -> str:
+    """The same rounded down: what was seen 3 h and 1 min ago is not 4 h old."""
+    return _show(seconds, math.floor)
+
+
+def _show(seconds: float, round_it: Callable[[float], int]) -> str:
+    left = round_it(seconds)
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if left >= 2 * size:
-            return f"{math.ceil(left / size)} {unit}"
+            return f"{round_it(left / size)} {unit}"
     return f"{left} s"

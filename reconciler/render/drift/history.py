@@ -12,7 +12,7 @@ from reconciler.document.pointers import split_pointer
 from reconciler.model import Drift, DriftReport, DriftRun, IgnoreRule, Verdict
 from reconciler.render.words.escape import cut, show_path
 from reconciler.text.counting import agree, count
-from reconciler.text.durations import show_duration
+from reconciler.text.durations import show_age
 from reconciler.text.times import parse_utc, seconds_since
 
 _RUNS_SHOWN: Final = 10
@@ -28,7 +28,7 @@ def describe_age(findings: Sequence[Drift], now: str) -> str:
     if not since:
         return ""
     seconds = seconds_since(since, parse_utc(now))
-    age = f", {show_duration(seconds)} ago" if seconds >= 1 else ""
+    age = f", {show_age(seconds)} ago" if seconds >= 1 else ""
     return f"first seen {since[:10]}{age}{_mark_new(findings)}"
 
 
@@ -49,7 +49,7 @@ def count_new(report: DriftReport) -> str:
     if not known:
         return f"Findings: {new:,} new."
     oldest = max(seconds_since(one.since, parse_utc(report.made_at)) for one in known)
-    age = f"; the oldest was first seen {show_duration(oldest)} ago" if oldest >= 1 else ""
+    age = f"; the oldest was first seen {show_age(oldest)} ago" if oldest >= 1 else ""
     return f"Findings: {new:,} new, {len(known):,} known{age}."
 
 
@@ -58,7 +58,7 @@ def count_known(report: DriftReport) -> str:
     if not report.known:
         return ""
     oldest = max(seconds_since(one.since, parse_utc(report.made_at)) for one in report.known)
-    age = f"; the oldest was first seen {show_duration(oldest)} ago" if oldest >= 1 else ""
+    age = f"; the oldest was first seen {show_age(oldest)} ago" if oldest >= 1 else ""
     found = count(len(report.known), "known finding")
     return f"Left out: {found}, which --new-only does not count{age}."
 

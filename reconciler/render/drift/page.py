@@ -26,7 +26,7 @@ from reconciler.render.drift.marks import Line, mark_values
 from reconciler.render.drift.text import describe_note, list_commands
 from reconciler.render.plan.differences import describe_values
 from reconciler.render.words.escape import cut, escape, show_path
-from reconciler.text.durations import show_duration
+from reconciler.text.durations import show_age
 from reconciler.text.times import parse_utc, seconds_since
 
 # The gravest first; the strip, the tables and the list have this order.
@@ -214,7 +214,7 @@ def name_age(since: str, now: str) -> str:
 
 
 def _describe_age(since: str, now: str) -> str:
-    return show_duration(seconds_since(since, parse_utc(now))) if since else ""
+    return show_age(seconds_since(since, parse_utc(now))) if since else ""
 
 
 def count_ages(reports: Sequence[DriftReport]) -> dict[str, int]:
