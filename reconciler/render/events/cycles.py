@@ -70,7 +70,8 @@ def _count_changes(cycle: Cycle) -> list[str]:
     }
     said = [f"{number:,} {word}." for word, number in counted.items() if number]
     reported = cycle.report is not None and cycle.outcome is not CycleOutcome.INCOMPLETE
-    if cycle.report is not None and reported and cycle.report.baseline == "lost":
+    compared = cycle.outcome in {CycleOutcome.IN_SYNC, CycleOutcome.DRIFT}
+    if cycle.report is not None and compared and cycle.report.baseline == "lost":
         said.append("No ledger exists, so only declared values are compared.")
     return [*said, f"{count(len(cycle.errors), 'problem')}."] if cycle.errors and reported else said
 
