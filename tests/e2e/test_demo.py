@@ -511,8 +511,33 @@ def test_a_demo_that_is_ended_leaves_no_process(
 @pytest.mark.parametrize("free", [True, False])
 def test_a_busy_port_is_walked_around(free: bool) -> None:
     with (
+        mock.patch("reconciler.cli.demo.stage._claim_port", return_value=True),
         mock.patch("reconciler.cli.demo.stage.is_free", return_value=free) as asked,
         mock.patch("reconciler.cli.demo.stage.pick_free_port", return_value=1234),
     ):
         assert pick_port() == (DEFAULT_PORT if free else 1234)
     asked.assert_called_once_with(DEFAULT_PORT)
+
+
+def test_two_demos_that_start_at_once_have_a_port_each() -> None:
+    """The first one has not started its emulator when the second one looks for a port."""
+    script = (
+        "from reconciler.cli.demo import stage; stage.is_free = lambda _: True;"
+        " print(stage.pick_port(), flush=True); input()"
+    )
+    with contextlib.ExitStack() as held:
+        started = [
+            held.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", script],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for _ in range(2)
+        ]
+        ports = [one.stdout.readline() for one in started if one.stdout is not None]
+        for one in started:
+            one.kill()
+    assert len(set(ports)) == 2

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -228,8 +229,24 @@ def _write_project(stage: Stage) -> None:
 
 
 def pick_port() -> int:
-    """The emulator's own port, or a free one."""
-    return DEFAULT_PORT if is_free(DEFAULT_PORT) else pick_free_port()
+    """The emulator's own port; a free one if it is taken, or claimed by another demo."""
+    own = _claim_port() and is_free(DEFAULT_PORT)
+    return DEFAULT_PORT if own else pick_free_port()
+
+
+def _claim_port() -> bool:
+    """Claim the emulator's own port, which is free until the emulator has started.
+
+    The claim ends with this process. False if another demo has claimed it.
+    """
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0reconciler-demo-{DEFAULT_PORT}")
+    except OSError:
+        claim.close()
+        return False
+    claim.detach()
+    return True
 
 
 @contextlib.contextmanager
