@@ -48,7 +48,8 @@ def _read(
     if nodes:
         places = SourceMap(parsed.file, nodes[0])
         for file_finding in check_document(document):
-            place = places[format_pointer(file_finding.path)]
+            # A name that looks like a secret is not kept, so its member cannot be found.
+            place = places.find_nearest(format_pointer(file_finding.path))
             findings.append(
                 Finding(file_finding.message, place=place, next_step=file_finding.next_step)
             )

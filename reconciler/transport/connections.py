@@ -121,7 +121,7 @@ def make_unreached_error(name: str) -> TransportError:
 
 def make_late_error(name: str, read_s: float) -> TransportError:
     """The error of a call without an answer for `read_s` seconds."""
-    return TransportError(name, f"no answer within {read_s:g} s", sent=True)
+    return TransportError(name, f"no answer within {round(read_s, 2):g} s", sent=True)
 
 
 def make_broken_off_error(name: str) -> TransportError:

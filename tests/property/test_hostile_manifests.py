@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.cli.emulator_files import read_faults
-from reconciler.errors import ReconcilerError
+from reconciler.errors import ManifestInvalid, ReconcilerError
 from tests.hostile import bent, encode, pick, renamed, spoiled, torn
 from tests.hostile_project import World
 from tests.laws import examples
@@ -120,6 +120,19 @@ def test_faults_are_read_or_what_is_wrong_is_told(world: World, data: st.DataObj
     with suppress(ReconcilerError):
         assert all(fault.do for fault in read_faults(file))
     file.unlink()
+
+
+def test_a_fault_with_a_name_like_a_secret_is_refused_at_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "faults.yaml"
+    secret = f"AccountKey={'Q' * 86}=="
+    file.write_text(
+        f"- {{match: {{}}, do: slow, seconds: 1}}\n- match: {{}}\n  do: throttle\n  '{secret}': 2\n"
+    )
+    with pytest.raises(ManifestInvalid) as raised:
+        read_faults(file)
+    findings = raised.value.findings()
+    assert {one.place.line for one in findings if one.place is not None} == {2, 4}
+    assert secret not in str(findings)
 
 
 # What grows faster than its cause.
