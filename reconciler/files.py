@@ -115,6 +115,14 @@ def read_whole(path: Path) -> str:
     return path.read_bytes().decode()
 
 
+def write_output(path: Path, data: bytes, *, mode: int | None = None) -> None:
+    """Writes to a device, a pipe or a socket, and replaces any other file as `write_whole` does."""
+    if is_stream(path):
+        path.write_bytes(data)
+    else:
+        write_whole(path, data, mode=mode)
+
+
 def write_whole(path: Path, text: str | bytes, *, mode: int | None = None) -> None:
     """Replaces or creates a file atomically: the file always has the old or the new content.
 

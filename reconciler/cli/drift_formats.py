@@ -10,7 +10,7 @@ import errno
 import os
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -27,7 +27,7 @@ from reconciler.files import (
     find_checkout,
     is_stream,
     resolve_path,
-    write_whole,
+    write_output,
 )
 from reconciler.model import (
     Drift,
@@ -164,7 +164,11 @@ def _follow(name: str, root: Path) -> str:
 def name_outcome(reports: Sequence[DriftReport], failed: Sequence[FailedReport] = ()) -> ExitWord:
     """The gravest outcome of an environment; it decides the exit code."""
     words: set[ExitWord] = {one.outcome for one in reports}
-    words |= {"error"} if failed else set()
+    return choose_gravest(words | {"error"} if failed else words)
+
+
+def choose_gravest(words: Collection[ExitWord]) -> ExitWord:
+    """The gravest of some outcomes of drift reports."""
     return next(one for one in _GRAVITY if one in words)
 
 
@@ -344,10 +348,7 @@ def write_outs(
         text = render_reports(out.form, reports, folder=folder, failed=failed)
         data = text.encode("utf-8", "replace")
         try:
-            if is_stream(out.path):
-                out.path.write_bytes(data)
-            else:
-                write_whole(out.path, data)
+            write_output(out.path, data)
         except OSError as error:
             found.append(_explain(out.name, error))
     return found

@@ -14,7 +14,7 @@ import reconciler
 from reconciler.cli.context import Invocation
 from reconciler.cli.drift_formats import find_fault
 from reconciler.errors import ManifestInvalid
-from reconciler.files import is_stream, write_whole
+from reconciler.files import write_output
 from reconciler.model import DriftReport, Finding
 
 if TYPE_CHECKING:  # without the flag it is not needed
@@ -37,10 +37,7 @@ class MetricsFile:
             self._metrics.note_report(report)
         path, data = Path(self._name), self._metrics.render()
         try:
-            if is_stream(path):
-                path.write_bytes(data)
-            else:
-                write_whole(path, data, mode=_MODE)
+            write_output(path, data, mode=_MODE)
         except OSError as error:
             said = f"the metrics cannot be written: {error.strerror or error}"
             return [Finding(said, subject=self._name, next_step="Correct it, then run it again.")]

@@ -121,14 +121,11 @@ def save(plan: Plan, name: str) -> None:
     The caller has called `check_out`. A device or a pipe is written to and never replaced. Raises
     OSError with the name of the file.
     """
-    from reconciler.files import is_stream, write_whole
+    from reconciler.files import write_output
 
     target, text = Path(name), render_plan_json(plan)
     try:
-        if is_stream(target):
-            target.write_text(text, encoding="utf-8")
-        else:
-            write_whole(target, text, mode=0o600)
+        write_output(target, text.encode(), mode=0o600)
     except OSError as error:
         error.filename = name
         raise

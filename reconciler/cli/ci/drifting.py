@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final
 
 import click
 
@@ -13,7 +12,7 @@ from reconciler.cli.ci.planning import choosing, find_targets, name_project
 from reconciler.cli.ci.session import CiFlags
 from reconciler.cli.context import Invocation
 from reconciler.cli.drift_baseline import NewFindings
-from reconciler.cli.drift_formats import follow_links
+from reconciler.cli.drift_formats import choose_gravest, follow_links
 from reconciler.cli.exit_codes import ExitWord, classify_error, get_exit_code
 from reconciler.cli.loading import find_folder, find_root
 from reconciler.cli.metrics_file import open_metrics_file
@@ -33,9 +32,6 @@ from reconciler.render.junit import (
 )
 from reconciler.render.plan.markdown import code
 
-# From the gravest on.
-_GRAVITY: Final[tuple[ExitWord, ...]] = ("error", "drift", "evidence-incomplete", "in-sync")
-
 
 def run_ci_drift(
     invocation: Invocation, flags: PlanFlags, ci: CiFlags, new_findings: NewFindings
@@ -50,8 +46,7 @@ def run_ci_drift(
     run = _DriftRun(invocation, flags, artifacts, new_findings)
     with invocation.interruption.listening():
         words = run.run()
-    exit_word = next(one for one in _GRAVITY if one in words)
-    return get_exit_code(exit_word, detailed=invocation.detailed_exitcode)
+    return get_exit_code(choose_gravest(words), detailed=invocation.detailed_exitcode)
 
 
 class _DriftRun:

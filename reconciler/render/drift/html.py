@@ -288,11 +288,6 @@ def _make_environments(reports: Sequence[DriftReport]) -> Iterator[PageEnvironme
         start += total
 
 
-def _describe_oldest(report: DriftReport) -> str:
-    oldest = report.refresh.oldest
-    return f"{show_duration(oldest)} before" if oldest else "all services were read"
-
-
 def _count_classes(report: DriftReport) -> str:
     counted = Counter(one.verdict for one in report.statuses)
     return ", ".join(f"{counted[one]:,} {one.value}" for one in ORDER if counted[one])
