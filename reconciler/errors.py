@@ -15,6 +15,7 @@
     ├── BlobForbidden / BlobExpired    a model cannot be read (an absent model is not an error)
     ├── TooManyCalls                   more calls are needed than --max-calls allows
     ├── NotApplied(findings)           the service reports success and still has the old value
+    ├── CheckFailed(detail)            a check before or after a write of a step did not pass
     └── ServiceError(status, code, request_id)
         ├── Unauthorized               401 and 403
         ├── Throttled                  429 and 503, for longer than the client waits
@@ -157,6 +158,25 @@ class BlobExpired(ReconcilerError):
 
 class NotApplied(_WithFindings):
     """The service reports success and still has the old value."""
+
+
+class CheckFailed(ReconcilerError):
+    """A check before or after a write did not pass; `detail` has what was seen, line by line."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        detail: tuple[str, ...] = (),
+        subject: str = "",
+        next_step: str = "",
+    ) -> None:
+        super().__init__(message, subject=subject, next_step=next_step)
+        self.detail = detail
+
+    def findings(self) -> tuple[Finding, ...]:
+        """The findings to show, at least one."""
+        return tuple(replace(one, detail=self.detail) for one in super().findings())
 
 
 class TooManyCalls(ReconcilerError):

@@ -19,6 +19,7 @@ from reconciler.model import (
     Address,
     Blob,
     CachedStamp,
+    Check,
     CloneSource,
     Cloud,
     CompressedDocument,
@@ -47,6 +48,7 @@ from reconciler.model import (
     Step,
     Summary,
     VerifyReport,
+    Write,
 )
 from reconciler.model.values import dataclass
 from reconciler.secrets.redaction import Redaction
@@ -140,7 +142,8 @@ class Provider(Protocol):
     """The calls to one service. Safe to use from several threads.
 
     A provider must have these three methods. Capabilities are optional: `ReadsMany`, `ShowsPeers`,
-    `ListsNames`, `WaitsUntilIdle`, `KeepsCopies`, `ConfirmsValues`, `HasTiming`.
+    `ListsNames`, `WaitsUntilIdle`, `KeepsCopies`, `ConfirmsValues`, `HasTiming`, `ChecksWrites`,
+    `ChecksReferences`, `LocatesModels`.
     """
 
     def scan(self, scope: str, token: SecretReference | None = None, /) -> Iterable[Summary]:
@@ -255,6 +258,47 @@ class HasTiming(Protocol):
     @property
     def timing(self) -> ServiceTiming:
         """How fast the service accepts calls, as far as it is published or recorded."""
+        ...
+
+
+@runtime_checkable
+class ChecksWrites(Protocol):
+    """A provider that can make the checks of a kind's writes. Needed beside `SplitsSteps`."""
+
+    def check_write(
+        self, resource: Resource, check: Check, manifest: Manifest | None, /
+    ) -> Iterator[str]:
+        """Make one check; yields after each call what is known so far, or "".
+
+        `manifest` is that of the resource; None if no file declares it. A return says that the
+        check has passed. Raises CheckFailed with what was seen, and ServiceError when nothing could
+        be seen. It sends no write.
+        """
+        ...
+
+
+@runtime_checkable
+class ChecksReferences(Protocol):
+    """A provider that can look up what a step refers to, such as the version of a model."""
+
+    def check_references(self, manifest: Manifest, step: Step, /) -> Iterator[Finding]:
+        """What the step refers to and the service does not have; it only reads.
+
+        What cannot be looked up is a warning. Raises ServiceError when no answer comes.
+        """
+        ...
+
+
+@runtime_checkable
+class LocatesModels(Protocol):
+    """A provider whose models are addressed by an id, behind which there is a blob."""
+
+    def locate_model(self, resource: Resource, uri: str, /) -> str | Absent:
+        """The address of the model's blob, without a signature, behind the id that `uri` is.
+
+        Empty when it cannot be known or is not one blob; ABSENT when the service answers that it
+        has no such model. It only reads. Raises ServiceError when no answer comes.
+        """
         ...
 
 
@@ -375,7 +419,7 @@ class Kind(Protocol):
     Its methods are pure; only the provider that `connect` returns makes calls.
     `kinds.base.BaseKind` has the usual defaults, so that a kind defines `bind`, `export` and
     `connect`. Capabilities are optional: `NamesParts`, `ListsWider`, `AsksForCalls`, `ClonesFrom`,
-    `KnowsOwner`, `ChecksSteps`, `ChecksScopes`.
+    `KnowsOwner`, `ChecksSteps`, `ChecksScopes`, `SplitsSteps`.
     """
 
     name: str
@@ -529,6 +573,28 @@ class ChecksSteps(Protocol):
 
     def check_step(self, manifest: Manifest, step: Step) -> Iterable[Finding]:
         """Why the service would refuse the step; `--allow` lifts a finding that names a guard."""
+        ...
+
+
+@runtime_checkable
+class SplitsSteps(Protocol):
+    """A kind whose service takes some changes only in several writes, one after the other."""
+
+    def split_step(self, step: Step, /) -> Sequence[tuple[Write, Json | Absent]]:
+        """The writes in their order, each with the document that it leaves.
+
+        The last document is that of the step. It depends only on the step's action, its documents,
+        its changes, its secrets and its strategy, and it must work from any document: a step that
+        was interrupted is planned again from where it ended. Fewer than two writes: the step is
+        sent in one write as it is.
+        """
+        ...
+
+    def retreat(self, step: Step, reached: Json, /) -> Sequence[tuple[Write, Json | Absent]]:
+        """The writes that lead from `reached` to a safe state, after a check of the step failed.
+
+        `reached` is the document after the last write that was done. May be empty.
+        """
         ...
 
 

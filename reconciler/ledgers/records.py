@@ -20,7 +20,8 @@ _TYPES: Final[Mapping[str, type]] = {
         ("step_digest", "fleet", "token", "created", "stamp", "extent", "fate", "note"), str
     ),
     "environment": str,
-    **dict.fromkeys(("attempt", "fence", "wave", "intent", "sequence"), int),
+    "title": str,
+    **dict.fromkeys(("attempt", "fence", "wave", "intent", "sequence", "part", "parts"), int),
     **dict.fromkeys(("patch", "inverse", "owns", "absences", "differing"), list),
     **dict.fromkeys(("owned", "secrets", "digests", "baseline"), dict),
     **dict.fromkeys(("archive", "sha256"), str),
@@ -41,11 +42,15 @@ JOINED: Final[Mapping[str, Json]] = {
     "fleet": "",
     "token": "",
     "differing": [],
+    "title": "",
+    "part": 0,
+    "parts": 0,
 }
-_RARE: Final = ("token", "created", "differing", "environment")
+_RARE: Final = ("token", "created", "differing", "environment", "title", "part", "parts")
 # The values that a record may omit.
 _OMITTED: Final[Mapping[str, Json]] = {
-    **dict.fromkeys(("fleet", "token", "created", "environment"), ""),
+    **dict.fromkeys(("fleet", "token", "created", "environment", "title"), ""),
+    **dict.fromkeys(("part", "parts"), 0),
     "differing": [],
 }
 _OMITTED_OF_ENTRY: Final[Mapping[str, Json]] = {

@@ -98,6 +98,7 @@ from reconciler.model.live import (
 from reconciler.model.plan import (
     Cause,
     Change,
+    Check,
     Estimate,
     Inputs,
     JudgedRule,
@@ -108,6 +109,7 @@ from reconciler.model.plan import (
     Refresh,
     Step,
     Stopped,
+    Write,
 )
 
 __all__ = [
@@ -122,6 +124,7 @@ __all__ = [
     "CallEnded",
     "Cause",
     "Change",
+    "Check",
     "CloneSource",
     "Cloud",
     "CompressedDocument",
@@ -201,6 +204,7 @@ __all__ = [
     "WavePaused",
     "WaveStarted",
     "Webhook",
+    "Write",
     "compress",
     "name_former",
 ]

@@ -24,7 +24,9 @@ class StepRecord:
     resource has no token of its own. `created` is when the service created the resource, as the
     service shows it; empty when it shows no such time. It distinguishes two resources with the same
     id. `environment` is that of the project whose ledger has the line; empty for a project without
-    environments. The ledger assigns `environment` and `sequence`.
+    environments. The ledger assigns `environment` and `sequence`. Of a step with several writes,
+    `part` is the number of this write, from 1, and `parts` is how many there are; both are 0 for a
+    step with one write. `step_digest` is always that of the whole step.
     """
 
     id: str
@@ -41,6 +43,8 @@ class StepRecord:
     created: str = field(default="", kw_only=True)
     environment: str = field(default="", kw_only=True)
     sequence: int = field(default=0, kw_only=True)
+    part: int = field(default=0, kw_only=True)
+    parts: int = field(default=0, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,8 @@ class LoggedStep(StepRecord):
     `patch` holds the operations of the step and the values that it writes beside them; `inverse`
     undoes both. `fence` is the fencing token of the lock under which the line was written; it only
     grows. `differing` are the files that the commit does not contain as they were read: the first
-    `MOST_DIFFERING` of them.
+    `MOST_DIFFERING` of them. `title` says what one of several writes does; empty for a step with
+    one write.
     """
 
     address: Address
@@ -105,6 +110,7 @@ class LoggedStep(StepRecord):
     inverse: tuple[Json, ...]
     fence: int = field(default=0, kw_only=True)
     differing: tuple[str, ...] = field(default=(), kw_only=True)
+    title: str = field(default="", kw_only=True)
 
     @property
     def resource(self) -> Resource:

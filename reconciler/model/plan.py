@@ -97,6 +97,34 @@ class ModelChange:
     gates: tuple[JudgedRule, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What a provider observes about one write of a step, such as the answers of a new model.
+
+    `title` is for people. `settings` are the kind's own words to its provider.
+    """
+
+    title: str
+    settings: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One of several writes of a step, in one call.
+
+    It is sent `wait_s` seconds after the last recorded write of the resource, at the earliest, and
+    only once the checks in `requires` have passed. The `checks` follow when a read shows the write.
+    `sends` is the part of the document that the call sends: a value that no read shows is written
+    by the first write that sends its place.
+    """
+
+    title: str
+    wait_s: float = 0.0
+    requires: tuple[Check, ...] = ()
+    checks: tuple[Check, ...] = ()
+    sends: Path = ()
+
+
 class Cause(enum.StrEnum):
     """Why a change is planned.
 
@@ -150,7 +178,9 @@ class Step:
     whole document or only the parts that change. `source` is the resource that a new resource is
     copied from, if any. Lower waves come first. `fleet` is the fleet of the resource, if any;
     `stage` counts the waves of that fleet from 0. `member` is the item of the fleet; None when the
-    fleet no longer has the item.
+    fleet no longer has the item. `strategy` is what the manifest says about the way to the new
+    state, or None. `writes` has one item for each call if the kind makes the change in more than
+    one; the kind derives it from the action, the documents and the strategy.
     """
 
     resource: Resource
@@ -176,6 +206,8 @@ class Step:
     fleet: Address | None = None
     stage: int = 0
     member: Member | None = None
+    strategy: Json = None
+    writes: tuple[Write, ...] = ()
 
     def compress(self, before: CompressedDocument | None) -> Step:
         """The same step with compressed documents; `before` is given when it already exists."""

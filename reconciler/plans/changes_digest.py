@@ -15,7 +15,7 @@ from dataclasses import asdict
 from typing import Final
 
 from reconciler.document.pointers import format_pointer, split_pointer
-from reconciler.model import Action, Json, Plan, SecretReference, Step, Verb
+from reconciler.model import Action, Json, Plan, SecretReference, Step, Verb, Write
 from reconciler.text.json_text import encode_canonical
 
 # The words of Terraform's plans for each action.
@@ -78,6 +78,23 @@ def _describe_step(step: Step) -> Json:
         "source": asdict(step.source) if step.source else None,
         "replace_paths": [list(split_pointer(at)) for at in step.replace_paths],
         "extent": step.body,
+        **describe_way(step),
+    }
+
+
+def describe_way(step: Step) -> dict[str, Json]:
+    """Return the strategy and the writes of a step as JSON values; a step without them has none."""
+    said: dict[str, Json] = {} if step.strategy is None else {"strategy": step.strategy}
+    return {**said, "writes": list(map(_describe_write, step.writes))} if step.writes else said
+
+
+def _describe_write(write: Write) -> Json:
+    checks = {"requires": write.requires, "checks": write.checks}
+    return {
+        "title": write.title,
+        **({"wait_s": write.wait_s} if write.wait_s else {}),
+        **{name: [asdict(one) for one in listed] for name, listed in checks.items() if listed},
+        **({"sends": format_pointer(write.sends)} if write.sends else {}),
     }
 
 

@@ -21,6 +21,7 @@ from reconciler.model import (
     Address,
     Cause,
     Change,
+    Check,
     CloneSource,
     CompressedDocument,
     Estimate,
@@ -40,9 +41,10 @@ from reconciler.model import (
     SourceLocation,
     Step,
     Verb,
+    Write,
     compress,
 )
-from reconciler.plans.changes_digest import ACTIONS, digest_of_changes
+from reconciler.plans.changes_digest import ACTIONS, describe_way, digest_of_changes
 from reconciler.plans.plan_checks import (
     check_plan_parts,
     check_plan_shape,
@@ -191,6 +193,7 @@ def _step_document(step: Step) -> Json:
         "fleet": str(step.fleet) if step.fleet else None,
         "stage": step.stage,
         **member,
+        **describe_way(step),
     }
 
 
@@ -447,6 +450,18 @@ def _step_of(said: Json) -> Step:
         fleet=Address.parse(said["fleet"]) if said.get("fleet") else None,
         stage=said.get("stage", 0),
         member=_member_of(said),
+        strategy=said.get("strategy"),
+        writes=tuple(map(_write_of, said.get("writes", ()))),
+    )
+
+
+def _write_of(said: Json) -> Write:
+    return Write(
+        said["title"],
+        wait_s=said.get("wait_s", 0.0),
+        requires=tuple(Check(**one) for one in said.get("requires", ())),
+        checks=tuple(Check(**one) for one in said.get("checks", ())),
+        sends=split_pointer(said.get("sends", "")),
     )
 
 

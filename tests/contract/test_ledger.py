@@ -163,6 +163,20 @@ def test_an_intent_is_open_until_its_outcome_is_written(home: Home) -> None:
     assert reported.fleet == FLEET
 
 
+def test_the_number_and_the_title_of_one_of_several_writes_are_kept(home: Home) -> None:
+    ledger = home.open()
+    intent = make_intent(title="traffic: green 10 %", part=2, parts=3)
+    intent = replace(intent, sequence=ledger.intend(intent))
+    assert home.open().load().open == (intent,)
+    ledger.record(Entry.closing(intent, "2026-11-20T12:00:01Z", 0))
+    (written,) = home.open().entries()
+    assert (written.part, written.parts, written.title) == (2, 3, "traffic: green 10 %")
+    last_applied = home.open().load().last_applied_by_address[CENSUS]
+    assert (last_applied.part, last_applied.parts) == (2, 3)
+    ledger.compact()
+    assert home.open().load().last_applied_by_address[CENSUS].part == 2
+
+
 @pytest.mark.parametrize("result", [StepResult.NOT_DONE, StepResult.UNKNOWN])
 def test_what_was_not_done_closes_its_intent_and_changes_no_memory(
     home: Home, result: StepResult

@@ -65,6 +65,13 @@ COMPARED = """
     /resource_changes/*/source/id
     /resource_changes/*/because/*/pointer
     /resource_changes/*/wave /resource_changes/*/fleet /resource_changes/*/stage
+    /resource_changes/*/strategy /resource_changes/*/writes /resource_changes/*/writes/*
+    /resource_changes/*/writes/*/title /resource_changes/*/writes/*/wait_s
+    /resource_changes/*/writes/*/sends
+    /resource_changes/*/writes/*/requires /resource_changes/*/writes/*/requires/*
+    /resource_changes/*/writes/*/requires/*/title /resource_changes/*/writes/*/requires/*/settings
+    /resource_changes/*/writes/*/checks /resource_changes/*/writes/*/checks/*
+    /resource_changes/*/writes/*/checks/*/title /resource_changes/*/writes/*/checks/*/settings
     /resource_drift /resource_drift/*
     /resource_drift/*/address /resource_drift/*/id
     /resource_drift/*/token /resource_drift/*/token/env /resource_drift/*/token/file

@@ -12,6 +12,7 @@ from reconciler.errors import PlanInvalid
 from reconciler.model import (
     ABSENT,
     Address,
+    Check,
     Declared,
     Inputs,
     Json,
@@ -19,9 +20,11 @@ from reconciler.model import (
     Refresh,
     Resource,
     SecretReference,
+    Write,
 )
 from reconciler.package_data import read_schema
-from reconciler.plans.plan_file import plan_document, read_plan
+from reconciler.plans.changes_digest import digest_of_one
+from reconciler.plans.plan_file import digest_of_step, plan_document, read_plan
 from reconciler.plans.reasons import explain_changes
 from reconciler.plans.step import Comparison, make_step
 from reconciler.text.json_text import canonical
@@ -104,3 +107,25 @@ def test_a_name_with_a_line_end_in_it_has_its_place_in_a_plan() -> None:
     (change,) = document["resource_changes"]
     assert change["owns"] == ["/tags/one\ntwo"]
     assert list(SCHEMA.iter_errors(document)) == []
+
+
+def test_the_writes_and_the_strategy_of_a_step_are_read_back() -> None:
+    plan = make_plan({"calls": 4}, {"calls": 20})
+    probe = Check("answers 20 calls", {"sort": "probe", "count": 20})
+    writes = (
+        Write("create green", sends=("parts", "a/b")),
+        Write("traffic: green 10 %", wait_s=60.0, requires=(probe,), checks=(probe, probe)),
+    )
+    (step,) = plan.steps
+    staged = step.copy_with(strategy={"steps": [10, 100]}, writes=writes)
+    text = canonical(plan_document(replace(plan, steps=(staged,))))
+    assert list(SCHEMA.iter_errors(json.loads(text))) == []
+    (again,) = read_plan(text)[0].steps
+    assert (again.strategy, again.writes) == (staged.strategy, writes)
+    assert digest_of_one(staged) != digest_of_one(step)
+    assert digest_of_step(staged) != digest_of_step(step)
+
+
+def test_a_step_with_one_write_has_no_key_for_them() -> None:
+    (change,) = plan_document(make_plan({"calls": 4}, {"calls": 20}))["resource_changes"]
+    assert not {"strategy", "writes"} & change.keys()
