@@ -50,6 +50,7 @@ _KEYWORDS: Final = frozenset(
         "x-sealed-by",
         "x-model",
         "x-opaque",
+        "x-file",
         "x-source",
     }
 )
@@ -59,6 +60,7 @@ _ONLY_VALUES: Final[Mapping[str, str]] = {
     "x-absent": "unknown",
     "x-names": "casefold",
     "x-past": "refused",
+    "x-file": "json",
 }
 _SCALARS: Final = frozenset({"boolean", "integer", "number", "string"})
 _LISTS: Final = ("atomic", "keyed", "set")
@@ -107,6 +109,7 @@ class Field:
     - `any_case`: two keys of the map that differ only by their casing are one key.
     - `casefolded` maps the casefolded name of a property to the schema's spelling.
     - `model`: the value is the address of a trained model.
+    - `in_file`: people may name a JSON file that holds the value. Only manifest schemas have it.
     - `bare`: the value is kept without the credentials that it may hold.
     - `inert`: no value of the field needs normalization; `uneven` are the properties that are not.
     """
@@ -132,6 +135,7 @@ class Field:
     any_case: bool = False
     future: bool = False
     model: bool = False
+    in_file: bool = False
     items_relate: str = "atomic"
     key: str = ""
     properties: Mapping[str, Field] = field(default_factory=dict)
@@ -288,6 +292,7 @@ class _Compiler:
             any_case=node.get("x-names") == "casefold",
             future=node.get("x-past") == "refused",
             model=node.get("x-model", False),
+            in_file="x-file" in node,
             items_relate=node.get("x-list", "atomic"),
             key=node.get("x-key", ""),
             properties=MappingProxyType(properties),

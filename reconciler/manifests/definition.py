@@ -99,6 +99,13 @@ def clean_definition(schema: str, document: Json, skip: Skip = skip_nothing) -> 
 
 
 @functools.cache
+def list_values_in_files(schema: str) -> tuple[Path_, ...]:
+    """Returns the paths in a manifest of the values that a JSON file may hold; not below maps."""
+    root = compile_service(schema)
+    return tuple(path for path, field in walk_fields(root) if field.in_file and "*" not in path)
+
+
+@functools.cache
 def secret_pointers(schema: str) -> tuple[str, ...]:
     """Returns the pointers at which a secret may be written; `*` matches any name."""
     root = compile_service(schema)

@@ -16,7 +16,7 @@ from typing import Final
 
 from reconciler.manifests.budget import Budget, limit_errors
 from reconciler.manifests.definition import check_definition, clean_definition
-from reconciler.manifests.folder import Folder
+from reconciler.manifests.folder import MOST_BYTES, Folder
 from reconciler.manifests.yaml_text import (
     DEEPEST,
     MOST_VALUES,
@@ -35,6 +35,9 @@ _NOT_YAML: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _PRIVATE: Final = 0xF0000
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _LONGEST_INTEGER: Final = 10**39
+# A value is sent whole, and a managed endpoint takes requests of 1.5 MB (published limit).
+_MOST_BYTES_OF_VALUE: Final = 1024 * 1024
+_SMALL: Final = "Name a file with JSON in UTF-8, of at most 1 MB."
 
 
 @dataclass
@@ -54,15 +57,25 @@ class DefinitionFile:
     named_at: SourceLocation | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What a file is in words, the `schema` of its document, and what is accepted."""
+
+    what: str
+    schema: str = ""
+    only_json: bool = False
+    most_bytes: int = MOST_BYTES
+
+
 class DefinitionFiles:
-    """The definition files that the manifests of one project name.
+    """The definition files that the manifests of one project name, and the files of single values.
 
     `names` are their names from the project's folder.
     """
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
-        self._files: dict[tuple[str, str], DefinitionFile] = {}
+        self._files: dict[tuple[str, _Wanted], DefinitionFile] = {}
         self.names: set[str] = set()
 
     def read(
@@ -74,13 +87,29 @@ class DefinitionFiles:
         about the file are added to the folder for each manifest. The budget is charged for each
         manifest, because later code copies the document.
         """
+        return self._find(manifest, name, place, _Wanted("the definition file", schema))
+
+    def read_value(
+        self, manifest: File, name: str, place: SourceLocation, what: str
+    ) -> DefinitionFile:
+        """Returns a JSON file that a manifest names in the place of a value; raises as `read`.
+
+        `what` is the file in words.
+        """
+        wanted = _Wanted(what, only_json=True, most_bytes=_MOST_BYTES_OF_VALUE)
+        return self._find(manifest, name, place, wanted)
+
+    def _find(
+        self, manifest: File, name: str, place: SourceLocation, wanted: _Wanted
+    ) -> DefinitionFile:
         path = manifest.parent / name
         known = self._folder.name(path)
         self.names.add(known)
-        file = self._files.get((known, schema))
+        file = self._files.get((known, wanted))
         if file is None:
-            file = self._files[known, schema] = self._read(path, name, place)
+            file = self._files[known, wanted] = self._read(path, name, place, wanted)
             file.named_at = place
+            schema = wanted.schema
             if schema and isinstance(file.document, dict):
                 file.faults = list(limit_errors(check_definition(schema, file.document), ()))
                 file.document = clean_definition(schema, file.document)
@@ -93,9 +122,11 @@ class DefinitionFiles:
             self._folder.findings.append(replace(finding, place=place) if named else finding)
         return file
 
-    def _read(self, path: File, name: str, place: SourceLocation) -> DefinitionFile:
+    def _read(
+        self, path: File, name: str, place: SourceLocation, wanted: _Wanted
+    ) -> DefinitionFile:
         folder = self._folder
-        fault = folder.find_fault(path, "the definition file", ", next to the manifest")
+        fault = folder.find_fault(path, wanted.what, ", next to the manifest")
         if fault is not None:
             return _refuse(name, replace(fault, place=place))
         if not folder.has(path):
@@ -103,12 +134,14 @@ class DefinitionFiles:
         # A walk may have read it too, because a definition in YAML may be among the manifests.
         budget = None if folder.name(path) in folder.files else folder.budget
         before = len(folder.findings)
-        text = folder.read(path, place)
+        text = folder.read(path, place, wanted.most_bytes)
         refused = folder.findings[before:]
         del folder.findings[before:]
+        if text is None and wanted.only_json:
+            return _refuse(name, *(replace(one, place=place, next_step=_SMALL) for one in refused))
         if text is None:
             return _refuse(name, *refused)
-        if name.endswith(".json"):
+        if name.endswith(".json") or wanted.only_json:
             return parse_json(folder.name(path), text, _read_json, budget)
         return _parse_yaml(folder.name(path), text, budget)
 

@@ -34,7 +34,7 @@ POLICIES: Final = "policies"
 # The rules about findings of drift that are accepted, beside the project file.
 DRIFT_IGNORE: Final = ".driftignore"
 
-_MOST_BYTES: Final = 8 * 1024 * 1024
+MOST_BYTES: Final = 8 * 1024 * 1024
 _YAML: Final = (".yaml", ".yml")
 _HERE: Final = Path()
 _NUL: Final = "holds the character NUL, which no name of a file can hold"
@@ -201,10 +201,12 @@ class Folder:
             linked.append(path)
             self.walked.append(path)
 
-    def read(self, path: Path, place: SourceLocation | None = None) -> str | None:
+    def read(
+        self, path: Path, place: SourceLocation | None = None, most_bytes: int = MOST_BYTES
+    ) -> str | None:
         """Returns the text of a file, or None with a finding at `place` (or at the file itself)."""
         try:
-            data = self._read_bytes(path)
+            data = self._read_bytes(path, most_bytes)
         except OSError as error:
             self._refuse(path, f"cannot be read: {error.strerror}", place=place)
             return None
@@ -220,13 +222,13 @@ class Folder:
             return None
         return text
 
-    def _read_bytes(self, path: Path) -> bytes | None:
+    def _read_bytes(self, path: Path, most_bytes: int) -> bytes | None:
         state = path.stat()
         if not stat.S_ISREG(state.st_mode):
             self._refuse(path, "is not a regular file")
             return None
-        if state.st_size > _MOST_BYTES:
-            most = f"{_MOST_BYTES // 1024 // 1024} MB"
+        if state.st_size > most_bytes:
+            most = f"{most_bytes // 1024 // 1024} MB"
             self._refuse(
                 path,
                 f"is {state.st_size / 1_000_000:,.0f} MB, and at most {most} are read",

@@ -50,6 +50,7 @@ from reconciler.manifests.references import (
     check_sources,
     find_references,
     include_definition,
+    include_values,
     locate_files,
     normalize_definition,
     point_to_definition,
@@ -485,7 +486,7 @@ class _Loading:
             return
         self.folder.budget.charge("resources", 1, parsed.place(node))
         spec = document["spec"] or {}
-        self._note_secrets(spec)
+        self._note_secrets(kind, spec)
         manifest = Manifest(
             address=Address(kind, document["metadata"]["name"]),
             spec=compress(spec) if self.folder.budget.is_large else spec,
@@ -550,7 +551,7 @@ class _Loading:
 
     def _add_member(self, manifest: Manifest) -> None:
         self.subjects.add(str(manifest.address))
-        self._note_secrets(manifest.spec)
+        self._note_secrets(manifest.address.kind, manifest.spec)
         first = self.manifests.setdefault(manifest.address, manifest)
         if manifest.member is None:
             return
@@ -575,6 +576,7 @@ class _Loading:
         found = list(
             point_to_definition(read.faults) if read else normalize_definition(schema, spec)
         )
+        found += include_values(self.definitions, file, self.schemas[kind], spec, places)
         faults = list(settle_spec(self.schemas[kind], spec))
         errors = check_written(self.schemas[kind], document, places)
         reported = {pointer for pointer, _ in errors}
@@ -589,12 +591,12 @@ class _Loading:
             *errors,
             *((pointer, fault) for pointer, fault in faults if pointer not in reported),
             *check_secrets(schema, spec),
-            *locate_files(self.folder, file, find_references(spec)),
+            *locate_files(self.folder, file, find_references(self.schemas[kind], spec)),
             *check_rows(self.folder, file, spec),
         ]
 
-    def _note_secrets(self, spec: Json) -> None:
-        for _, one in find_references(spec):
+    def _note_secrets(self, kind: str, spec: Json) -> None:
+        for _, one in find_references(self.schemas[kind], spec):
             reference = SecretReference(env=one.get("env", ""), file=one.get("file", ""))
             self.secrets.add(reference)
 

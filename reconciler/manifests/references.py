@@ -16,6 +16,7 @@ from reconciler.manifests import definition
 from reconciler.manifests.budget import MORE_ERRORS, MOST_ERRORS, limit_errors
 from reconciler.manifests.definition_files import DefinitionFile, DefinitionFiles
 from reconciler.manifests.folder import Folder
+from reconciler.manifests.variables import is_plain
 from reconciler.manifests.yaml_text import SourceMap
 from reconciler.model import Finding, Json, Manifest
 from reconciler.model import Path as DocumentPath
@@ -26,6 +27,10 @@ _ADDRESS: Final = ("definition", "from", "address")
 _SUGGESTED: Final = 20
 
 
+_VARYING: Final = Finding(
+    "the name of this file has a variable",
+    next_step="All members share the file: write its name without a variable.",
+)
 _SECRETS: Final = "secrets"
 _DEFINITION: Final = "definition"
 _VERIFY: Final = "verify"
@@ -60,6 +65,27 @@ def include_definition(
     else:
         spec[_DEFINITION], places.mounted["/spec/definition"] = read.document, read.places
     return read
+
+
+def include_values(
+    files: DefinitionFiles, file: Path, schema: str, spec: Json, places: SourceMap
+) -> Iterator[Found]:
+    """Replaces the name of a JSON file by its value, where the manifest schema allows one.
+
+    Yields the names that a fleet would change. A file that cannot be read gives findings in the
+    folder. Raises ProjectTooLarge.
+    """
+    for path in definition.list_values_in_files(schema):
+        above, last = find(spec, path[1:-1]), path[-1]
+        if not isinstance(above, dict) or not isinstance(name := above.get(last), str):
+            continue
+        pointer = format_pointer(path)
+        if not is_plain(name):
+            yield pointer, _VARYING
+            continue
+        read = files.read_value(file, name, places.find_nearest(pointer), f"the file of {last}")
+        if not read.findings:
+            above[last], places.mounted[pointer] = read.document, read.places
 
 
 def normalize_definition(schema: str, spec: Json, skip: Skip = skip_nothing) -> Iterator[Found]:
@@ -132,15 +158,22 @@ def check_rows(folder: Folder, file: Path, spec: Json) -> Iterator[Found]:
             yield format_pointer(("spec", _VERIFY, "rows")), fault
 
 
-def find_references(spec: Json, path: tuple[str, ...] = ()) -> Iterator[Reference]:
-    """Yields every reference to a secret in a spec, with its path; a definition holds none."""
+def find_references(
+    schema: str, spec: Json, path: tuple[str, ...] = ("spec",)
+) -> Iterator[Reference]:
+    """Yields every reference to a secret in a spec, with its path below `spec`.
+
+    A definition holds none, and neither does a value that the manifest `schema` lets a file hold.
+    """
+    skipped = definition.list_values_in_files(schema)
     for name, below in spec.items():
-        if not isinstance(below, dict) or (not path and name == _DEFINITION):
+        at = (*path, name)
+        if not isinstance(below, dict) or at == ("spec", _DEFINITION) or at in skipped:
             continue
         if _is_reference(below):
-            yield (*path, name), below
+            yield at[1:], below
         else:
-            yield from find_references(below, (*path, name))
+            yield from find_references(schema, below, at)
 
 
 def _is_reference(value: Mapping[str, Json]) -> bool:

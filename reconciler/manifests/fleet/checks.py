@@ -26,6 +26,7 @@ from reconciler.manifests.references import (
     check_secrets,
     find_references,
     include_definition,
+    include_values,
     locate_file,
     locate_files,
     normalize_definition,
@@ -91,14 +92,15 @@ class FleetContext:
         before = len(self.folder.findings)
         if self.service:
             include_definition(self.definitions, self.file, spec, places)
+        varying = list(include_values(self.definitions, self.file, self.schema, spec, places))
         found = self.folder.findings[before:]
         del self.folder.findings[before:]
         varies = _varies(spec.get("definition"), tabular=self.items.header is not None)
-        wrong = list(self._normalize_plain_parts(spec, varies=varies))
+        wrong = [*varying, *self._normalize_plain_parts(spec, varies=varies)]
         found += [_place(places, pointer, finding) for pointer, finding in wrong]
         files = frozenset(
             ("spec", *path, "file")
-            for path, reference in find_references(spec)
+            for path, reference in find_references(self.schema, spec)
             if not is_plain(reference.get("file", ""))
         )
         template = compile_template(spec, _PartContext(self, places, files), ("spec",))
@@ -136,7 +138,9 @@ class FleetContext:
         if isinstance(secrets, dict):
             plain = {name: one for name, one in secrets.items() if is_plain(name)}
             yield from check_secrets(self.service, {"secrets": plain})
-        constant = (one for one in find_references(spec) if is_plain(one[1].get("file", "")))
+        constant = (
+            one for one in find_references(self.schema, spec) if is_plain(one[1].get("file", ""))
+        )
         yield from locate_files(self.folder, self.file, constant)
 
 
