@@ -43,6 +43,7 @@ from reconciler.model import (
     Path,
     Resource,
     SecretReference,
+    SeparateLimit,
     ServiceTiming,
     Snapshot,
     Step,
@@ -89,8 +90,10 @@ class RateLimiter(Protocol):
         """The number of admitted calls so far, including repeated ones."""
         ...
 
-    def admit(self, method: str, url: str, within_s: float) -> Permit:
-        """Wait until a call may be sent.
+    def admit(
+        self, method: str, url: str, within_s: float, apart: SeparateLimit | None = None
+    ) -> Permit:
+        """Wait until a call may be sent; `apart` is its own limit, if it has one.
 
         Raises TooManyCalls for a call above the limit. Raises Throttled when the service has
         accepted no call for `within_s` seconds, and ReconcilerError when the wait would last

@@ -92,6 +92,7 @@ from reconciler.model.live import (
     Blob,
     CachedStamp,
     Live,
+    SeparateLimit,
     ServiceTiming,
     Summary,
 )
@@ -181,6 +182,7 @@ __all__ = [
     "Rollout",
     "RunJoined",
     "SecretReference",
+    "SeparateLimit",
     "ServiceTiming",
     "Severity",
     "ShownEvent",

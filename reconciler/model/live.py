@@ -87,3 +87,17 @@ class ServiceTiming:
     write_rate: float
     lag_s: float = 0.0
     models_apart: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SeparateLimit:
+    """A limit of a service for some of its calls, which count neither as reads nor as writes.
+
+    `header` is the name of the reply's header with the calls that are left; `calls` names the calls
+    for people. `burst` calls are accepted at once, then `rate` calls per second.
+    """
+
+    header: str
+    calls: str
+    burst: int
+    rate: float

@@ -22,7 +22,7 @@ from typing import Final
 
 from reconciler import __version__
 from reconciler.errors import Rejected, ReplyLost, ServiceError, Throttled, Unavailable
-from reconciler.model import CallEnded, Json, Retrying
+from reconciler.model import CallEnded, Json, Retrying, SeparateLimit
 from reconciler.model.values import dataclass
 from reconciler.ports import Emit, Permit, RateLimiter
 from reconciler.secrets.redaction import Redaction
@@ -138,7 +138,7 @@ class Client:
         )
         self._long_answer = threading.Lock()
 
-    def send(
+    def send(  # noqa: PLR0913 - each says one thing about one call
         self,
         method: str,
         url: str,
@@ -147,19 +147,21 @@ class Client:
         *,
         listed: bool = False,
         unmodified: bool = False,
+        apart: SeparateLimit | None = None,
     ) -> Reply:
         """Send one call with its retries; returns an answer with a status below 300.
 
         `url` is a path below the base URL or a whole URL of the same origin; it is sent byte for
         byte. An empty `token` means the token of the cloud. The answer to a list (`listed`) may be
         longer. With `unmodified`, 304 is an answer too: nothing differs, so nothing was done.
+        `apart` is the limit that the service counts this call under.
         Raises ServiceError, or the errors of the rate limiter and its permits. ReplyLost means
         that a write may have been done; after any other error it was not done.
         """
         target = self.resolve(url)
         tries = _Attempts(self.timeouts, self.clock())
         while True:
-            permit = self._rate_limiter.admit(method, target, self.timeouts.throttled_s)
+            permit = self._rate_limiter.admit(method, target, self.timeouts.throttled_s, apart)
             tries.until += permit.waited_s
             most = _MOST_BYTES_OF_LIST if listed else _MOST_BYTES
             request = _Request(method, target, body, token, permit, most, unmodified)
@@ -184,7 +186,12 @@ class Client:
         return told + timedelta(seconds=self.clock() - at)
 
     def pages(self, url: str) -> Iterator[Json]:
-        """The items of a list, page by page; `nextLink` is followed byte for byte.
+        """The items of a list, page by page; raises as `read_pages` does."""
+        for page in self.read_pages(url):
+            yield from page.document["value"]
+
+    def read_pages(self, url: str) -> Iterator[Reply]:
+        """The pages of a list, each with a list of items; `nextLink` is followed byte for byte.
 
         Raises Unavailable for an answer that is not a list, that repeats a page or that has too
         many pages.
@@ -204,7 +211,7 @@ class Client:
             empty = 0 if items else empty + 1
             if empty > _MOST_EMPTY:
                 raise Unavailable("the service's list has too many empty pages", status=200)
-            yield from items
+            yield reply
             url = reply.raw.get("nextLink") or ""
             if not isinstance(url, str):
                 raise Unavailable("the service's list has an invalid nextLink", status=200)

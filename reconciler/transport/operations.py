@@ -9,7 +9,7 @@ nothing about the write, and neither does an unknown operation. Only a read of t
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from itertools import accumulate
 from typing import Final
@@ -83,22 +83,42 @@ def wait_until_idle(client: Client, url: str, *, deadline_s: float) -> Iterator[
 
     Raises StillRunning when an operation has not ended in time, and the errors of `send`.
     """
-    waiting = _PollDelay(client, deadline_s)
-    while True:
+
+    def look() -> tuple[Reply, str] | None:
         try:
             seen = client.send("GET", url)
         except ServiceError as error:
             if error.status == 404:
-                return
+                return None
             raise
         if not isinstance(seen.document, dict):
             raise Unavailable("the service answers no definition", status=seen.status)
-        word = find_status({"properties": get_member(seen.document, "properties")})
+        return seen, "an operation on it" if is_unsettled(seen.document) else ""
+
+    return wait_while(client, look, deadline_s=deadline_s)
+
+
+def wait_while(
+    client: Client, look: Callable[[], tuple[Reply, str] | None], *, deadline_s: float
+) -> Iterator[None]:
+    """Look until nothing runs; yields after each look that found something.
+
+    `look` returns a reply and what runs, such as "an operation on it", or "". It returns None for a
+    resource that does not exist. Raises StillRunning when what runs has not ended in time.
+    """
+    waiting = _PollDelay(client, deadline_s)
+    while (seen := look()) is not None:
+        reply, running = seen
         yield
-        if not _is_running(word):
+        if not running:
             return
-        waiting.check("an operation on it")
-        waiting.rest(seen)
+        waiting.check(running)
+        waiting.rest(reply)
+
+
+def is_unsettled(document: Json) -> bool:
+    """Whether a resource shows that an operation runs on it."""
+    return _is_running(find_status({"properties": get_member(document, "properties")}))
 
 
 def finish_operation(

@@ -1,8 +1,9 @@
 """The rate limiter of a command: all its workers share one limit on the number and rate of calls.
 
 The reads and the writes of a subscription have separate token buckets, so that neither waits for
-the other. The calls of one bucket are sent in the order of their requests. An answer to one call
-(Retry-After, 429 and 503, the remaining calls of the hour) applies to all calls of the bucket.
+the other; so have the calls that a service counts under a limit of their own. The calls of one
+bucket are sent in the order of their requests. An answer to one call (Retry-After, 429 and 503, the
+remaining calls of the hour) applies to all calls of the bucket.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from types import TracebackType
 from typing import Final
 
 from reconciler.errors import ReconcilerError, Throttled, TooManyCalls
-from reconciler.model import Throttling
+from reconciler.model import SeparateLimit, Throttling
 from reconciler.model.values import dataclass
 from reconciler.ports import Emit, Lease
 from reconciler.text.counting import agree, count
 from reconciler.transport.replies import LATER, read_retry_after
-from reconciler.transport.token_bucket import READS, WRITES, TokenBucket
+from reconciler.transport.token_bucket import READS, WRITES, BucketLimits, TokenBucket
 
 _PLACE: Final = re.compile(r"https?://([^/?#]+)(?:/subscriptions/([^/?#]+))?", re.IGNORECASE)
 # The host of Resource Manager, and its regional hosts.
@@ -31,6 +32,9 @@ _COUNT: Final = re.compile(r"[0-9]{1,9}")
 _REFUSALS: Final = frozenset({429, 503})
 _READS: Final = frozenset({"GET", "HEAD"})
 _LONGEST_S: Final = 60.0
+_LEFT: Final = "x-ms-ratelimit-remaining-subscription-"
+_READ_LIMIT: Final = SeparateLimit(f"{_LEFT}reads", "reads", *READS)
+_WRITE_LIMIT: Final = SeparateLimit(f"{_LEFT}writes", "writes", *WRITES)
 
 
 class CommandRateLimiter:
@@ -60,8 +64,10 @@ class CommandRateLimiter:
         """The number of admitted calls so far, including repeated ones."""
         return self._sent
 
-    def admit(self, method: str, url: str, within_s: float) -> _Permit:
-        """Wait until a call may be sent; returns its permit.
+    def admit(
+        self, method: str, url: str, within_s: float, apart: SeparateLimit | None = None
+    ) -> _Permit:
+        """Wait until a call may be sent; returns its permit. `apart` is its own limit, if any.
 
         Raises TooManyCalls for a call above the limit. Raises Throttled when the service has
         accepted no call for `within_s` seconds, and ReconcilerError when the wait would last
@@ -69,7 +75,7 @@ class CommandRateLimiter:
         """
         self._count()
         lease = None if method in _READS else self._lease
-        return self._gate(method, url).enter(within_s, lease)
+        return self._gate(method, url, apart).enter(within_s, lease)
 
     def check(self, needed: int) -> None:
         """Raise TooManyCalls when `needed` more calls would exceed the limit."""
@@ -100,14 +106,14 @@ class CommandRateLimiter:
                 )
             self._sent += 1
 
-    def _gate(self, method: str, url: str) -> _Gate:
+    def _gate(self, method: str, url: str, apart: SeparateLimit | None) -> _Gate:
         place = _PLACE.match(url)
         host, subscription = (place[1], place[2] or "") if place else ("", "")
-        direction = "reads" if method in _READS else "writes"
-        key = (host.lower(), subscription.lower(), direction)
+        limit = apart or (_READ_LIMIT if method in _READS else _WRITE_LIMIT)
+        key = (host.lower(), subscription.lower(), limit.header)
         with self._lock:
             if key not in self._gates:
-                self._gates[key] = _Gate(key[0], direction, self._time, self._emit)
+                self._gates[key] = _Gate(key[0], limit, self._time, self._emit)
             return self._gates[key]
 
 
@@ -162,12 +168,12 @@ class _Time:
 class _Gate:
     """A token bucket and the queue of the calls that wait for it."""
 
-    def __init__(self, host: str, direction: str, time_: _Time, emit: Emit) -> None:
-        usual = READS if direction == "reads" else WRITES
+    def __init__(self, host: str, limit: SeparateLimit, time_: _Time, emit: Emit) -> None:
         published = _PUBLISHED.fullmatch(host) is not None
+        usual = BucketLimits(limit.burst, limit.rate)
         self._bucket = TokenBucket(usual, time_.clock(), published=published)
-        self._subject = f"{direction} of {host}"
-        self._header = f"x-ms-ratelimit-remaining-subscription-{direction}"
+        self._subject = f"{limit.calls} of {host}"
+        self._header = limit.header
         self._time = time_
         self._emit = emit
         self._fifo_lock = FifoLock()

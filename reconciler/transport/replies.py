@@ -23,6 +23,8 @@ _PROXY: Final = "Check the address in spec.cloud; a proxy may be answering in it
 # The service did nothing, because nothing differs.
 NOT_MODIFIED: Final = 304
 _MOST_SAID: Final = 300
+# An error may quote that of another service, whose JSON is not longer.
+_MOST_QUOTED: Final = 64 * 1024
 _WHOLE: Final = 200
 # The memory of a value beside its text, in bytes of text: a text takes twice its length.
 BYTES_OF_VALUE: Final = 30
@@ -228,4 +230,29 @@ def _innermost(document: Json) -> tuple[str, str]:
 
 def _text(document: Json, name: str) -> str:
     value = get_member(document, name)
-    return clean(value) if isinstance(value, str) else ""
+    return clean(_unquote(value)) if isinstance(value, str) else ""
+
+
+def _unquote(text: str) -> str:
+    """A text of a service, or what it says if it quotes the JSON error of another service.
+
+    Such an error has its reasons under `errors`, by the name of the refused property.
+    """
+    start = text.find('{"')
+    if not 0 <= start <= _MOST_SAID or len(text) > _MOST_QUOTED:
+        return text
+    try:
+        quoted = read_json(text[start:], most_values=_WHOLE)
+    except ValueError:
+        return text
+    shown = get_member(quoted, "errors")
+    by_property = shown if isinstance(shown, dict) else {}
+    reasons = [
+        f"{one.rstrip('.')} ({name})"
+        for name, listed in by_property.items()
+        for one in (listed if isinstance(listed, list) else [listed])
+        if isinstance(one, str) and one
+    ]
+    inner = get_member(quoted, "error")
+    said = (_text(one, word) for one in (inner, quoted) for word in ("message", "detail", "title"))
+    return "; ".join(reasons) or next(filter(None, said), text)

@@ -106,8 +106,8 @@ class WatchedRateLimiter:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def admit(self, method: str, url: str, within_s: float) -> Any:
-        permit = self._inner.admit(method, url, within_s)
+    def admit(self, method: str, url: str, within_s: float, apart: Any = None) -> Any:
+        permit = self._inner.admit(method, url, within_s, apart)
         call = f"{method} {_describe(url)}"
         self._places.reach(f"about to send {call}")
         return WatchedPermit(permit, call, self._places)

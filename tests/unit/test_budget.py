@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from reconciler.errors import ReconcilerError, Throttled, TooManyCalls
-from reconciler.model import Event, Throttling
+from reconciler.model import Event, SeparateLimit, Throttling
 from reconciler.ports import Permit
 from reconciler.transport import CommandRateLimiter
 from reconciler.transport.rate_limit import FifoLock
@@ -18,6 +18,8 @@ from tests.clocks import FakeClock
 AZURE = "https://management.azure.com/subscriptions/{}/resourceGroups/g/x"
 LOCAL = "http://127.0.0.1:8470/subscriptions/s/x"
 PATIENT = 600.0
+LEFT = "x-ms-ratelimit-remaining-subscription-"
+APART = SeparateLimit(f"{LEFT}resource-requests", "deployment writes", 25, 0.5)
 
 
 class Recorder:
@@ -30,18 +32,22 @@ class Recorder:
             self.events.append, most=most, clock=self.clock, sleep=self.clock.sleep
         )
 
-    def admit(self, method: str = "GET", url: str = LOCAL) -> Permit:
-        return self.rate_limiter.admit(method, url, PATIENT)
+    def admit(
+        self, method: str = "GET", url: str = LOCAL, apart: SeparateLimit | None = None
+    ) -> Permit:
+        return self.rate_limiter.admit(method, url, PATIENT, apart)
 
     def refuse(self, method: str = "GET", url: str = LOCAL, pause: str = "7") -> float:
         permit = self.admit(method, url)
         return permit.learn(429, {"Retry-After": pause}, "busy", PATIENT)
 
-    def time(self, calls: int, method: str = "GET", url: str = LOCAL) -> float:
+    def time(
+        self, calls: int, method: str = "GET", url: str = LOCAL, apart: SeparateLimit | None = None
+    ) -> float:
         """Seconds that so many calls take, each asked for when the one before has gone."""
         started = self.clock.now
         for _ in range(calls):
-            self.admit(method, url)
+            self.admit(method, url, apart)
         return self.clock.now - started
 
 
@@ -79,6 +85,27 @@ def test_reads_and_writes_wait_for_themselves_alone() -> None:
     recorder.refuse("PUT")
     assert recorder.time(10, "GET") == 0.0
     assert recorder.time(1, "DELETE") == pytest.approx(7.0)
+
+
+def test_calls_with_a_limit_of_their_own_wait_for_themselves_alone() -> None:
+    recorder = Recorder()
+    assert recorder.time(25, "PUT", AZURE.format("s"), APART) == 0.0
+    assert recorder.time(200, "PUT", AZURE.format("s")) == 0.0
+    assert recorder.time(1, "PUT", AZURE.format("s"), APART) == pytest.approx(2.0)
+    permit = recorder.admit("PUT", LOCAL, APART)
+    permit.learn(429, {"Retry-After": "7"}, "too many", PATIENT)
+    assert recorder.events == [Throttling("deployment writes of 127.0.0.1:8470", "too many", 7.0)]
+    assert recorder.time(10, "PUT") == 0.0
+    assert recorder.time(1, "PUT", LOCAL, APART) == pytest.approx(7.0)
+
+
+def test_a_limit_of_its_own_learns_from_its_own_count_alone() -> None:
+    recorder = Recorder()
+    counts = {f"{LEFT}resource-requests": "2", f"{LEFT}writes": "0"}
+    recorder.admit("PUT", AZURE.format("s"), APART).learn(201, counts, "", PATIENT)
+    assert recorder.time(2, "PUT", AZURE.format("s"), APART) == 0.0
+    assert recorder.time(1, "PUT", AZURE.format("s"), APART) == pytest.approx(2.0)
+    assert recorder.time(100, "PUT", AZURE.format("s")) == 0.0
 
 
 def test_a_subscription_and_a_regional_front_have_lanes_of_their_own() -> None:

@@ -335,6 +335,33 @@ def test_an_error_names_its_target(error: Any, said: str) -> None:
         assert failing(recorder).message == said
 
 
+QUOTED = {
+    'error detail: {"errors":{"VmSize":["Not enough quota. Limit: 6."]},"status":400}': (
+        "Not enough quota. Limit: 6 (VmSize)"
+    ),
+    'x {"errors":{"A":["one","two"],"B":"three","C":[7,""]}}': "one (A); two (A); three (B)",
+    'InferencingClientCallFailed {"title":"Not Found"}': "Not Found",
+    '{"error":{"message":"inner {\\"title\\":\\"innermost\\"}"},"title":"outer"}': "innermost",
+    # What is not such an error stays as it is.
+    'says {"a": 1}': 'says {"a": 1}',
+    'cut off {"errors": {"VmSize": ["Not': 'cut off {"errors": {"VmSize": ["Not',
+    'more {"title": "T"} after it': 'more {"title": "T"} after it',
+    '{"title": 7}': '{"title": 7}',
+}
+
+
+@pytest.mark.parametrize(("text", "said"), QUOTED.items())
+def test_the_error_of_another_service_inside_a_message_is_read(text: str, said: str) -> None:
+    error = make_error(Reply(400, {}, {"error": {"code": "BadRequest", "message": text}}))
+    assert error.message == said
+
+
+def test_a_hostile_text_inside_a_message_is_left_as_it_is() -> None:
+    for text in ('{"a":' * 20_000, '{"errors":' * 5_000, '{"errors":{"A":["' + "x" * 100_000):
+        error = make_error(Reply(400, {}, {"error": {"code": "c", "message": text}}))
+        assert error.message == f"{text[:300]}…"
+
+
 def test_the_innermost_code_is_the_one_that_tells() -> None:
     details = [{"code": "CannotChangeStorageAccount", "message": "The StorageAccount …"}]
     body = {"error": {"code": "BadRequest", "message": "invalid", "details": details}}
