@@ -14,10 +14,9 @@ from reconciler.cli.wiring import Assembly
 from reconciler.engine.accept import find_accepted
 from reconciler.engine.runtime import Runtime
 from reconciler.errors import ReconcilerError
-from reconciler.manifests.editing import Edit
 from reconciler.manifests.editing.accept import Acceptance, apply_edits, place_edits
 from reconciler.manifests.editing.environments import settle_edits
-from reconciler.model import DriftReport
+from reconciler.model import DriftReport, Edit
 from reconciler.render.words.escape import escape
 from reconciler.text.counting import count
 

@@ -8,8 +8,7 @@ from typing import Final
 from reconciler.cli.wiring import Assembly
 from reconciler.document.comparers import COMPARERS
 from reconciler.errors import ReconcilerError
-from reconciler.manifests.editing import Edit
-from reconciler.model import Address, LastApplied, Manifest, ModelReference
+from reconciler.model import Address, Edit, LastApplied, Manifest, ModelReference
 from reconciler.model.values import dataclass
 from reconciler.secrets.signatures import strip_credentials
 from reconciler.text.suggestions import ask, suggest

@@ -90,6 +90,20 @@ class Manifest:
         return self.places.get(pointer, SourceLocation(self.file, 1, 1))
 
 
+@dataclass(frozen=True)
+class Edit:
+    """A value for a place in a document that people wrote, or ABSENT to remove it.
+
+    `pointer` is a JSON pointer in the document's own spelling: `/spec/definition/tags/team`.
+    Missing mappings on the path are created; `-`, or the length of a list, appends an item. With a
+    `name`, the member keeps its value and its place, and gets this name.
+    """
+
+    pointer: str
+    value: Json | Absent = ABSENT
+    name: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class GuardLimits:
     """The limits of a plan that needs no `--allow`. `max_updates` is a count or `"30%"`.

@@ -4,6 +4,23 @@ A tilde where a line begins stands for a blank, which could not be seen.
 """
 
 YAML = r"""
+=== a name changes where it is, with its comments and what is below it
+a:
+  # the one in service
+  blue:  # why
+    b: 1 # kept
+  'red': {c: 2}
+d: {blue: 100, "e": 0}
+>>> /a/blue named green
+>>> /a/red named on
+>>> /d/blue named a: b
+>>> /d/e named f
+a:
+  # the one in service
+  green:  # why
+    b: 1 # kept
+  'on': {c: 2}
+d: {'a: b': 100, "f": 0}
 === a plain text stays plain, and its comment
 a: x  # why
 b: y
@@ -543,6 +560,17 @@ b: {d: 2}
 """
 
 JSON = r"""
+=== a name
+{
+  "a": {"b" : 1},
+  "c": 2
+}
+>>> /a/b named d
+>>> /a named e"f
+{
+  "e\"f": {"d" : 1},
+  "c": 2
+}
 === values
 {
   "a": "x",

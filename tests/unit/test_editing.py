@@ -1,6 +1,7 @@
 """Edits in place: what changes is what was asked for, and every other character stays.
 
-A case is a text, edits (`>>> pointer = value in JSON`, or `>>> pointer gone`), and the text after.
+A case is a text, edits (`>>> pointer = value in JSON`, `>>> pointer gone` or
+`>>> pointer named NAME`), and the text after.
 """
 
 import json
@@ -36,6 +37,9 @@ def parse(case: str) -> tuple[str, list[Edit], str]:
 def parse_edit(line: str) -> Edit:
     if line.endswith(" gone"):
         return Edit(line.removesuffix(" gone"), ABSENT)
+    if " named " in line:
+        pointer, _, name = line.partition(" named ")
+        return Edit(pointer, name=name)
     pointer, _, value = line.partition(" = ")
     return Edit(pointer, read(value))
 
@@ -381,3 +385,17 @@ def test_the_definition_of_the_example() -> None:
 def test_what_only_yaml_calls_a_line_break_may_stand_in_a_text_of_json() -> None:
     text = '{"a":{"b":"\x85"}}'
     assert edit_json("f", text, [Edit("/a", [None])]) == '{"a":[null]}'
+
+
+@pytest.mark.parametrize(
+    ("text", "edit", "said"),
+    [
+        ("a: {b: 1}\n", Edit("/a/c", name="d"), 'there is no "c" to rename'),
+        ("a: {b: 1, c: 2}\n", Edit("/a/b", name="c"), '"c" is there already'),
+        ("a: [1]\n", Edit("/a/0", name="c"), 'there is no "0" to rename'),
+        ("a: &x {b: 1}\nc: *x\n", Edit("/c/b", name="d"), "alias *x"),
+        ("a: {&x b: 1}\nc: *x\n", Edit("/a/b", name="d"), "anchor or an alias"),
+    ],
+)
+def test_a_name_that_cannot_change_alone_is_refused(text: str, edit: Edit, said: str) -> None:
+    assert any(said in one for one in refuse(text, edit))

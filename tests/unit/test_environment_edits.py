@@ -202,3 +202,18 @@ def test_a_template_of_the_environment_is_never_changed_for_one_member(project: 
     file.write_text(file.read_text().replace("'${uri}'", "'https://a/${values.model}'"))
     (fault,) = refuse(project, Edit(URI, "https://a/new"))
     assert "manifests/a.yaml is also read by prod" in fault
+
+
+def test_a_name_that_is_a_value_changes_in_the_environment(project: Path) -> None:
+    file = project / "manifests" / "a.yaml"
+    file.write_text(
+        f"{HEAD}WebService\nmetadata: {{name: 'a-${{env.name}}'}}\nspec:\n  trainedModels:\n"
+        "    ${values.model}: {uri: https://a/b/c}\n"
+    )
+    before = (project / "environments" / "dev.yaml").read_text()
+    assert edit(project, Edit("/spec/trainedModels/old", name="new")) == {
+        "environments/dev.yaml": before.replace("old  # kept", "new  # kept")
+    }
+    write(project, "https://a/b/c")
+    (refused,) = refuse(project, Edit("/spec/trainedModels/M", name="N"))
+    assert "manifests/a.yaml is also read by prod" in refused

@@ -165,3 +165,20 @@ def test_a_cell_that_is_not_alone_the_value_stays(tmp_path: Path, template: str,
     again = read(tmp_path, (tmp_path / "manifests/bikes.yaml").read_text(), csv=None)
     (changed,) = again.manifests
     assert changed.spec["trainedModels"][model] == {"uri": URI, "sha256": "ab" * 32}
+
+
+def test_a_renamed_part_of_a_member_is_an_override_with_all_of_it(tmp_path: Path) -> None:
+    read(tmp_path)
+    manifest = member(tmp_path, "loc002")
+    at = f"{PROPERTIES}/realtimeConfiguration"
+    edits = (Edit(f"{at}/maxConcurrentCalls", 9), Edit(f"{at}/maxConcurrentCalls", name="other"))
+    placed = place_in_items(
+        tmp_path,
+        [Acceptance(manifest, edits)],
+        [(manifest.file, Address("Fleet", "bikes"))],
+    )
+    (text,) = apply_edits(tmp_path, placed).values()
+    assert text.endswith(
+        "  overrides:\n    loc002:\n      definition:\n        properties:"
+        " {realtimeConfiguration: {maxConcurrentCalls: null, other: 9}}\n"
+    )

@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.kinds.web_service import KIND
 from reconciler.manifests import Loaded, folder, load
-from reconciler.manifests.editing.edits import Edit, edit_yaml, find_document
+from reconciler.manifests.editing import Edit, edit_yaml, find_document
 from reconciler.model import Address
 
 PROJECT = "apiVersion: reconciler/v1\nkind: Project\nmetadata: {name: p}\nspec: {cloud: emulator}\n"

@@ -6,6 +6,7 @@ and `style` formats values. The strict reader reads each result again and compar
 """
 
 from reconciler.manifests.editing.changes import put
-from reconciler.manifests.editing.edits import Edit, edit_json, edit_yaml, find_document
+from reconciler.manifests.editing.edits import edit_json, edit_yaml, find_document
+from reconciler.model import Edit
 
 __all__ = ["Edit", "edit_json", "edit_yaml", "find_document", "put"]

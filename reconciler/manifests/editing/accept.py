@@ -178,7 +178,7 @@ def _by_file(one: Acceptance) -> Iterator[tuple[str, Edit]]:
     mounted = manifest.place(f"{_DEFINITION}/properties").file
     for edit in one.edits:
         if mounted != manifest.file and edit.pointer.startswith(f"{_DEFINITION}/"):
-            yield mounted, Edit(edit.pointer.removeprefix(_DEFINITION), edit.value)
+            yield mounted, replace(edit, pointer=edit.pointer.removeprefix(_DEFINITION))
         else:
             yield manifest.file, edit
 
@@ -214,7 +214,7 @@ def _edit(
 
 def _respell_edits(document: Json, edits: Iterable[Edit]) -> list[Edit]:
     """The edits with names as the file spells them, because a definition may use other casing."""
-    return [Edit(respell_pointer(document, edit.pointer), edit.value) for edit in edits]
+    return [replace(edit, pointer=respell_pointer(document, edit.pointer)) for edit in edits]
 
 
 def respell_pointer(document: Json, pointer: str) -> str:

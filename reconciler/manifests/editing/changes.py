@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator
 from typing import Final, Never
 
+from reconciler.document.pointers import find
 from reconciler.errors import ManifestInvalid
 from reconciler.manifests.editing.layout import Node
 from reconciler.model import ABSENT, Absent, Finding, Json
@@ -35,6 +36,20 @@ def put(document: Json, path: tuple[str, ...], value: Json | Absent) -> Json | A
     if isinstance(below, Absent):
         return {name: member for name, member in members.items() if name != path[0]}
     return {**members, path[0]: below}
+
+
+def rename(document: Json, path: tuple[str, ...], name: str) -> Json:
+    """Returns the document with the member at a path under another name, in the same place.
+
+    Raises ManifestInvalid, without a location, if the member is missing or the name is taken.
+    """
+    if len(path) > 1:
+        return put(document, path[:1], rename(find(document, path[:1]), path[1:], name))
+    if not isinstance(document, dict) or path[0] not in document:
+        _refuse(f'there is no "{path[0]}" to rename')
+    if name in document:
+        _refuse(f'"{name}" is there already')
+    return {name if one == path[0] else one: value for one, value in document.items()}
 
 
 def _put_item(items: list[Json], path: tuple[str, ...], value: Json | Absent) -> Json:

@@ -14,34 +14,22 @@ import yaml
 from reconciler.document.pointers import find, split_pointer
 from reconciler.errors import ManifestInvalid
 from reconciler.manifests.definition_files import parse_json
-from reconciler.manifests.editing.changes import check_writable, put, split_change
+from reconciler.manifests.editing.changes import check_writable, put, rename, split_change
 from reconciler.manifests.editing.layout import (
     find_nearest_node,
     lay_out_json,
     lay_out_yaml,
     place_at,
 )
-from reconciler.manifests.editing.splices import make_splices, splice
-from reconciler.manifests.editing.style import Layout
+from reconciler.manifests.editing.splices import make_splices, rename_key, splice
+from reconciler.manifests.editing.style import Layout, Splice
 from reconciler.manifests.tokens import NO_TOKENS, Scalar, fill
 from reconciler.manifests.yaml_text import Text
-from reconciler.model import Absent, Address, Finding, Json, SourceLocation
+from reconciler.model import Absent, Address, Edit, Finding, Json, SourceLocation
 from reconciler.model.values import dataclass
 from reconciler.text.json_text import is_same
 
 _BOM: Final = "\ufeff"
-
-
-@dataclass(frozen=True)
-class Edit:
-    """A value for a place in a document, or ABSENT to remove it.
-
-    `pointer` is a JSON pointer in the document's own spelling: `/spec/definition/tags/team`.
-    Missing mappings on the path are created; `-`, or the length of a list, appends an item.
-    """
-
-    pointer: str
-    value: Json | Absent
 
 
 def edit_yaml(file: str, text: str, document: int, edits: Sequence[Edit]) -> str:
@@ -163,7 +151,10 @@ def _make(form: _Form, opened: _Opened, edit: Edit) -> _Opened:
     path = split_pointer(edit.pointer)
     if not path:
         _check([Finding("an edit cannot replace the whole document", next_step=_BY_HAND)])
-    _check([*check_writable(edit.value), *check_writable(list(path))])
+    _check([*check_writable(edit.value), *check_writable([*path, edit.name])])
+    if edit.name:
+        wanted = rename(opened.document, path, edit.name)
+        return _verify(form, opened, wanted, rename_key(opened.layout, path, edit.name))
     before, node = find(opened.document, path), opened.layout.root.find(path)
     smaller = list(split_change(node, path, before, edit.value))
     if len(smaller) > _MOST_SMALLER:
@@ -174,9 +165,13 @@ def _make(form: _Form, opened: _Opened, edit: Edit) -> _Opened:
 
 
 def _put(form: _Form, opened: _Opened, path: tuple[str, ...], value: Json | Absent) -> _Opened:
-    """Makes one change and verifies it: the result is the wanted document, nothing else moved."""
     wanted = put(opened.document, path, value)
-    changed = splice(opened.layout.text, make_splices(opened.layout, path, value))
+    return _verify(form, opened, wanted, make_splices(opened.layout, path, value))
+
+
+def _verify(form: _Form, opened: _Opened, wanted: Json | Absent, splices: list[Splice]) -> _Opened:
+    """Makes one change and verifies it: the result is the wanted document, nothing else moved."""
+    changed = splice(opened.layout.text, splices)
     detail: tuple[str, ...] = ()
     try:
         after = form.open(changed)

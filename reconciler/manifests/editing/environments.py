@@ -16,10 +16,9 @@ from reconciler.document.pointers import find, format_pointer, split_pointer
 from reconciler.errors import ManifestInvalid
 from reconciler.files import read_whole
 from reconciler.manifests.editing.accept import PlacedEdit, read_document, respell_pointer
-from reconciler.manifests.editing.edits import Edit
 from reconciler.manifests.folder import is_manifest_name
 from reconciler.manifests.tokens import OPENING, Scalar, Token, find_tokens, unescape
-from reconciler.model import Environment, Finding, Json
+from reconciler.model import Edit, Environment, Finding, Json
 from reconciler.model.values import dataclass
 
 _VALUES: Final = "values."
@@ -76,9 +75,10 @@ def _settle(root: Path, one: PlacedEdit, scope: EnvironmentScope) -> Iterator[Pl
     if isinstance(edit, Edit) and is_manifest_name(Path(one.file).name):
         text = read_whole(root / one.file)
         document = read_document(one.manifest, one.file, text, scope.tokens)
-        given = find(document, split_pointer(respell_pointer(document, edit.pointer)))
+        path = split_pointer(respell_pointer(document, edit.pointer))
+        given = path[-1] if edit.name else find(document, path)
     if isinstance(edit, Edit) and isinstance(given, str) and (tokens := find_tokens(given)):
-        name, value = _invert(one, given, tokens, edit.value)
+        name, value = _invert(one, given, tokens, edit.name or edit.value)
         place = format_pointer(("spec", "values", name))
         yield replace(one, file=scope.environment.file, edit=Edit(place, value))
     elif _holds_token(given):

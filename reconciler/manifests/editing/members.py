@@ -15,13 +15,13 @@ from typing import Final
 
 from reconciler.document.pointers import find, format_pointer, split_pointer
 from reconciler.files import read_whole, resolve_path
-from reconciler.manifests.editing.changes import put
-from reconciler.manifests.editing.edits import Edit, find_document
+from reconciler.manifests.editing.changes import put, rename
+from reconciler.manifests.editing.edits import find_document
 from reconciler.manifests.fleet.overrides import make_overrides
 from reconciler.manifests.tokens import NO_TOKENS, Scalar, replace_tokens
 from reconciler.manifests.variables import Variable, escape, split_text
 from reconciler.manifests.yaml_text import Text
-from reconciler.model import ABSENT, Address, Json, Manifest, Path
+from reconciler.model import ABSENT, Address, Edit, Json, Manifest, Path
 from reconciler.model.values import dataclass
 
 _ITEM: Final = ("spec", "items", "list")
@@ -69,7 +69,13 @@ class FleetText:
         return replace(self, uses=sum((one.uses for one in others), self.uses))
 
     def place(self, manifest: Manifest, edits: tuple[Edit, ...]) -> Iterator[Edit | CellEdit]:
-        """Yields the edits that give a member its values, in items where that is possible."""
+        """Yields the edits that give a member its values, in items where that is possible.
+
+        If a name changes, all of them are in the override: it repeats the values under that name.
+        """
+        if any(edit.name for edit in edits):
+            yield from override(manifest, edits)
+            return
         left: list[Edit] = []
         for edit in edits:
             name = self._find_variable(manifest, split_pointer(edit.pointer))
@@ -151,7 +157,8 @@ def override(manifest: Manifest, edits: tuple[Edit, ...]) -> Iterator[Edit]:
     """Yields the edits of a fleet's manifest that give one of its members the wanted values."""
     before = after = manifest.spec
     for edit in edits:
-        after = put(after, split_pointer(edit.pointer)[1:], edit.value)
+        at = split_pointer(edit.pointer)[1:]
+        after = rename(after, at, edit.name) if edit.name else put(after, at, edit.value)
     for path, value in make_overrides(before, after):
         at = ("spec", "overrides", manifest.address.name, *map(escape, path))
         yield Edit(format_pointer(at), escape(value))

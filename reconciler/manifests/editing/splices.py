@@ -22,7 +22,7 @@ from reconciler.manifests.editing.flow_style import (
     write_json_root,
 )
 from reconciler.manifests.editing.layout import Node
-from reconciler.manifests.editing.style import Layout, Slot, Splice
+from reconciler.manifests.editing.style import Layout, Slot, Splice, write_json, write_text
 from reconciler.model import Absent, Finding, Json
 
 _WRITE_OUT: Final = "Write the value out in each place, without anchor and alias."
@@ -52,6 +52,22 @@ def make_splices(layout: Layout, path: tuple[str, ...], value: Json | Absent) ->
     if missing and node.form == "sequence":
         return _replace(layout, slot, [nest(missing[1:], value)])
     return _replace(layout, slot, nest(missing, value))
+
+
+def rename_key(layout: Layout, path: tuple[str, ...], name: str) -> list[Splice]:
+    """Returns the splices that give the key at a path another name, in the quotes that it has.
+
+    Raises ManifestInvalid, without a location, if anchors and aliases do not allow it.
+    """
+    trail, _, _ = _follow(layout, path)
+    slot = trail[-1]
+    key = slot.entry.key
+    if key is None or key.form != "scalar" or key.anchor:
+        _refuse("the key has an anchor or an alias")
+    if layout.json:
+        return [(key.start, key.end, write_json(name))]
+    written = write_text(name, key.style, flow=slot.parent.flow, key=True)
+    return [(key.start, key.end, written)]
 
 
 def nest(path: tuple[str, ...], value: Json) -> Json:
