@@ -28,6 +28,7 @@ from reconciler.model import (
     DriftPast,
     DriftRun,
     DueCall,
+    Edit,
     Entry,
     Event,
     ExportedSpec,
@@ -146,7 +147,7 @@ class Provider(Protocol):
 
     A provider must have these three methods. Capabilities are optional: `ReadsMany`, `ShowsPeers`,
     `ListsNames`, `WaitsUntilIdle`, `KeepsCopies`, `ConfirmsValues`, `HasTiming`, `ChecksWrites`,
-    `ChecksReferences`, `LocatesModels`.
+    `ChecksReferences`, `LocatesModels`, `Trains`, `RegistersModels`.
     """
 
     def scan(self, scope: str, token: SecretReference | None = None, /) -> Iterable[Summary]:
@@ -367,6 +368,21 @@ class Trains(Protocol):
         ...
 
 
+@runtime_checkable
+class RegistersModels(Protocol):
+    """A provider whose service keeps versions of models. Without it a model is only a blob."""
+
+    def register_model(
+        self, resource: Resource, model: str, uri: str, digest: str, tags: Mapping[str, str], /
+    ) -> str:
+        """Register a blob as the next version of a model, and return the version's id.
+
+        `model` is the id of an earlier version, as the manifest of the resource writes it, and so
+        is the result. The same digest is registered once: the result is the id of its version.
+        """
+        ...
+
+
 class TrainingStorage(Protocol):
     """The blobs of training jobs. No blob is ever written over."""
 
@@ -422,7 +438,7 @@ class Kind(Protocol):
     Its methods are pure; only the provider that `connect` returns makes calls.
     `kinds.base.BaseKind` has the usual defaults, so that a kind defines `bind`, `export` and
     `connect`. Capabilities are optional: `NamesParts`, `ListsWider`, `AsksForCalls`, `ClonesFrom`,
-    `KnowsOwner`, `ChecksSteps`, `ChecksScopes`, `SplitsSteps`.
+    `KnowsOwner`, `ChecksSteps`, `ChecksScopes`, `SplitsSteps`, `AlternatesDeployments`.
     """
 
     name: str
@@ -485,6 +501,31 @@ class Kind(Protocol):
 
     def connect(self, access: Access, /) -> Provider:
         """The provider of this kind; its calls go through the rate limiter of `access`."""
+        ...
+
+
+@runtime_checkable
+class AlternatesDeployments(Protocol):
+    """A kind whose new model goes to another deployment than the one in service.
+
+    Without it, a new model replaces `uri` and `sha256` in the entry of the old one.
+    """
+
+    def find_served(self, manifest: Manifest, /) -> ModelReference:
+        """The model of the deployment that the manifest gives all traffic.
+
+        Raises ManifestInvalid if there is none, or if no version can follow its model.
+        """
+        ...
+
+    def propose_model(
+        self, manifest: Manifest, deployments: Sequence[str], uri: str, sha256: str, /
+    ) -> Sequence[Edit]:
+        """The edits of the manifest with which the other deployment serves a model.
+
+        `deployments` are the two that alternate; empty for the kind's usual two. `sha256` may be
+        empty. Raises ManifestInvalid if the other deployment cannot take it.
+        """
         ...
 
 

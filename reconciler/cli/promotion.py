@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from reconciler.cli.context import Invocation
 from reconciler.cli.loading import find_scope
@@ -14,18 +14,19 @@ from reconciler.document.pointers import format_pointer
 from reconciler.engine.training.run import RUN
 from reconciler.errors import ReconcilerError
 from reconciler.manifests import Loaded
-from reconciler.manifests.editing import Edit
 from reconciler.manifests.editing.accept import Acceptance, PlacedEdit, place_in_items
 from reconciler.manifests.editing.environments import settle_edits
 from reconciler.manifests.editing.members import CellEdit
-from reconciler.model import ABSENT, Absent, Address, Fact, Manifest
-from reconciler.model.training import Retraining
+from reconciler.model import ABSENT, Absent, Address, Edit, Fact, Manifest, ModelReference
+from reconciler.model.training import Promotion, Retraining
 from reconciler.package_data import read_schema
 from reconciler.plans.gates import Candidate
 from reconciler.plans.history import EVALUATION
-from reconciler.ports import Kind
+from reconciler.ports import AlternatesDeployments, Kind
 from reconciler.render.training import EditedPlace, format_metrics
 
+# Returns the id of a candidate, which is registered as the next version of the model in service.
+Register: TypeAlias = Callable[[Manifest, ModelReference, Candidate], str]
 _ANNOTATIONS: Final = ("metadata", "annotations")
 _OVERRIDES: Final = "/spec/overrides/"
 
@@ -35,11 +36,14 @@ def list_edits(
     candidate: Candidate,
     manifests: Mapping[Address, Manifest],
     kinds: Mapping[str, Kind],
+    register: Register | None = None,
 ) -> Iterator[Acceptance]:
     """Yields the edits of each promoted resource that does not declare the model already.
 
     A resource of a fleet has no metadata of its own, so that its lineage is only in the ledger and
-    in the message of the commit.
+    in the message of the commit. `register` is called for a resource whose service keeps versions
+    of models, unless it declares this model. Without it nothing is registered, and the edits name
+    the version in service.
     """
     for one in retraining.promote:
         manifest = manifests.get(one.resource)
@@ -48,6 +52,12 @@ def list_edits(
             message = "no manifest declares it"
             raise ReconcilerError(message, subject=str(one.resource), next_step=step)
         kind = kinds[one.resource.kind]
+        if isinstance(kind, AlternatesDeployments):
+            edits = [*_alternate(kind, manifest, one, candidate, register)]
+            if edits:
+                edits += _write_lineage(retraining, candidate, manifest, kind, "lineage")
+                yield Acceptance(manifest, tuple(edits))
+            continue
         models = {model.name: model for model in kind.list_models(manifest)}
         model = models.get(one.trained_model)
         if model is None:
@@ -60,11 +70,35 @@ def list_edits(
         if model.sha256.lower() == sha256:
             continue
         edits = [Edit(f"{model.entry}/uri", candidate.uri), Edit(f"{model.entry}/sha256", sha256)]
-        if manifest.member is None and _allows_annotations(kind):
-            prefix = _name_prefix(one.trained_model, models)
-            lineage = describe_lineage(retraining.address, candidate)
-            edits += _annotate(manifest, {f"{prefix}/{name}": lineage[name] for name in lineage})
+        prefix = _name_prefix(one.trained_model, models)
+        edits += _write_lineage(retraining, candidate, manifest, kind, prefix)
         yield Acceptance(manifest, tuple(edits))
+
+
+def _alternate(
+    kind: AlternatesDeployments,
+    manifest: Manifest,
+    promotion: Promotion,
+    candidate: Candidate,
+    register: Register | None,
+) -> Iterator[Edit]:
+    """Yields the edits that let the other deployment have the registered model."""
+    served = kind.find_served(manifest)
+    sha256 = candidate.digest.removeprefix("sha256:")
+    if served.sha256.lower() == sha256:
+        return
+    uri = register(manifest, served, candidate) if register is not None else served.uri
+    if register is not None and uri == served.uri and not served.sha256:
+        return
+    yield from kind.propose_model(manifest, promotion.deployments, uri, sha256)
+
+
+def _write_lineage(
+    retraining: Retraining, candidate: Candidate, manifest: Manifest, kind: Kind, prefix: str
+) -> Iterator[Edit]:
+    if manifest.member is None and _allows_annotations(kind):
+        lineage = describe_lineage(retraining.address, candidate)
+        yield from _annotate(manifest, {f"{prefix}/{name}": lineage[name] for name in lineage})
 
 
 def check_promotions(retrainings: Iterable[Retraining]) -> None:

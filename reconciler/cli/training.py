@@ -1,8 +1,7 @@
-"""Wires a retraining: the ports of its run, the calls of its services, and its proposal."""
+"""Wires a retraining: the ports of its run, and the calls of its services."""
 
 from __future__ import annotations
 
-import itertools
 import secrets
 import threading
 import time
@@ -14,14 +13,6 @@ from pathlib import Path
 
 from reconciler.blobs.training import TrainingBlobs
 from reconciler.cli.context import Invocation
-from reconciler.cli.promotion import (
-    describe_places,
-    list_edits,
-    place_models,
-    recall_metrics,
-    sort_edits,
-)
-from reconciler.cli.rewrite import rewriting
 from reconciler.cli.wiring import Assembly, lock_ledger
 from reconciler.engine.pool import ResumableTask
 from reconciler.engine.runtime import Runtime
@@ -49,15 +40,12 @@ from reconciler.engine.training.verifying import (
 )
 from reconciler.errors import ManifestInvalid, ReconcilerError, ServiceMissing
 from reconciler.kinds.data_plane import open_address
-from reconciler.manifests.editing.accept import PlacedEdit, apply_edits
-from reconciler.manifests.proposal import Committed, Repository
 from reconciler.manifests.secrets import resolve_known
 from reconciler.model import Address, Finding, Manifest, ModelReference, Resource
 from reconciler.model.training import Retraining
 from reconciler.plans.gates import Candidate
 from reconciler.plans.proof import Verification
 from reconciler.ports import Access, BatchJobs, Lease, Scorer, Trains
-from reconciler.render.training import TrainingResult, write_message, write_trailer
 from reconciler.secrets.redaction import mask
 from reconciler.text.suggestions import ask, suggest
 from reconciler.text.times import parse_utc
@@ -210,7 +198,7 @@ class Trainer:
 
     def _find_service(self, address: Address) -> tuple[Trains, Resource]:
         """The provider and the resource of an address in the manifests."""
-        manifest = self._find_manifest(address)
+        manifest = self.find_manifest(address)
         kind = self._assembly.kinds[address.kind]
         provider = self.runtime.providers[address.kind]
         if not isinstance(provider, Trains):
@@ -227,7 +215,8 @@ class Trainer:
         kind = self._assembly.kinds[address.kind]
         return [model for one in declared for model in kind.list_models(one)]
 
-    def _find_manifest(self, address: Address) -> Manifest:
+    def find_manifest(self, address: Address) -> Manifest:
+        """The manifest of an address; raises ReconcilerError if none declares it."""
         found = {one.address: one for one in self._assembly.loaded.manifests}
         if address not in found:
             step = "Declare it, or name the service by its url and apiKey."
@@ -263,89 +252,6 @@ class Trainer:
         if findings:
             raise ManifestInvalid(tuple(findings))
         return found
-
-    def propose(
-        self,
-        retrainings: Sequence[Retraining],
-        candidates: Mapping[Address, Candidate],
-        *,
-        commit: bool,
-        branch: str,
-    ) -> list[TrainingResult]:
-        """Write the models that pass into the manifests, or into one commit."""
-        judged = [one for one in retrainings if one.address in candidates]
-        good = [one for one in judged if not candidates[one.address].refused]
-        root = Path(self._assembly.project.root)
-        manifests = {one.address: one for one in self._assembly.loaded.manifests}
-        accepted = {
-            one.address: list(
-                list_edits(one, candidates[one.address], manifests, self._assembly.kinds)
-            )
-            for one in good
-        }
-        wanted = itertools.chain(*accepted.values())
-        placed = place_models(self._invocation, root, self._assembly.loaded, wanted)
-        edits = sort_edits(placed, accepted)
-        texts = self._find_texts(placed)
-        made = Committed("")
-        if texts and commit:
-            Repository(root).check_committed(texts)
-        # After a commit that git refuses, no file has changed.
-        with self._writing(texts if not branch else {}, {one.manifest.address for one in placed}):
-            if texts and commit:
-                proposed = [(one, candidates[one]) for one in edits if edits[one]]
-                trailer = write_trailer([one.address for one in retrainings])
-                facts = self._assembly.load_snapshot().facts
-                before = {one.parent: recall_metrics(facts, one.parent) for _, one in proposed}
-                message = write_message(proposed, trailer, before)
-                made = Repository(root).commit(texts, message, branch, trailer)
-        if made.commit and not branch:
-            Repository(root).stage(texts)
-        return [
-            TrainingResult(
-                one.address,
-                candidates[one.address],
-                files=tuple(dict.fromkeys(edit.file for edit in edits.get(one.address, ()))),
-                branch=branch if edits.get(one.address) else "",
-                commit=made.commit if edits.get(one.address) else "",
-                declared=bool(one in good and one.promote and not edits[one.address]),
-                places=describe_places(edits.get(one.address, ())),
-            )
-            for one in judged
-        ]
-
-    def _find_texts(self, placed: Sequence[PlacedEdit]) -> Mapping[Path, str]:
-        """The new text of each file that changes."""
-        root, loaded = Path(self._assembly.project.root), self._assembly.loaded
-        texts = apply_edits(root, placed, loaded.tokens)
-        return {path: text for path, text in texts.items() if text.encode() != path.read_bytes()}
-
-    def check_commit(self, retrainings: Sequence[Retraining], branch: str) -> None:
-        """Raise ReconcilerError, before a job is started, if its result could not be committed."""
-        repository = Repository(Path(self._assembly.project.root))
-        repository.check_clean()
-        repository.check_author()
-        files = (self._list_files(one.resource) for each in retrainings for one in each.promote)
-        repository.check_committed({path for each in files for path in each})
-        if branch:
-            repository.check_branch(branch, write_trailer([one.address for one in retrainings]))
-
-    def _list_files(self, address: Address) -> Iterator[Path]:
-        """The files in which the model of a resource can be: its manifest, and its item's file."""
-        manifest, root = self._find_manifest(address), Path(self._assembly.project.root)
-        environment = self._assembly.loaded.environment
-        member = manifest.member
-        yield root / manifest.file
-        yield from [root / member.place.file] if member is not None else []
-        yield from [root / environment.file] if environment is not None else []
-
-    @contextmanager
-    def _writing(self, texts: Mapping[Path, str], written: Collection[Address]) -> Iterator[None]:
-        if not texts:
-            yield
-            return
-        with rewriting(self._invocation, self._assembly, self.runtime, texts, written):
-            yield
 
     def is_due(self, retraining: Retraining) -> bool:
         """Whether the schedule was due since the last run, or a run is open."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.document.pointers import find, format_pointer, split_pointer
+from reconciler.errors import ManifestInvalid
 from reconciler.manifests.fleet.findings import FindingCounter
 from reconciler.manifests.folder import Folder
 from reconciler.manifests.references import Found
@@ -37,7 +38,7 @@ from reconciler.model.training import (
 from reconciler.model.values import dataclass
 from reconciler.plans.evaluations import find_direction, fold_metric
 from reconciler.plans.gates import COMPARABLE
-from reconciler.ports import Kind
+from reconciler.ports import AlternatesDeployments, Kind
 from reconciler.text.durations import parse_duration
 from reconciler.text.suggestions import ask, suggest
 
@@ -139,8 +140,9 @@ def make_retraining(manifest: Manifest) -> Retraining:
         promote=tuple(
             Promotion(
                 Address(*one["resource"].split("/", 1)),
-                one["trainedModel"],
-                manifest.place(f"/spec/promote/{number}"),
+                one.get("trainedModel", ""),
+                tuple(one.get("deployments", ())),
+                place=manifest.place(f"/spec/promote/{number}"),
             )
             for number, one in enumerate(spec.get("promote", ()))
         ),
@@ -350,6 +352,14 @@ def _check_promotions(retraining: Retraining, declared: LoadedManifests) -> Iter
 
 
 def _check_model(promotion: Promotion, manifest: Manifest, kind: Kind) -> Iterator[Finding]:
+    if isinstance(kind, AlternatesDeployments):
+        yield from _check_deployments(promotion, manifest, kind)
+        return
+    if promotion.deployments:
+        step = "Remove it, and name a trainedModel."
+        message = f"{manifest.address} has no deployments that alternate"
+        yield Finding(message, place=promotion.place, next_step=step)
+        return
     models, name = [one.name for one in kind.list_models(manifest)], promotion.trained_model
     if name not in models:
         near = suggest(name, models)
@@ -357,4 +367,23 @@ def _check_model(promotion: Promotion, manifest: Manifest, kind: Kind) -> Iterat
         otherwise = f"It declares {names}." if names else f"Declare it in {manifest.file}."
         step = ask(name, near) if near else otherwise
         message = f'{manifest.address} does not declare a trained model "{name}"'
+        if not name:
+            message = f"promote does not name the trained model of {manifest.address}"
         yield Finding(message, place=promotion.place, next_step=step)
+
+
+def _check_deployments(
+    promotion: Promotion, manifest: Manifest, kind: AlternatesDeployments
+) -> Iterator[Finding]:
+    if promotion.trained_model:
+        message = f"{manifest.address} has no trainedModel: its model is that in service"
+        step = "Remove trainedModel; deployments: [blue, green] names the two that alternate."
+        yield Finding(message, place=promotion.place, next_step=step)
+        return
+    try:
+        served = kind.find_served(manifest)
+        kind.propose_model(manifest, promotion.deployments, served.uri, served.sha256)
+    except ManifestInvalid as error:
+        for finding in error.findings():
+            message = f"{manifest.address} {finding.message}"
+            yield replace(finding, message=message, place=finding.place or promotion.place)

@@ -69,10 +69,15 @@ class RowComparison:
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """A trained model of a manifest whose address and digest a result replaces."""
+    """A trained model of a manifest whose address and digest a result replaces.
+
+    A resource whose models alternate between deployments has no `trained_model`: its model is that
+    of the deployment in service. `deployments` are the two that alternate, or empty.
+    """
 
     resource: Address
-    trained_model: str
+    trained_model: str = ""
+    deployments: tuple[str, ...] = ()
     place: SourceLocation | None = field(default=None, compare=False)
 
 

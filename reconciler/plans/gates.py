@@ -12,6 +12,7 @@ import enum
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import field
 from typing import Final, TypeAlias
 
 from reconciler.model import Json
@@ -70,7 +71,8 @@ class Candidate:
     """A judged model: where it is, the digest of its bytes, its metrics, and the verdicts.
 
     `parent` is the digest of the model in service, "" if it is not known. `data` maps the inputs
-    of the job to the digests of their bytes.
+    of the job to the digests of their bytes. `versions` are the ids under which services keep it,
+    by the resource that can serve each.
     """
 
     run: str
@@ -81,6 +83,7 @@ class Candidate:
     verdicts: tuple[GateVerdict, ...]
     parent: str = ""
     data: Mapping[str, str] | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def refused(self) -> bool:

@@ -36,10 +36,11 @@ from reconciler.text.times import format_utc, parse_utc
 REASON: Final = "reason"
 # The topic of the facts that say who approved a plan; their subject is the digest of the plan.
 APPROVALS: Final = "approvals"
-# The topics of the facts about training: the states of a job, whose subject is the retraining, and
-# an evaluation, whose subject is the digest of the model.
+# The topics of the facts about training: the states of a job, whose subject is the retraining, an
+# evaluation, whose subject is the digest of the model, and the registration of a version.
 JOB: Final = "job"
 EVALUATION: Final = "evaluation"
+REGISTRATION: Final = "registration"
 _ANSWERS: Final = frozenset({"answers", "parentAnswers"})
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _RUN_FROM: Final = 3
@@ -183,6 +184,8 @@ def find_subjects(fact: Fact) -> set[str]:
         return {fact.subject}
     if fact.topic == EVALUATION:
         return {str(fact.data.get("retraining", ""))}
+    if fact.topic == REGISTRATION:
+        return {str(fact.data.get(name, "")) for name in ("retraining", "resource")}
     listed = (fact.data.get(name, ()) for name in ("addresses", "fleets"))
     return {str(one) for names in listed if isinstance(names, list) for one in names}
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from reconciler.model import Fact, Json
 from reconciler.plans.guards import MOST_REASON
-from reconciler.plans.history import EVALUATION, JOB, REASON
+from reconciler.plans.history import EVALUATION, JOB, REASON, REGISTRATION
 from reconciler.render.history import describe_author
 from reconciler.render.words.colour import Paint
 from reconciler.render.words.escape import cut, escape
@@ -22,17 +22,26 @@ _OF_VERDICT: Final = ("rule", "verdict", "refuses", "reason", "numbers")
 
 
 def render_fact(fact: Fact, paint: Paint) -> str:
-    """Returns the lines of a training job, of an evaluation, or of a reason."""
-    render = {JOB: render_job, EVALUATION: render_evaluation}.get(fact.topic, render_reason)
-    return render(fact, paint)
+    """Returns the lines of a training job, an evaluation, a registration, or a reason."""
+    renderers = {
+        JOB: render_job,
+        EVALUATION: render_evaluation,
+        REGISTRATION: render_registration,
+    }
+    return renderers.get(fact.topic, render_reason)(fact, paint)
 
 
 def facts_document(facts: Sequence[Fact]) -> dict[str, Json]:
-    """Returns the jobs, the evaluations and the reasons as JSON; what is empty has no key."""
-    kinds = (("jobs", JOB, job_document), ("evaluations", EVALUATION, evaluation_document))
+    """Returns the facts as JSON, each topic under a key; what is empty has no key."""
+    kinds = (
+        ("jobs", JOB, job_document),
+        ("evaluations", EVALUATION, evaluation_document),
+        ("registrations", REGISTRATION, registration_document),
+        ("reasons", REASON, reason_document),
+    )
     named = {
         name: [describe(one) for one in facts if one.topic == topic]
-        for name, topic, describe in (*kinds, ("reasons", REASON, reason_document))
+        for name, topic, describe in kinds
     }
     return {name: listed for name, listed in named.items() if listed}
 
@@ -88,8 +97,16 @@ def render_evaluation(fact: Fact, paint: Paint) -> str:
     return "\n      ".join((head, *map(_shorten, lines)))
 
 
+def render_registration(fact: Fact, paint: Paint) -> str:
+    """Returns the registration of a model as a version: for which resource, and its digest."""
+    said = paint("yellow", f"model registered as {escape(cut(_read_text(fact, 'version')))}")
+    lines = [f"{_read_text(fact, 'digest')}, run {_read_text(fact, 'run')}"]
+    head = _head(fact, said, _read_text(fact, "resource"))
+    return "\n      ".join((head, *map(_shorten, lines)))
+
+
 def _head(fact: Fact, said: str, address: str) -> str:
-    """The first line of a fact about a retraining."""
+    """The first line of a fact about a retraining or its result."""
     author = f"by {describe_author(fact)}"
     return f"#{fact.sequence}  {escape(fact.at)}  {said}  {escape(cut(address))}  {author}"
 
@@ -143,6 +160,13 @@ def evaluation_document(fact: Fact) -> Json:
         "metrics": metrics if isinstance(metrics, dict) else {},
         "gates": verdicts,
     } | _author_document(fact)
+
+
+def registration_document(fact: Fact) -> Json:
+    """Returns the registration of a version as JSON."""
+    names = ("resource", "version", "digest", "uri", "retraining", "run")
+    said = {name: _read_text(fact, name) for name in names}
+    return {"sequence": fact.sequence, "at": fact.at, **said} | _author_document(fact)
 
 
 def _author_document(fact: Fact) -> dict[str, Json]:

@@ -80,6 +80,8 @@ def _list_lines(result: TrainingResult, paint: Paint) -> Iterator[str]:
     yield f"{paint('bold', escape(str(result.retraining)) + ':')} run {escape(candidate.run)}"
     yield f"  model   {escape(cut(candidate.uri))}"
     yield f"          {escape(candidate.digest)}"
+    for resource, version in candidate.versions.items():
+        yield f"  version {escape(cut(version))}, for {escape(resource)}"
     metrics = ", ".join(format_metrics(candidate))
     yield f"  metrics {metrics or 'no numbers'}"
     for number, verdict in enumerate(candidate.verdicts):
@@ -137,7 +139,13 @@ def result_document(result: TrainingResult) -> Json:
         "places": [_describe_place(one) for one in result.places],
         "branch": result.branch or None,
         "commit": result.commit or None,
-    }
+    } | _describe_versions(candidate)
+
+
+def _describe_versions(candidate: Candidate) -> dict[str, Json]:
+    """Returns the versions under which services keep a model; no key without one."""
+    listed = [{"resource": name, "id": one} for name, one in candidate.versions.items()]
+    return {"versions": listed} if listed else {}
 
 
 def _describe_place(place: EditedPlace) -> Json:
@@ -182,6 +190,7 @@ def _describe(address: Address, candidate: Candidate, before: Mapping[str, float
     yield f"sha256 {candidate.digest.removeprefix('sha256:')}"
     if candidate.parent:
         yield f"before {candidate.parent.removeprefix('sha256:')}"
+    yield from (f"model  {version} of {name}" for name, version in candidate.versions.items())
     yield f"job    {candidate.job}"
     yield from (f"data   {port} {one}" for port, one in sorted((candidate.data or {}).items()))
     if candidate.metrics:

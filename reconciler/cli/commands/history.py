@@ -184,11 +184,18 @@ class HistoryPrinter:
 
     def _find_facts(self, named: Collection[Address]) -> Iterator[Fact]:
         """The jobs, the evaluations and the reasons of what is named, or all, oldest first."""
-        from reconciler.plans.history import EVALUATION, JOB, REASON, find_subjects, trim
+        from reconciler.plans.history import (
+            EVALUATION,
+            JOB,
+            REASON,
+            REGISTRATION,
+            find_subjects,
+            trim,
+        )
 
         last: dict[tuple[str, str, str], Fact] = {}
         # Few ledgers have a fact, and all lines of a ledger take long to read.
-        for topic in {JOB, EVALUATION, REASON} & {topic for topic, _ in self._facts}:
+        for topic in {JOB, EVALUATION, REGISTRATION, REASON} & {topic for topic, _ in self._facts}:
             for fact in self._ledger.facts(topic):
                 # Only the last state of a job counts.
                 run = str(fact.data.get("run", "")) if topic == JOB else str(fact.sequence)

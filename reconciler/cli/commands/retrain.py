@@ -84,6 +84,7 @@ def retrain(
     from pathlib import Path
 
     from reconciler.cli.promotion import check_places, check_promotions
+    from reconciler.cli.proposing import Proposer
     from reconciler.cli.training import Trainer, select_retrainings
     from reconciler.cli.wiring import assemble
     from reconciler.render.findings import render_findings
@@ -103,12 +104,13 @@ def retrain(
         return
     check_promotions(due)
     check_places(invocation, Path(assembly.project.root), assembly.loaded, assembly.kinds, due)
+    proposer = Proposer(invocation, assembly, trainer)
     if commit or branch:
-        trainer.check_commit(due, branch)
+        proposer.check_commit(due, branch)
     found, failed = _train(invocation, trainer, due, fleet=fleet or "", again=again)
     if failed and len(due) == 1:
         raise failed[0]
-    results = trainer.propose(due, found, commit=commit or bool(branch), branch=branch)
+    results = proposer.propose(due, found, commit=commit or bool(branch), branch=branch)
     for one in due:
         if one.address in found:
             trainer.close(one, found[one.address])

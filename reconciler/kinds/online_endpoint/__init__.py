@@ -1,0 +1,1 @@
+"""The kind `OnlineEndpoint`: managed online endpoints of Azure Machine Learning."""
