@@ -514,7 +514,7 @@ class AlternatesDeployments(Protocol):
     def find_served(self, manifest: Manifest, /) -> ModelReference:
         """The model of the deployment that the manifest gives all traffic.
 
-        Raises ManifestInvalid if there is none, or if no version can follow its model.
+        Raises ManifestInvalid without one, or if a version cannot follow its model.
         """
         ...
 

@@ -390,9 +390,9 @@ def test_what_only_yaml_calls_a_line_break_may_stand_in_a_text_of_json() -> None
 @pytest.mark.parametrize(
     ("text", "edit", "said"),
     [
-        ("a: {b: 1}\n", Edit("/a/c", name="d"), 'there is no "c" to rename'),
+        ("a: {b: 1}\n", Edit("/a/c", name="d"), '"c" does not exist'),
         ("a: {b: 1, c: 2}\n", Edit("/a/b", name="c"), '"c" is there already'),
-        ("a: [1]\n", Edit("/a/0", name="c"), 'there is no "0" to rename'),
+        ("a: [1]\n", Edit("/a/0", name="c"), '"0" does not exist'),
         ("a: &x {b: 1}\nc: *x\n", Edit("/c/b", name="d"), "alias *x"),
         ("a: {&x b: 1}\nc: *x\n", Edit("/a/b", name="d"), "anchor or an alias"),
     ],

@@ -46,7 +46,7 @@ def rename(document: Json, path: tuple[str, ...], name: str) -> Json:
     if len(path) > 1:
         return put(document, path[:1], rename(find(document, path[:1]), path[1:], name))
     if not isinstance(document, dict) or path[0] not in document:
-        _refuse(f'there is no "{path[0]}" to rename')
+        _refuse(f'"{path[0]}" does not exist, so it cannot be renamed')
     if name in document:
         _refuse(f'"{name}" is there already')
     return {name if one == path[0] else one: value for one, value in document.items()}
