@@ -161,9 +161,8 @@ class Client:
         longer. A call that `repeats` changes nothing, whatever its method is, so it is sent again
         like a read. An answer with a status of `answers` is returned too, such as `NOT_MODIFIED`.
         `headers` go beside those of every call. `apart` is the limit that the service counts this
-        call under. Raises ServiceError, or the errors of the rate
-        limiter and its permits. ReplyLost means that a write may have been done; after any other
-        error it was not done.
+        call under. Raises ServiceError, or the errors of the rate limiter and its permits.
+        ReplyLost means that a write may have been done; after any other error it was not done.
         """
         target = self.resolve(url)
         tries = _Attempts(self.timeouts, self.clock())
