@@ -478,7 +478,7 @@ def test_an_answer_that_fails_is_no_share() -> None:
 
 def test_an_endpoint_without_traffic_answers_nobody() -> None:
     said, world = measure(lambda *_: Answer(404), {"green": 0})
-    assert said[-1] == "nobody answers, as the traffic says"
+    assert said[-1] == "no deployment answers, as the traffic says"
     assert len(world.scored) == 1
     with pytest.raises(CheckFailed, match="green answers, and no deployment has traffic"):
         measure(lambda *_: answer(), {})

@@ -212,17 +212,17 @@ class _Sample:
         return _Fault(said, "", (*faults[1:], rule), step, may_pass=True)
 
     def _measure_none(self) -> _Attempt:
-        """Asks an endpoint without traffic once: nobody may answer."""
+        """Asks an endpoint without traffic once: no deployment may answer."""
         found = self._ask("")
         yield ""
         if isinstance(found, _Fault):
             gone = found.status == _NO_TRAFFIC
-            return "nobody answers, as the traffic says" if gone else found
+            return "no deployment answers, as the traffic says" if gone else found
         said = f"{found.deployment} answers, and no deployment has traffic"
         return _Fault(said, found.deployment, _describe_answer(found), may_pass=True)
 
     def _ask(self, deployment: str) -> Score | _Fault:
-        """Sends the request once; returns its answer, or why there is none."""
+        """Sends the request once; returns the answer, or why it does not count."""
         asked = deployment or "the endpoint"
         try:
             found = self.scoring.score(self.sample["request"], deployment)

@@ -158,7 +158,7 @@ class OnlineScoring:
         return shown
 
     def _open(self) -> None:
-        """Reads the key or the token anew."""
+        """Reads the key or the token again."""
         self._until = math.inf
         if self._mode == "aadtoken":
             # The emulator takes the token of this machine.
