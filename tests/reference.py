@@ -5,9 +5,9 @@
 
 import inspect
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 from prometheus_client.parser import text_string_to_metric_families
@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from reconciler.cli import reconciler
 from reconciler.cli.exit_codes import list_exit_codes
 from reconciler.cli.guards import find_guards
+from reconciler.document.schema import Field, walk_fields
 from reconciler.kinds import find_kinds
 from reconciler.manifests.schema import bundle_schema, extend_project, list_schemas
 from reconciler.model import CallEnded, Verdict
@@ -23,10 +24,9 @@ from reconciler.package_data import read_schema
 from reconciler.render.manifest_fields import (
     describe_value,
     list_manifest_fields,
-    list_shapes,
     resolve,
 )
-from reconciler.render.schema_fields import HEAD, list_fields
+from reconciler.render.schema_fields import HEAD, is_leaf, list_fields
 from reconciler.telemetry.metrics import Metrics
 from tests.cycles import cycle, report
 
@@ -115,36 +115,30 @@ def _render_services() -> Iterator[str]:
     yield "## Service definitions\n"
     yield (
         "The fields below `spec.definition`, in the service's own words. `*` is any name or item."
-        " A field of the owner `service` is never declared.\n"
+        " A field of the owner `service` is never declared. An `OnlineEndpoint` has no"
+        " `spec.definition`: its manifest has the words of `az ml` for them.\n"
     )
     for name, kind in find_kinds().items():
-        schema = read_schema(kind.schema_name)
+        meanings = [
+            below.description or _find_meaning(kind.field, path)
+            for path, below in walk_fields(kind.field)
+            if is_leaf(below)
+        ]
         rows = [
-            (f"`{field}`", _find_meaning(schema, field), owner, default and f"`{default}`", *rest)
-            for field, owner, default, *rest in list_fields(kind.field)
+            (f"`{field}`", meaning, owner, default and f"`{default}`", *rest)
+            for meaning, (field, owner, default, *rest) in zip(
+                meanings, list_fields(kind.field), strict=True
+            )
         ]
         field, *others = map(str.lower, HEAD)
         yield f"### Definition of {name}\n"
         yield _table((field, "meaning", *others), rows)
 
 
-def _find_meaning(schema: Mapping[str, Any], field: str) -> str:
-    """The description of a field, or of the nearest field above it that has one."""
-    node, meaning = schema, ""
-    for word in field.split("."):
-        choices = (shape for shape in list_shapes(node, schema) if _get_child(shape, word))
-        node = resolve(_get_child(next(choices), word) or {}, schema)
-        meaning = node.get("description", meaning)
-    return meaning
-
-
-def _get_child(node: Mapping[str, Any], word: str) -> Mapping[str, Any] | None:
-    """The schema of a property; `*` is any name or item."""
-    if word in node.get("properties", {}):
-        found: Mapping[str, Any] = node["properties"][word]
-        return found
-    other = node.get("additionalProperties") or node.get("items") if word == "*" else None
-    return other if isinstance(other, dict) else None
+def _find_meaning(root: Field, path: tuple[str, ...]) -> str:
+    """The description of the nearest field above a path that has one."""
+    above = (root.at(path[:length]).description for length in range(len(path) - 1, 0, -1))
+    return next(filter(None, above), "")
 
 
 def _render_commands() -> Iterator[str]:

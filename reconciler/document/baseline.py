@@ -14,7 +14,7 @@ from typing import Final
 
 from reconciler.document.diff import form, is_omitted
 from reconciler.document.pointers import find, format_pointer, split_pointer
-from reconciler.document.schema import Field, Shape
+from reconciler.document.schema import UNKNOWN, Field, Shape
 from reconciler.model import ABSENT, Absent, Json, Path
 from reconciler.model.values import dataclass
 from reconciler.text.json_text import encode_canonical
@@ -80,10 +80,9 @@ def _find_parts(
             return
         walked = isinstance(value, dict) and field.branches and not field.compare
         if walked and (field.shape is Shape.OBJECT or _is_few(value)):
-            properties, items = field.properties, field.items
             for name, below in value.items():
-                child = properties.get(name, items)
-                if child is not None:
+                child = field.child(name)
+                if child is not UNKNOWN:
                     walk(child, below, pointer + format_pointer((name,)))
         # Only an empty value can count as absent. For other values the form is not needed here.
         elif value not in ({}, [], None) or form(field, value) is not ABSENT:

@@ -92,7 +92,7 @@ def find_faults(
     if isinstance(value, dict) and field.branches:
         yield from _find_same_names(field, value, path)
         items = field.items or UNKNOWN
-        if not (field.properties or items.formed or items.branches):
+        if not (field.properties or field.patterns or items.formed or items.branches):
             return  # a map of plain values, of which there may be very many
         for name, below in value.items():
             child = field.child(field.spelling(name))

@@ -132,6 +132,8 @@ def _is_normal(field: Field, document: Json) -> bool:
 
 def _is_normal_object(field: Field, document: dict[str, Json]) -> bool:
     properties, items = field.properties, field.items
+    if field.patterns:
+        return False
     if properties and not document.keys() <= properties.keys():
         return False  # a name has another spelling or is not known
     for name, child in field.uneven:
@@ -168,7 +170,7 @@ def _normalize_object(field: Field, document: dict[str, Json]) -> Json:
     changed = False
     properties = field.properties
     items = field.items
-    if not properties and items is not None and items.verbatim:
+    if not (properties or field.patterns) and items is not None and items.verbatim:
         return document  # a map of plain values, of which there may be very many
     if field.is_plain(document):
         return document

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import field
 from types import MappingProxyType
@@ -51,6 +52,7 @@ _KEYWORDS: Final = frozenset(
         "x-model",
         "x-opaque",
         "x-file",
+        "x-separate",
         "x-source",
     }
 )
@@ -106,6 +108,10 @@ class Field:
     How the field is structured:
     - `branches`: the field is an object or a map.
     - `flat`: all properties of the object are plain values.
+    - `patterns` holds the fields of the names that match an expression and are not properties; the
+      first match counts. `items` is the field of all other names.
+    - `separate`: the value is a resource of its own to the service, which a call of its own writes
+      or deletes.
     - `any_case`: two keys of the map that differ only by their casing are one key.
     - `casefolded` maps the casefolded name of a property to the schema's spelling.
     - `model`: the value is the address of a trained model.
@@ -140,7 +146,9 @@ class Field:
     key: str = ""
     properties: Mapping[str, Field] = field(default_factory=dict)
     casefolded: Mapping[str, str] = field(default_factory=dict)
+    patterns: tuple[tuple[re.Pattern[str], Field], ...] = ()
     items: Field | None = None
+    separate: bool = False
     description: str = ""
     source: str = ""
     branches: bool = field(init=False)
@@ -170,7 +178,11 @@ class Field:
         object.__setattr__(self, "uneven", uneven)
         whole = "integer" in self.types and "number" not in self.types
         object.__setattr__(self, "whole", whole)
-        below = (*self.properties.values(), *((self.items,) if self.items is not None else ()))
+        below = (
+            *self.properties.values(),
+            *(one for _, one in self.patterns),
+            *((self.items,) if self.items is not None else ()),
+        )
         own = whole or self.compare in FORMED_VALUES
         object.__setattr__(self, "formed", own or any(one.formed for one in below))
         renames = self.any_case or any(one.renames for one in below)
@@ -198,6 +210,9 @@ class Field:
             found = self.properties.get(segment)
             if found is not None:
                 return found
+            for pattern, below in self.patterns:
+                if pattern.search(segment):
+                    return below
         return self.items or UNKNOWN
 
     def at(self, path: Path) -> Field:
@@ -222,7 +237,9 @@ class Field:
         if self.flat:
             return document.keys() <= self.properties.keys()
         items = self.items
-        if self.properties or items is None or not items.flat or items.secret or items.read_only:
+        if self.properties or self.patterns or items is None or not items.flat:
+            return False
+        if items.secret or items.read_only:
             return False
         known = items.properties.keys()
         for value in document.values():
@@ -297,7 +314,9 @@ class _Compiler:
             key=node.get("x-key", ""),
             properties=MappingProxyType(properties),
             casefolded=MappingProxyType({name.casefold(): name for name in properties}),
+            patterns=self._patterns(node, shape, place, trail),
             items=self._items(node, shape, place, trail),
+            separate=node.get("x-separate", False),
             description=node.get("description", ""),
             source=node.get("x-source", ""),
         )
@@ -307,6 +326,21 @@ class _Compiler:
         if name == SEALED:
             return functools.partial(compare_sealed, node["x-sealed-by"])
         return self._comparers[name] if name else None
+
+    def _patterns(
+        self, node: Json, shape: Shape, place: str, trail: tuple[str, ...]
+    ) -> tuple[tuple[re.Pattern[str], Field], ...]:
+        found = []
+        for text, below in node.get("patternProperties", {}).items():
+            at = f"{place}/patternProperties/{text}"
+            if shape not in {Shape.OBJECT, Shape.MAP}:
+                raise SchemaInvalid(f"{at}: the object needs properties or additionalProperties")
+            try:
+                pattern = re.compile(text)
+            except re.error as error:
+                raise SchemaInvalid(f"{at}: {error}") from error
+            found.append((pattern, self.compile(below, at, trail)))
+        return tuple(found)
 
     def _items(self, node: Json, shape: Shape, place: str, trail: tuple[str, ...]) -> Field | None:
         word = "items" if shape is Shape.LIST else "additionalProperties"
@@ -398,6 +432,16 @@ def find_set_once(root: Field) -> tuple[tuple[str, ...], ...]:
     )
 
 
+def find_separate_part(root: Field, path: Path) -> Path:
+    """Return the start of a path that leads to a separate part; empty if it is in none."""
+    below = root
+    for length, segment in enumerate(path, 1):
+        below = below.child(segment)
+        if below.separate:
+            return path[:length]
+    return ()
+
+
 @functools.cache
 def find_future_fields(root: Field) -> tuple[tuple[str, ...], ...]:
     """Return the paths of the times that the service refuses in the past; not below maps."""
@@ -425,6 +469,7 @@ def walk_fields(root: Field, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple
     for name, below in root.properties.items():
         yield (*path, name), below
         yield from walk_fields(below, (*path, name))
-    if root.items is not None:
-        yield (*path, "*"), root.items
-        yield from walk_fields(root.items, (*path, "*"))
+    named = [one for _, one in root.patterns]
+    for item in (*named, root.items) if root.items is not None else named:
+        yield (*path, "*"), item
+        yield from walk_fields(item, (*path, "*"))

@@ -18,6 +18,7 @@ from reconciler.ports import Kind
 GROUP: Final = "reconciler.kinds"
 _BUILT_IN: Final = {
     "Endpoint": "reconciler.kinds.endpoint",
+    "OnlineEndpoint": "reconciler.kinds.online_endpoint",
     "WebService": "reconciler.kinds.web_service",
 }
 _OURS: Final = "reconciler-"

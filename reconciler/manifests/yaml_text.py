@@ -386,10 +386,11 @@ class SourceMap(Mapping[str, SourceLocation]):
                 pointer = pointer.rpartition("/")[0]
         return self[pointer]
 
-    def read_exponent(self, pointer: str) -> int | None:
-        """Returns the whole number of a text without quotes, such as 1.2e1, or None.
+    def read_exponent(self, pointer: str) -> float | None:
+        """Returns the number of a text without quotes, such as 1.2e1 or 1e-6, or None.
 
-        It is a number to JSON and YAML 1.2. YAML 1.1, which libyaml reads, takes it for text.
+        A whole number is an int. The text is a number to JSON and YAML 1.2. YAML 1.1, which libyaml
+        reads, takes it for text.
         """
         for prefix, places in self.mounted.items():
             if pointer.startswith(f"{prefix}/"):
@@ -401,7 +402,9 @@ class SourceMap(Mapping[str, SourceLocation]):
         if not isinstance(node, yaml.ScalarNode) or node.style:
             return None
         number = float(node.value) if _EXPONENT.fullmatch(node.value) else math.nan
-        return int(number) if number.is_integer() else None
+        if not math.isfinite(number):
+            return None
+        return int(number) if number.is_integer() else number
 
     def part(self, pointer: str, name: str = "") -> SourceMap:
         """Returns the locations of the value at a pointer, as a document of its own.

@@ -267,7 +267,8 @@ class Declared:
     place in a file. With `exact`, every property that is not in `document` is removed.
     `starting_document` is the first document of a resource that does not exist yet. A property that
     is only in it is not owned. `call` is the call that is due, if any; its values are not in
-    `document`, and no manifest owns them. `strategy` is what the manifest says about the way of a
+    `document`, and no manifest owns them. `secrets` are references beside those of `spec.secrets`,
+    by pointer into the service's document. `strategy` is what the manifest says about the way of a
     change, in the kind's own words. `removed` are places of live that the manifest asks to remove,
     although it is not exact.
     """
@@ -279,6 +280,7 @@ class Declared:
     exact: bool = False
     starting_document: Json | Absent = ABSENT
     call: DueCall | None = None
+    secrets: Mapping[str, SecretReference] = field(default_factory=dict)
     strategy: Json = None
     removed: tuple[Path, ...] = ()
 

@@ -203,8 +203,7 @@ def find_share_faults(traffic: Mapping[str, int], counted: Mapping[str, int]) ->
     """
     calls, judged = sum(counted.values()), _count_judged(traffic)
     faults = []
-    # First those without traffic, which explain what is missing elsewhere.
-    for name in sorted({*traffic, *counted}, key=lambda one: (bool(traffic.get(one)), one)):
+    for name in sorted({*traffic, *counted}):
         share, got = traffic.get(name, 0), counted.get(name, 0)
         least, most = find_bounds(share, calls, judged)
         if least <= got <= most:

@@ -19,7 +19,13 @@ from reconciler.document.diff import diff, is_not_observable, is_omitted, make_c
 from reconciler.document.overlay import adopt_names, adopt_path, keep_declared, overlay
 from reconciler.document.patch import make_absences, make_inverse, make_operations
 from reconciler.document.pointers import find, format_pointer, set_at, split_pointer
-from reconciler.document.schema import UNKNOWN, Field, find_epochs, find_set_once, walk_fields
+from reconciler.document.schema import (
+    Field,
+    find_epochs,
+    find_separate_part,
+    find_set_once,
+    walk_fields,
+)
 from reconciler.model import (
     ABSENT,
     Absent,
@@ -46,8 +52,9 @@ _NOTHING: Final[tuple[Json, ...]] = ("", None, {}, [])
 class Comparison:
     """The declared, the live and the last applied state of one resource.
 
-    `secrets` maps pointers to references. `ledger_known` is False without a ledger. With
-    `rotate`, every secret and every value that the service may leave out is written again.
+    `secrets` maps pointers to references; those of `declared` are added. `ledger_known` is False
+    without a ledger. With `rotate`, every secret and every value that the service may leave out is
+    written again.
     """
 
     resource: Resource
@@ -60,6 +67,8 @@ class Comparison:
     rotate: bool = False
 
     def __post_init__(self) -> None:
+        if self.declared.secrets:
+            object.__setattr__(self, "secrets", {**self.secrets, **self.declared.secrets})
         if self.schema.renames:
             # The service takes some names in any casing, and shows the casing that it keeps.
             shown = self.declared.starting_document if self.live is ABSENT else self.live
@@ -254,15 +263,23 @@ def _due_secrets(
 ) -> Mapping[str, SecretReference]:
     """Return the secrets to write now; only the ledger knows what was written last.
 
-    A write of the whole definition needs all secrets. Without a ledger, a secret is sent with
-    another write but does not cause a write.
+    A write of the whole definition needs all secrets, and the creation of a separate part needs
+    those of the part. Without a ledger, a secret is sent with another write of its part but does
+    not cause a write.
     """
-    if body == "whole" or comparison.rotate or (comparison.last_applied is None and changes):
-        return comparison.secrets
-    if comparison.last_applied is None:
-        return comparison.secrets if comparison.ledger_known else {}
-    known = comparison.last_applied.secrets
-    return {at: ref for at, ref in comparison.secrets.items() if known.get(at) != ref.version}
+    last_applied, due = comparison.last_applied, {}
+    for pointer, reference in comparison.secrets.items():
+        part = find_separate_part(comparison.schema, split_pointer(pointer))
+        sent = [change for change in changes if change.path[: len(part)] == part]
+        created = any(change.path == part and change.verb is Verb.ADD for change in sent)
+        if (created if part else body == "whole") or comparison.rotate:
+            due[pointer] = reference
+        elif last_applied is None:
+            if sent or comparison.ledger_known:
+                due[pointer] = reference
+        elif last_applied.secrets.get(pointer) != reference.version:
+            due[pointer] = reference
+    return due
 
 
 def list_due_signatures(
@@ -385,7 +402,7 @@ def _count_leaves(field: Field, document: Json | Absent) -> int:
         return len(document) if field.flat else sum(len(one) or 1 for one in document.values())
     total = 0
     for name, value in document.items():
-        child = field.properties.get(name) or field.items or UNKNOWN
+        child = field.child(name)
         if type(value) is dict:
             total += _count_leaves(child, value)
         elif not child.read_only:

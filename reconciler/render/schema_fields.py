@@ -31,11 +31,12 @@ def list_fields(root: Field) -> list[tuple[str, ...]]:
     return [
         _row(path, field, filled=any(path[:depth] in filled for depth in range(len(path) + 1)))
         for path, field in fields
-        if _is_leaf(field)
+        if is_leaf(field)
     ]
 
 
-def _is_leaf(field: Field) -> bool:
+def is_leaf(field: Field) -> bool:
+    """Whether a field has a row of its own: its value is compared as a whole."""
     return field.shape in {Shape.SCALAR, Shape.OPAQUE} or bool(field.compare)
 
 

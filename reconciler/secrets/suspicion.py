@@ -21,6 +21,14 @@ SECRET_NAMES: Final = (
     rb"|client[ _.-]?secret|pass(?:word|wd|phrase)|(?:access|refresh|bearer|id)[ _.-]?token)"
     % KEY_NAMES
 )
+# The names of variables that say that they hold a secret: each name of a secret, and more. A schema
+# repeats this as the pattern of its secret properties.
+SENSITIVE_NAMES: Final = (
+    r"(?is)^\s*(?:.*(?:[ _.-]|shared[ _.-]?access|storage|account|access|secret|api|primary"
+    r"|secondary|subscription|private|refresh|bearer|id|sas|client))?"
+    r"(?:token|key|secret|pwd|credentials?|dsn|sas|sig|signature)\s*$"
+    r"|(?:pass(?:word|wd|phrase)|connection[ _.-]?string)\s*$"
+)
 # A value without blanks that has a character which words rarely have.
 RANDOM: Final = rb"(?=[^&;#\s\"'<>,}]*[0-9+/=])[^&;#\s\"'<>,}]{8,}"
 # What a secret is as the whole value of a property.

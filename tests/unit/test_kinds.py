@@ -13,7 +13,7 @@ from reconciler import kinds
 from reconciler.kinds import find_kinds
 from reconciler.kinds.endpoint import KIND
 
-BUILT_IN = ["Endpoint", "WebService"]
+BUILT_IN = ["Endpoint", "OnlineEndpoint", "WebService"]
 MODULE = "KIND = 'a kind of somebody else'\n"
 
 
@@ -54,7 +54,7 @@ def test_a_kind_of_another_distribution_is_found(
     _write_plugin(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     found = find_kinds()
-    assert list(found) == ["Endpoint", "Job", "WebService"]
+    assert list(found) == ["Endpoint", "Job", "OnlineEndpoint", "WebService"]
     assert found["Job"] == "a kind of somebody else"  # type: ignore[comparison-overlap]
 
 

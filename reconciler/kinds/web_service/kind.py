@@ -67,7 +67,7 @@ _PLANES: Final = (
     # Published addresses; the emulator serves all planes at one address.
     Plane(
         "resourceManager",
-        "Manages New web services.",
+        "Manages New web services and online endpoints.",
         "https://management.azure.com",
         "http://127.0.0.1:8470",
     ),

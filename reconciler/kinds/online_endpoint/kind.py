@@ -1,0 +1,64 @@
+"""The kind of a managed online endpoint: its id, and how a manifest binds to its document.
+
+This module sends no call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from reconciler.kinds.base import BaseKind
+from reconciler.kinds.online_endpoint.addresses import ID_FORM
+from reconciler.kinds.online_endpoint.bind import bind_manifest, list_models
+from reconciler.kinds.online_endpoint.export import export_spec
+from reconciler.kinds.online_endpoint.forms import COMPARERS
+from reconciler.model import (
+    Absent,
+    Declared,
+    ExportedSpec,
+    Json,
+    Manifest,
+    ModelReference,
+    Resource,
+)
+from reconciler.ports import Access, Plane, Provider
+
+_PLANES: Final = (
+    # Published address; the emulator serves all planes at one address.
+    Plane(
+        "resourceManager",
+        "Manages New web services and online endpoints.",
+        "https://management.azure.com",
+        "http://127.0.0.1:8470",
+    ),
+)
+
+
+class OnlineEndpointKind(BaseKind):
+    """The kind `OnlineEndpoint`."""
+
+    name = "OnlineEndpoint"
+    schema_name = "service/online-endpoint"
+    manifest_schema_name = "manifest/online-endpoint"
+    id_form = ID_FORM
+    planes = _PLANES
+    comparers = COMPARERS
+
+    def bind(self, manifest: Manifest, live: Json | Absent) -> Declared:
+        """Return the part of the endpoint's document that the manifest declares."""
+        return bind_manifest(manifest, live)
+
+    def list_models(self, manifest: Manifest) -> Sequence[ModelReference]:
+        """Return the model of each deployment, named as the deployment."""
+        return list_models(manifest)
+
+    def export(
+        self, resource: Resource, document: Json, defaults: Mapping[str, Json], *, full: bool
+    ) -> ExportedSpec:
+        """Return what the endpoint serves and its own settings; `full` returns all settings."""
+        return export_spec(self.field, self.export_place(resource, defaults), document, full=full)
+
+    def connect(self, access: Access) -> Provider:
+        """Return the provider that calls Resource Manager through the shared rate limiter."""
+        raise NotImplementedError("the calls of online endpoints are not there yet")

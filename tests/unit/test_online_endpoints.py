@@ -1,0 +1,254 @@
+"""What a manifest of an online endpoint declares, and what an export of one says."""
+
+from typing import Any
+
+import pytest
+
+from reconciler.document.comparers import Comparer
+from reconciler.document.diff import same
+from reconciler.kinds.online_endpoint import KIND
+from reconciler.kinds.online_endpoint.addresses import expand_ids, parse_id, shorten_ids
+from reconciler.kinds.online_endpoint.forms import COMPARERS
+from reconciler.manifests.editing.write import write_manifest
+from reconciler.model import ABSENT, Action, Json, SecretReference
+from reconciler.package_data import read_schema
+from reconciler.plans.step import make_step
+from reconciler.secrets.suspicion import SENSITIVE_NAMES, is_secret_name
+from tests.online_endpoints import (
+    BLUE,
+    DEFAULTS,
+    GREEN,
+    ID,
+    RESOURCE,
+    WORKSPACE,
+    compare,
+    deployment,
+    endpoint,
+    manifest,
+)
+
+LIVE = endpoint({"blue": 100}, deployment())
+
+
+def changes(live: Any, **spec: Any) -> dict[str, tuple[Any, Any]]:
+    """The changes of a manifest: before and after, by the last two names of their place."""
+    step = make_step(compare(live, **spec))
+    found = step.changes if step is not None else ()
+    return {"/".join(map(str, one.path[-2:])): (one.before, one.after) for one in found}
+
+
+def test_the_place_of_an_endpoint_comes_from_the_manifest_and_the_project() -> None:
+    named = manifest(resource={"workspace": "other"})
+    assert KIND.identify(manifest(), DEFAULTS).id == ID
+    assert KIND.identify(named, DEFAULTS).id == ID.replace("/ws/", "/other/")
+    assert KIND.scope(RESOURCE) == WORKSPACE
+    assert KIND.locate(RESOURCE.address, ID.upper(), {}).id.casefold() == ID.casefold()
+
+
+def test_a_new_colour_is_one_addition_and_two_shares() -> None:
+    found = changes(LIVE, traffic={"green": 100}, deployments={"green": GREEN})
+    assert found["deployments/green"] == (ABSENT, {})
+    assert found["traffic/blue"] == (100, 0)
+    assert found["traffic/green"] == (ABSENT, 100)
+    assert found["properties/model"] == (ABSENT, "azureml:census:2")
+    assert {name for name in found if name.startswith("traffic")} == {
+        "traffic/blue",
+        "traffic/green",
+    }
+
+
+def test_what_is_not_declared_stays() -> None:
+    live = endpoint({"blue": 90, "green": 10}, deployment(), deployment("green"))
+    assert changes(live, auth_mode="key") == {}
+    assert changes(live, deployments={"blue": {"instance_count": 3}}) == {}
+    assert changes(live, traffic={"blue": 90, "green": 10}) == {}
+    assert changes(live, traffic={"blue": 100}) == {
+        "traffic/blue": (90, 100),
+        "traffic/green": (10, 0),
+    }
+
+
+def test_a_share_of_nought_is_no_share() -> None:
+    live = endpoint({"blue": 100, "green": 0}, deployment(), deployment("green"))
+    assert changes(live, traffic={"blue": 100}) == {}
+    assert changes(LIVE, traffic={"blue": 100, "green": 0}, deployments={"blue": {}}) == {}
+
+
+def test_mirrored_traffic_ends_where_live_traffic_begins() -> None:
+    live = endpoint({"blue": 100}, deployment(), deployment("green"), mirrorTraffic={"green": 20})
+    found = changes(live, traffic={"green": 100})
+    assert found["mirrorTraffic/green"] == (20, 0)
+
+
+def test_a_new_endpoint_has_what_the_clients_of_the_vendor_send() -> None:
+    step = make_step(compare(ABSENT, deployments={"blue": BLUE}, traffic={"blue": 100}))
+    assert step is not None
+    assert step.action is Action.CREATE
+    assert step.after["identity"] == {"type": "SystemAssigned"}
+    assert step.after["properties"] == {"authMode": "Key", "traffic": {"blue": 100}}
+    assert "/identity/type" not in step.owned_paths
+
+
+def test_an_endpoint_that_neither_exists_nor_is_defined_is_a_finding() -> None:
+    (found,) = KIND.bind(manifest(resource={"workspace": "ws"}), ABSENT).findings
+    assert "does not exist" in found.message
+
+
+def test_each_deployment_has_one_model_by_its_own_name() -> None:
+    given = {"blue": BLUE, "green": {**GREEN, "sha256": "AB" * 32}, "plain": {"instance_count": 1}}
+    blue, green = KIND.list_models(manifest(deployments=given))
+    assert (blue.name, blue.uri, blue.pin) == ("blue", "azureml:census:1", "")
+    assert green.path == ("deployments", "green", "properties", "model")
+    assert (green.entry, green.pin) == ("/spec/deployments/green", f"sha256:{'ab' * 32}")
+    assert green.place is not None
+    assert green.place.file == "/spec/deployments/green/model"
+
+
+TOKEN = "/deployments/green/properties/environmentVariables/API_TOKEN"
+
+
+def test_a_secret_of_a_new_deployment_is_sent_and_no_other() -> None:
+    given = {
+        "green": {**GREEN, "environment_variables": {"API_TOKEN": {"env": "TOKEN"}, "A": "1"}},
+        "blue": {"environment_variables": {"KEY": {"file": "key"}}},
+    }
+    step = make_step(compare(LIVE, deployments=given))
+    assert step is not None
+    assert step.secrets == ((TOKEN, SecretReference(env="TOKEN")),)
+    assert "TOKEN" not in str(step.after)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        *((one, True) for one in ("API_KEY", "apikey", "HF_TOKEN", "DB_PASSWORD", "dbpassword")),
+        *((one, True) for one in ("MY_SAS", "SENTRY_DSN", "AWS_CREDENTIALS", "CONNECTION_STRING")),
+        *((one, True) for one in ("client_secret", "KEY", "AccountKey", "x.sig", "my-access-key")),
+        *((one, False) for one in ("MAX_TOKENS", "MONKEY", "WORKER_COUNT", "KEYS", "SECRETARY")),
+    ],
+)
+def test_the_name_of_a_variable_says_whether_it_is_a_secret(name: str, expected: bool) -> None:
+    field = KIND.field.at(("deployments", "blue", "properties", "environmentVariables", name))
+    assert field.secret is expected
+    assert expected or not is_secret_name(name)
+
+
+def test_the_schema_has_the_names_of_secrets_from_the_one_table() -> None:
+    properties = read_schema("service/online-endpoint")["properties"]["deployments"]
+    variables = properties["additionalProperties"]["properties"]["properties"]["properties"]
+    assert list(variables["environmentVariables"]["patternProperties"]) == [SENSITIVE_NAMES]
+
+
+def test_a_document_holds_no_value_of_a_secret() -> None:
+    one = deployment(environmentVariables={"HF_TOKEN": "hf", "WORKER_COUNT": "2"})
+    live = endpoint({"blue": 100}, one)
+    variables = live["deployments"]["blue"]["properties"]["environmentVariables"]
+    assert variables == {"WORKER_COUNT": "2"}
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("ownership", ["declared", "exact"])
+def test_an_export_plans_nothing(full: bool, ownership: str) -> None:
+    variables = {"WORKER_COUNT": "2", "AZUREML_MODEL_DIR": "/var/x/1", "HF_TOKEN": "hf"}
+    collector = {
+        "collections": {"model_inputs": {"dataCollectionMode": "Enabled", "samplingRate": 0.5}},
+        "rollingRate": "Hour",
+        "requestLogging": None,
+    }
+    green = deployment(
+        "green",
+        "2",
+        environmentVariables=variables,
+        dataCollector=collector,
+        requestSettings={"requestTimeout": "PT1M30S", "maxQueueWait": "PT0.5S"},
+        livenessProbe=None,
+        environmentId="azureml://registries/azureml/environments/sklearn-1.5/versions/4",
+        description="ours",
+    )
+    live = endpoint({"blue": 90, "green": 10}, deployment(), green)
+    exported = KIND.export(RESOURCE, live, DEFAULTS, full=full)
+    assert "resource" not in exported.spec
+    assert exported.spec["deployments"]["green"]["environment_variables"] == {"WORKER_COUNT": "2"}
+    assert exported.spec["deployments"]["green"]["request_settings"]["request_timeout_ms"] == 90000
+    assert ("liveness_probe" in exported.spec["deployments"]["blue"]) is full
+    assert (
+        "Left out" not in write_manifest(KIND.manifest_schema_name, RESOURCE.address, exported)[0]
+    )
+    assert make_step(compare(live, ownership=ownership, **exported.spec)) is None
+
+
+def test_an_exact_manifest_removes_the_deployment_that_it_does_not_name() -> None:
+    live = endpoint({"blue": 100}, deployment(), deployment("green"))
+    exported = KIND.export(RESOURCE, endpoint({"blue": 100}, deployment()), DEFAULTS, full=True)
+    found = changes(live, ownership="exact", **exported.spec)
+    assert list(found) == ["deployments/green"]
+
+
+COMPARED = [
+    ("duration", "PT5S", "PT0M5S", True),
+    ("duration", "PT90S", "PT1M30S", True),
+    ("duration", "P1D", "PT24H", True),
+    ("duration", "PT0.5S", "PT0.500S", True),
+    ("duration", "PT5S", "PT50S", False),
+    ("duration", "P1M", "PT1M", False),
+    ("duration", "P", "PT", False),
+    ("asset-id", "azureml:census:2", "AzureML:Census:2", True),
+    ("asset-id", f"{WORKSPACE}/models/census/versions/2", "azureml:census:2", True),
+    ("asset-id", "azureml:census:2", "azureml:census:20", False),
+    (
+        "asset-id",
+        "azureml://registries/R/models/a/versions/1",
+        "azureml://registries/r/models/A/versions/1/",
+        True,
+    ),
+    ("asset-id", "azureml://registries/r/models/a/versions/1", "azureml:a:1", False),
+]
+
+
+@pytest.mark.parametrize(("comparer", "one", "other", "alike"), COMPARED)
+def test_two_spellings_of_one_value_are_alike(
+    comparer: str, one: str, other: str, alike: bool
+) -> None:
+    compared: Comparer = COMPARERS[comparer]
+    assert (compared(one) == compared(other)) is alike
+
+
+@pytest.mark.parametrize("value", [None, 5, 2.5, [], {}, "", "x", "PT", "azureml:", "\ud800"])
+def test_a_comparer_never_raises(value: Json) -> None:
+    for one in COMPARERS.values():
+        one(value)
+
+
+def test_ids_of_the_own_workspace_are_short_in_the_document_alone() -> None:
+    raw = deployment()
+    short = shorten_ids(raw, WORKSPACE.upper())
+    assert short["properties"]["model"] == "azureml:census:1"
+    assert short["properties"]["codeConfiguration"]["codeId"] == "azureml:census-score:1"
+    assert expand_ids(short, WORKSPACE) == raw
+    assert shorten_ids(raw, WORKSPACE + "2") == raw
+    registry = deployment(model="azureml://registries/r/models/a/versions/1", environmentId=None)
+    assert (
+        shorten_ids(registry, WORKSPACE)["properties"]["model"] == registry["properties"]["model"]
+    )
+
+
+def test_the_parts_of_an_id() -> None:
+    whole = parse_id(f"{WORKSPACE}/Models/census/versions/2")
+    assert whole is not None
+    assert (whole.collection, whole.name, whole.version) == ("models", "census", "2")
+    assert whole.workspace == WORKSPACE
+    registry = parse_id("azureml://registries/r/models/a/versions/1")
+    assert registry is not None
+    assert (registry.registry, registry.collection) == ("r", "models")
+    for wrong in ("azureml:census@latest", "azureml:census", "./model", "azureml:a/b:1", 3, None):
+        assert parse_id(wrong) is None
+
+
+def test_a_duration_that_no_manifest_can_hold_is_left_out() -> None:
+    one = deployment(
+        requestSettings={"requestTimeout": "PT0.0005S"}, livenessProbe={"period": "P1Y"}
+    )
+    spec = KIND.export(RESOURCE, endpoint({}, one), DEFAULTS, full=True).spec
+    assert "request_settings" not in spec["deployments"]["blue"]
+    assert "liveness_probe" not in spec["deployments"]["blue"]
+    assert same(KIND.field, endpoint({}, one), endpoint({}, one))
