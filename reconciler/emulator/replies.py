@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
+SCORING_SERVER: Final = "azureml-frontdoor"
 _HALF: Final = re.compile("[\ud800-\udfff]")
 # The classes of the published table of error codes (web-service-error-codes).
 _CLASSES: Final = {
@@ -65,6 +66,8 @@ class Answer:
     front: bool = False  # answered by Resource Manager's front, which sends fewer headers
     timed: bool = True
     lean: bool = False  # the request's id is the only header
+    online: bool = False  # the headers and line ends of Azure Machine Learning
+    scored: bool = False  # of an online endpoint's scoring address, with the headers of its front
     media: str = "application/json; charset=utf-8"
 
 
@@ -85,6 +88,11 @@ def write_time(seconds: float) -> str:
 def identify_lean() -> dict[str, str]:
     """Return the only id header that replies of Classic and of scoring are known to have."""
     return {"x-ms-request-id": str(uuid.uuid4())}
+
+
+def identify_score() -> dict[str, str]:
+    """Return the headers that the front of online endpoints adds (recorded)."""
+    return {"Server": SCORING_SERVER, "X-Request-ID": str(uuid.uuid4())}
 
 
 def identify_request(now: float, *, by_front: bool = False) -> dict[str, str]:

@@ -22,7 +22,8 @@ _VERSIONS: Final = ("2017-01-01", PREVIEW)
 _DEEPEST: Final = 100
 # The largest request that is usual has a few thousand.
 _MOST_VALUES: Final = 2_000_000
-Plane = Literal["resource-manager", "classic", "services"]
+Plane = Literal["resource-manager", "classic", "services", "azureml", "online"]
+_ONLINE: Final = "microsoft.machinelearningservices"
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,260}")
 
 
@@ -30,7 +31,8 @@ _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,260}")
 class Call:
     """A request. `segments` are decoded; `query` has lower-case names; `origin` is scheme and host.
 
-    `target` is the raw path and query. `closing` is closed once the reply is sent.
+    `target` is the raw path and query. `closing` is closed once the reply is sent. `headers` have
+    lower-case names.
     """
 
     method: str
@@ -39,6 +41,7 @@ class Call:
     body: bytes
     origin: str
     target: str
+    headers: Mapping[str, str]
     closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, compare=False)
 
     @property
@@ -51,6 +54,18 @@ class Call:
                 return "classic"
             case ["workspaces" | "subscriptions", _, "services", _, *_]:
                 return "services"
+            case ["subscriptions", _, "providers", provider, *_] | [
+                "subscriptions",
+                _,
+                "resourcegroups",
+                _,
+                "providers",
+                provider,
+                *_,
+            ] if provider == _ONLINE:
+                return "azureml"
+            case ["online", _, _, *_]:
+                return "online"
         return "resource-manager"
 
     @property
@@ -84,7 +99,7 @@ class Call:
             raise self._refuse_content() from error
 
     def _refuse_content(self) -> Refusal:
-        if self.plane != "resource-manager":
+        if self.plane in {"classic", "services"}:
             return refuse_body()
         return Refusal(
             400,
@@ -131,12 +146,20 @@ def _read_float(text: str) -> float:
     return value
 
 
-def make_call(method: str, raw_path: str, raw_query: str, body: bytes, origin: str) -> Call:
+def make_call(
+    method: str,
+    raw_path: str,
+    raw_query: str,
+    body: bytes,
+    origin: str,
+    headers: Mapping[str, str],
+) -> Call:
     """Make a request from its raw target; an escaped slash does not split a segment."""
     segments = tuple(unquote(part) for part in raw_path.split("/") if part)
     pairs = parse_qsl(raw_query, keep_blank_values=True)
     target = f"{raw_path}?{raw_query}" if raw_query else raw_path
-    return Call(method, segments, {k.casefold(): v for k, v in pairs}, body, origin, target)
+    query = {name.casefold(): value for name, value in pairs}
+    return Call(method, segments, query, body, origin, target, headers)
 
 
 def check_name(name: str) -> str:

@@ -17,23 +17,21 @@ from typing import IO, Final
 
 from aiohttp import web
 
+from reconciler.emulator.azureml.asset_records import Owner
+from reconciler.emulator.azureml.assets import Assets
+from reconciler.emulator.azureml.data_plane import DataPlane
+from reconciler.emulator.azureml.state import OnlineState, OnlineWorkspace
 from reconciler.emulator.classic.endpoints import ClassicParts
 from reconciler.emulator.classic.management import Classic, is_same
 from reconciler.emulator.classic.workspaces import Workspaces
-from reconciler.emulator.faults.broken_replies import CutOff, Lost, hold, pause, send_last
+from reconciler.emulator.faults.broken_replies import hold, pause, send_last
 from reconciler.emulator.faults.fault_plan import FaultEntry, FaultPlan
 from reconciler.emulator.faults.injection import FaultInjector, answer_after
 from reconciler.emulator.limits import Limits
 from reconciler.emulator.logs import make_logger, write_line
+from reconciler.emulator.pages import Pages, read_bearer
 from reconciler.emulator.randomness import RandomSource
-from reconciler.emulator.replies import (
-    Answer,
-    Refusal,
-    identify_lean,
-    identify_request,
-    render,
-    show_details,
-)
+from reconciler.emulator.replies import Answer, Refusal, show_details
 from reconciler.emulator.requests import Call, check_call, make_call, unknown_path
 from reconciler.emulator.resource_manager.actions import list_actions
 from reconciler.emulator.resource_manager.management import Management, Parts
@@ -41,6 +39,7 @@ from reconciler.emulator.resource_manager.operations import Operations
 from reconciler.emulator.resource_manager.plans import Plans
 from reconciler.emulator.resource_manager.shapes import load_definition_schema
 from reconciler.emulator.resource_manager.views import PROVIDER
+from reconciler.emulator.responses import hide_framework, make_response, refuse_call
 from reconciler.emulator.scoring.calls import Services
 from reconciler.emulator.settings import Settings
 from reconciler.emulator.state import State
@@ -49,13 +48,6 @@ from reconciler.emulator.switches import Choices
 from reconciler.emulator.training.jobs import Jobs
 
 _MOST_BYTES: Final = 16 * 1024 * 1024
-_FIXED: Final = {
-    "Cache-Control": "no-cache",
-    "Pragma": "no-cache",
-    "Expires": "-1",
-    "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
-}
-_SERVER: Final = "Microsoft-HTTPAPI/2.0"
 
 
 class Server:
@@ -95,6 +87,11 @@ class Server:
         self._services = Services(
             self._state, self._operations, workspaces, endpoints, self._storage, self._jobs
         )
+        self._online = OnlineState(self._state, random_source)
+        self._assets = Assets(
+            self._state, self._online, self._choices, time.time, settings.blob_url
+        )
+        self._data_plane = DataPlane(self._online, self._assets, self._storage, time.time, settings)
         self._fault_injector = FaultInjector(
             plan, self._operations, endpoints, self._jobs, self._services, self._choices
         )
@@ -137,9 +134,9 @@ class Server:
         await self._storage.open()
         self._jobs.resume()
         app = web.Application(client_max_size=_MOST_BYTES)
-        app.router.add_get("/emulator", self._identify)
+        Pages(self._settings, self._data_plane).add_to(app)
         app.router.add_route("*", r"/{tail:[\s\S]*}", self._handle)
-        app.on_response_prepare.extend([_hide_framework, self._date])
+        app.on_response_prepare.extend([hide_framework, self._date])
         runner = web.AppRunner(
             app, access_log=None, logger=make_logger(), handle_signals=False, shutdown_timeout=2.0
         )
@@ -156,10 +153,6 @@ class Server:
             self._state.close()
             if self._log is not None:
                 self._log.close()
-
-    async def _identify(self, _: web.Request) -> web.Response:
-        """Answer which emulator this is, without a token: commands ask it before they send one."""
-        return web.json_response({"id": self._settings.id})
 
     async def _date(self, _: web.Request, response: web.StreamResponse) -> None:
         """Send the time of this service."""
@@ -183,22 +176,29 @@ class Server:
                 request.rel_url.raw_query_string,
                 body,
                 f"{request.scheme}://{request.host}",
+                {name.casefold(): value for name, value in request.headers.items()},
             )
             self._authorize(call, request)
             entry = self._fault_injector.choose(call)
             answer = self._fault_injector.answer_early(entry, call) or await self._answer(call)
         except web.HTTPRequestEntityTooLarge:
-            answer = _refused(Refusal(413, "RequestEntityTooLarge", "The request is too large."))
+            answer = refuse_call(Refusal(413, "RequestEntityTooLarge", "The request is too large."))
         except Refusal as refusal:
-            answer = _refused(refusal)
+            answer = refuse_call(refusal)
         except ConnectionResetError:
             raise  # the client closed the connection
         except Exception as error:  # noqa: BLE001 - a defect here must look like the service's
             code = "InternalServerError"
-            answer = _refused(Refusal(500, code, "The service ended the request unexpectedly."))
+            answer = refuse_call(Refusal(500, code, "The service ended the request unexpectedly."))
             sys.stderr.write(f"emulator: {request.method} failed: {type(error).__name__}\n")
         answer, entry = self._fault_injector.modify(entry, call, answer)
-        answer = replace(answer, lean=call is not None and call.plane != "resource-manager")
+        plane = call.plane if call is not None else "resource-manager"
+        answer = replace(
+            answer,
+            lean=plane in {"classic", "services"},
+            online=plane == "azureml",
+            scored=plane == "online",
+        )
         if call is not None and call.plane == "classic":
             answer = show_details(answer, self._choices["classic-error-details"])
         try:
@@ -218,7 +218,7 @@ class Server:
         """Wait if the reply must be late, log the reply, and return it to be sent."""
         if entry is not None and entry.do == "slow":
             await pause(answer_after(entry), self._stopped)
-        response = self._respond(request, answer, entry, time.perf_counter() - started)
+        response = make_response(request, answer, entry, time.perf_counter() - started)
         if self._log is not None:
             write_line(self._log, request, answer, entry, body, time.perf_counter() - started)
         if entry is not None and entry.do == "hang":
@@ -240,6 +240,10 @@ class Server:
             return await self._classic.answer(call)
         if call.plane == "services":
             return await self._services.answer(call)
+        if call.plane == "online":
+            return await self._data_plane.answer(call)
+        if call.plane == "azureml":
+            return self._answer_asset(call)
         plane = [segment.casefold() for segment in call.segments]
         subscription = call.segments[1] if plane[:1] == ["subscriptions"] and len(plane) > 1 else ""
         if plane == ["providers", PROVIDER.casefold(), "operations"]:
@@ -274,6 +278,16 @@ class Server:
                 return self._route_operation(call, word)
             case ["resourcegroups", _, "providers", named, *rest] if named == provider:
                 return await self._route_group(call, rest, subscription, call.segments[3])
+        raise unknown_path(call)
+
+    def _answer_asset(self, call: Call) -> Answer:
+        """Answer a call on a model, an environment, code or a datastore."""
+        match call.segments:
+            case [_, subscription, _, group, _, _, scope, name, _, *_]:
+                owner = Owner.of_registry(name)
+                if scope.casefold() == "workspaces":
+                    owner = Owner.of_workspace(OnlineWorkspace(subscription, group, name))
+                return self._assets.answer(call, owner, call.segments[8:])
         raise unknown_path(call)
 
     def _route_operation(self, call: Call, word: str) -> Answer:
@@ -319,12 +333,13 @@ class Server:
         return self._management.get(call, *where)
 
     def _authorize(self, call: Call, request: web.Request) -> None:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        given = token.strip() if scheme.lower() == "bearer" else ""
+        given = read_bearer(request)
         if call.plane == "classic":
             self._classic.authorize(call, given)
         elif call.plane == "services":
             self._services.authorize(call, given)
+        elif call.plane == "online":
+            self._data_plane.authorize(call, given)
         elif not is_same(given, self._settings.token):
             raise Refusal(
                 401,
@@ -334,46 +349,6 @@ class Server:
                     "WWW-Authenticate": 'Bearer authorization_uri="https://login.windows.net/"'
                 },
             )
-
-    def _respond(
-        self, request: web.Request, answer: Answer, entry: FaultEntry | None, seconds: float
-    ) -> web.StreamResponse:
-        if not answer.status:
-            return Lost()
-        headers = identify_lean() if answer.lean else dict(_FIXED)
-        if not answer.lean:
-            headers |= identify_request(time.time(), by_front=answer.front)
-        origin = f"{request.scheme}://{request.host}"
-        headers |= {name: v.replace("{origin}", origin) for name, v in answer.headers.items()}
-        if not answer.front and not answer.lean:
-            headers["Server"] = _SERVER
-        if answer.timed and not answer.lean:
-            headers["x-ms-request-duration"] = str(max(1, round(seconds * 1000)))
-        data = answer.data or (render(answer.body) if answer.body is not None else b"")
-        if data:
-            headers["Content-Type"] = answer.media
-        if entry is not None and entry.do == "truncate":
-            return CutOff(answer.status, headers, data)
-        return web.Response(status=answer.status, headers=headers, body=data or None)
-
-
-async def _hide_framework(_: web.BaseRequest, response: web.StreamResponse) -> None:
-    """Remove the framework's name: a reply has the recorded server name or no server name."""
-    if response.headers.get("Server") != _SERVER:
-        response.headers.pop("Server", None)
-    if isinstance(response, web.Response) and not response.body and response.status < 400:
-        response.headers.pop("Content-Type", None)
-
-
-def _refused(refusal: Refusal) -> Answer:
-    by_gateway = "x-ms-failure-cause" in refusal.headers
-    return Answer(
-        refusal.status,
-        refusal.body or None,
-        dict(refusal.headers),
-        front=by_gateway,
-        timed=not by_gateway,
-    )
 
 
 def serve(settings: Settings, announce: Callable[[dict[str, str]], None]) -> None:

@@ -28,6 +28,7 @@ class Switch:
 
 _LOCATIONS: Final = ("hidden", "without-signature", "whole")
 _DEFAULT_PATCHES: Final = ("reject", "reject-model", "ignore", "accept")
+_URI_CHANGES: Final = ("reject", "ignore", "accept")
 SWITCHES: Final = (
     Switch("patch-assets", ("replace", "merge"), "the assets map of a PATCH"),
     Switch("patch-tags", ("replace", "merge"), "the tags of a PATCH"),
@@ -78,6 +79,13 @@ SWITCHES: Final = (
     Switch("plan-etag", ("check", "ignore"), "an old etag in a write of a commitment plan"),
     Switch("plan-in-use", ("reject", "accept"), "DELETE of a plan that services use"),
     Switch("plan-delete-missing", ("204", "404", "200"), "DELETE of a missing commitment plan"),
+    Switch("online-references", ("trust", "check"), "whether a deployment's assets must exist"),
+    Switch(
+        "online-deleted-version", ("reject", "accept"), "a version of an asset that was deleted"
+    ),
+    Switch("online-model-address", _URI_CHANGES, "another modelUri of a version that exists"),
+    Switch("online-unknown-deployment", ("404", "traffic"), "a scoring call of a name unknown"),
+    Switch("online-present-key", ("new", "keep"), "regenerateKeys with the present value"),
     Switch("list-page-size", (), "items on a page of a list", default_number=1000),
 )
 
