@@ -119,7 +119,8 @@ class RateLimiter(Protocol):
 class Access:
     """What a provider needs to call its service.
 
-    A provider follows an operation for `deadline_s` seconds. `resolve` returns a resource's own
+    A provider follows an operation for `deadline_s` seconds. It waits for `patience_s` seconds, or
+    longer, until the service shows or does what it has reported. `resolve` returns a resource's own
     token. Secrets that `redaction` knows are removed from every answer.
     """
 
@@ -129,6 +130,7 @@ class Access:
     deadline_s: float
     resolve: ResolveSecret
     redaction: Redaction
+    patience_s: float = 0.0
 
     def find_url(self, plane: str) -> str:
         """The base URL of a plane; raises ManifestInvalid when the project does not give it."""

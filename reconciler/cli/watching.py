@@ -267,7 +267,9 @@ class ProjectSource:
             raise ManifestInvalid(errors[:-1])
         assembly, request = self._valid
         flags, watch = self._flags, self._watch
-        made = assembly.runtime(flags.parallelism, flags.max_calls, watch.step_timeout)
+        made = assembly.runtime(
+            flags.parallelism, flags.max_calls, watch.step_timeout, watch.patience
+        )
         self.runtime = replace(made, halted=self._invocation.interruption.halted)
         return Prepared(
             runtime=self.runtime,

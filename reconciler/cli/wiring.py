@@ -149,27 +149,35 @@ class Assembly:
         return Redaction(os.environ)
 
     def connect(
-        self, max_calls: int | None = None, step_timeout_s: float = _STEP_TIMEOUT_S
+        self,
+        max_calls: int | None = None,
+        step_timeout_s: float = _STEP_TIMEOUT_S,
+        patience_s: float = 0.0,
     ) -> Access:
         """What the providers need, with one rate limiter; a command calls it once.
 
-        The client waits for an operation of the service for `step_timeout_s` seconds.
+        The client waits for an operation of the service for `step_timeout_s` seconds, and for
+        `patience_s` seconds until a finished write shows.
         """
         rate_limiter = CommandRateLimiter(self.emit, most=max_calls)
         redaction = self.redaction
         resolve = secret_resolver(Path(self.project.root), os.environ, redaction.know)
         resolve_known(resolve, self.loaded.secrets)
         cloud = self.project.cloud
-        return Access(cloud, self.emit, rate_limiter, step_timeout_s, resolve, redaction)
+        return Access(
+            cloud, self.emit, rate_limiter, step_timeout_s, resolve, redaction, patience_s
+        )
 
     def runtime(
         self,
         parallelism: int,
         max_calls: int | None = None,
         step_timeout_s: float = _STEP_TIMEOUT_S,
+        patience_s: float = 0.0,
     ) -> Runtime:
         """The ports of this project; a command calls it once, as `connect` says."""
-        return self.make_runtime(self.connect(max_calls, step_timeout_s), parallelism)
+        access = self.connect(max_calls, step_timeout_s, patience_s)
+        return self.make_runtime(access, parallelism)
 
     def make_runtime(self, access: Access, parallelism: int) -> Runtime:
         """The ports of this project over the calls of `access`."""

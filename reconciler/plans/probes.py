@@ -203,7 +203,8 @@ def find_share_faults(traffic: Mapping[str, int], counted: Mapping[str, int]) ->
     """
     calls, judged = sum(counted.values()), _count_judged(traffic)
     faults = []
-    for name in sorted({*traffic, *counted}):
+    # First those without traffic, which explain what is missing elsewhere.
+    for name in sorted({*traffic, *counted}, key=lambda one: (bool(traffic.get(one)), one)):
         share, got = traffic.get(name, 0), counted.get(name, 0)
         least, most = find_bounds(share, calls, judged)
         if least <= got <= most:

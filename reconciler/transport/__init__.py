@@ -9,7 +9,7 @@ resource.
 from reconciler.secrets.sas import check_validity, find_end, read_signature
 from reconciler.transport.client import Client
 from reconciler.transport.connections import TransportError
-from reconciler.transport.credentials import check_sendable, token_credential
+from reconciler.transport.credentials import Tokens, check_sendable, token_credential
 from reconciler.transport.operations import (
     count_polls,
     finish_operation,
@@ -39,6 +39,7 @@ __all__ = [
     "Client",
     "CommandRateLimiter",
     "Reply",
+    "Tokens",
     "TransportError",
     "Where",
     "check_complete",

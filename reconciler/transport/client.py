@@ -14,10 +14,11 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import field
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Final
 
 from reconciler import __version__
@@ -32,7 +33,6 @@ from reconciler.transport.credentials import NoToken, Tokens
 from reconciler.transport.origins import is_address, is_loopback, join_addresses, origin_of
 from reconciler.transport.replies import (
     BYTES_OF_VALUE,
-    NOT_MODIFIED,
     Reply,
     ReplyTooLarge,
     check_complete,
@@ -55,6 +55,7 @@ _CHUNK: Final = 256 * 1024
 _MOST_PAGES: Final = 10_000
 # The number of consecutive pages without an item.
 _MOST_EMPTY: Final = 100
+_NO_HEADERS: Final = MappingProxyType[str, str]({})
 _HEADERS: Final = {
     "Accept": "application/json",
     "Accept-Encoding": "gzip, deflate",
@@ -84,7 +85,9 @@ class _Request:
     token: str = field(repr=False)
     permit: Permit
     most_bytes: int
-    unmodified: bool
+    repeats: bool
+    answers: Collection[int]
+    headers: Mapping[str, str]
 
 
 class _Attempts:
@@ -146,17 +149,20 @@ class Client:
         token: str = "",
         *,
         listed: bool = False,
-        unmodified: bool = False,
+        repeats: bool = False,
+        answers: Collection[int] = (),
+        headers: Mapping[str, str] = _NO_HEADERS,
         apart: SeparateLimit | None = None,
     ) -> Reply:
         """Send one call with its retries; returns an answer with a status below 300.
 
         `url` is a path below the base URL or a whole URL of the same origin; it is sent byte for
         byte. An empty `token` means the token of the cloud. The answer to a list (`listed`) may be
-        longer. With `unmodified`, 304 is an answer too: nothing differs, so nothing was done.
-        `apart` is the limit that the service counts this call under.
-        Raises ServiceError, or the errors of the rate limiter and its permits. ReplyLost means
-        that a write may have been done; after any other error it was not done.
+        longer. A call that `repeats` changes nothing, whatever its method is, so it is sent again
+        like a read. An answer with a status of `answers` is returned too, such as `NOT_MODIFIED`.
+        `headers` go beside those of every call. `apart` is the limit that the service counts this
+        call under. Raises ServiceError, or the errors of the rate limiter and its permits.
+        ReplyLost means that a write may have been done; after any other error it was not done.
         """
         target = self.resolve(url)
         tries = _Attempts(self.timeouts, self.clock())
@@ -164,7 +170,8 @@ class Client:
             permit = self._rate_limiter.admit(method, target, self.timeouts.throttled_s, apart)
             tries.until += permit.waited_s
             most = _MOST_BYTES_OF_LIST if listed else _MOST_BYTES
-            request = _Request(method, target, body, token, permit, most, unmodified)
+            again = repeats or method == "GET"
+            request = _Request(method, target, body, token, permit, most, again, answers, headers)
             answer = self._try(request, tries.lost)
             if isinstance(answer, Reply):
                 return answer
@@ -238,15 +245,14 @@ class Client:
         return target
 
     def _try(self, request: _Request, lost: int) -> Reply | _FailedAttempt:
-        within, permit = self.timeouts.throttled_s, request.permit
-        read = request.method == "GET"
+        within, permit, read = self.timeouts.throttled_s, request.permit, request.repeats
         try:
             reply = self._exchange(request)
         except TransportError as lost_reply:
             return self._classify_loss(lost_reply, request.url, lost, read=read)
         except Unavailable as error:
             return self._classify_unread(error, request, lost)
-        if reply.status < 400:
+        if reply.status < 400 or reply.status in request.answers:
             permit.learn(reply.status, reply.headers, "", within)
             return reply
         failed = make_error(reply, local=is_loopback(request.url))
@@ -278,7 +284,7 @@ class Client:
             return _FailedAttempt(error, None)
         # The answer cannot be read, but it shows that the service accepts calls.
         request.permit.learn(error.status, {}, "", self.timeouts.throttled_s)
-        if request.method != "GET":
+        if not request.repeats:
             return _FailedAttempt(_perhaps(error), None)
         return _FailedAttempt(
             error, None if isinstance(error, ReplyTooLarge) else self._pause(lost)
@@ -290,7 +296,8 @@ class Client:
         Its permit is checked last, after the waits for the token and the connection.
         """
         token = request.token or self._tokens.get()
-        headers, body = {**_HEADERS, "Authorization": f"Bearer {token}"}, None
+        own = {**request.headers, "Authorization": f"Bearer {token}"}
+        headers, body = {**_HEADERS, **own}, None
         if request.body is not None:
             body = json.dumps(request.body, allow_nan=False).encode()
             headers["Content-Type"] = "application/json; charset=utf-8"
@@ -328,9 +335,7 @@ class Client:
         told = read_date(answer.headers)
         if told is not None:
             self._told = told, self.clock()
-        if 300 <= answer.status < 400 and not (
-            answer.status == NOT_MODIFIED and request.unmodified
-        ):
+        if 300 <= answer.status < 400 and answer.status not in request.answers:
             raise self._redirected(request.url, answer)
         with ExitStack() as held:
             body = self._read_bounded(answer, request.most_bytes, held)

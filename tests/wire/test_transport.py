@@ -407,11 +407,38 @@ def test_a_services_words_are_bounded_and_lose_what_could_be_a_credential() -> N
 def test_304_is_an_answer_only_where_it_is_asked_for() -> None:
     with Recorder(answers(Answer(304))) as recorder:
         client = recorder.client
-        assert client.send("POST", "/a", {}, unmodified=True).status == 304
+        assert client.send("POST", "/a", {}, answers={304}).status == 304
         with pytest.raises(Rejected, match="redirects"):
             client.send("POST", "/a", {})
         with pytest.raises(Rejected, match="redirects"):
             client.send("GET", "/a")
+
+
+def test_a_refusal_is_an_answer_where_it_is_asked_for() -> None:
+    with Recorder(answers(Answer(424, b"Traceback", {"X-Why": "it died"}))) as recorder:
+        reply = recorder.client.send("POST", "/a", {}, repeats=True, answers={424})
+        assert (reply.status, reply.document, reply.headers["X-Why"]) == (424, None, "it died")
+        with pytest.raises(Rejected, match="status 424"):
+            recorder.client.send("POST", "/a", {}, repeats=True)
+        assert len(recorder.calls) == 2
+
+
+@pytest.mark.parametrize("lost", [Answer(drop=True), Answer(500), Answer(200, b"<html>")])
+def test_a_call_that_changes_nothing_is_sent_again_whatever_its_method_is(lost: Answer) -> None:
+    with Recorder(answers(lost, OK)) as recorder:
+        assert recorder.client.send("POST", "/a", {"x": 1}, repeats=True).document == {"value": 1}
+        assert [json.loads(call.body) for call in recorder.calls] == [{"x": 1}] * 2
+
+
+def test_the_headers_of_a_call_are_those_of_no_other_and_replace_no_token() -> None:
+    own = {"azureml-model-deployment": "green", "Authorization": "Bearer stolen"}
+    with Recorder(answers(OK)) as recorder:
+        recorder.client.send("POST", "/a", {}, headers=own)
+        recorder.client.send("POST", "/a", {})
+        first, second = recorder.calls
+    assert first.headers["azureml-model-deployment"] == "green"
+    assert first.headers["Authorization"] == "Bearer emulator"
+    assert "azureml-model-deployment" not in second.headers
 
 
 def test_a_redirect_is_not_followed_and_takes_no_token_along() -> None:

@@ -149,8 +149,8 @@ class _ApplyRun:
         invocation, flags = self._session.invocation, self._flags
         assembly = assemble(invocation, (), flags.allowed)
         approvals = read_flagged_approvals(invocation, assembly, self._apply_flags)
-        timeout = self._apply_flags.step_timeout
-        runtime = assembly.runtime(flags.parallelism, flags.max_calls, timeout)
+        waits = self._apply_flags.step_timeout, self._apply_flags.patience
+        runtime = assembly.runtime(flags.parallelism, flags.max_calls, *waits)
 
         def make(runtime: Runtime) -> tuple[Plan, str]:
             request = assembly.request(flags)

@@ -125,7 +125,9 @@ def _apply_new(
         _check_expected(plan, apply_flags.expect)
         return plan, digest_of_plan(plan)
 
-    runtime = assembly.runtime(flags.parallelism, flags.max_calls, apply_flags.step_timeout)
+    runtime = assembly.runtime(
+        flags.parallelism, flags.max_calls, apply_flags.step_timeout, apply_flags.patience
+    )
     return Session(invocation, assembly, runtime, apply_flags, approvals=approvals).run(make)
 
 
@@ -156,7 +158,9 @@ def _apply_saved(
     assembly.warn_of_shared()
     if invocation.as_json:
         print_plan_lines(invocation, saved[0])
-    runtime = assembly.runtime(flags.parallelism, flags.max_calls, apply_flags.step_timeout)
+    runtime = assembly.runtime(
+        flags.parallelism, flags.max_calls, apply_flags.step_timeout, apply_flags.patience
+    )
     resolve_known(runtime.resolve, (one for step in saved[0].steps for _, one in step.secrets))
 
     def judge(runtime: Runtime) -> tuple[Plan, str]:

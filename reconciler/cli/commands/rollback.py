@@ -90,7 +90,9 @@ def rollback(
         check_out(out, assembly.project, assembly.loaded.files)
     wanted = PlanFlags(allowed=allowed, max_calls=max_calls)
     apply_flags = ApplyFlags(fail_fast=False, on_failure="stop", **given)
-    runtime = assembly.runtime(wanted.parallelism, max_calls, apply_flags.step_timeout)
+    runtime = assembly.runtime(
+        wanted.parallelism, max_calls, apply_flags.step_timeout, apply_flags.patience
+    )
     _check_known(assembly, named)
     if out:
         plan = _make_plan(assembly, runtime, wanted, named, to)

@@ -9,7 +9,7 @@ because every call of the management plane is in it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from math import inf
 from typing import TYPE_CHECKING, Final
@@ -209,7 +209,7 @@ class EndpointProvider:
         self._check_published(step)
         body = {OVERWRITE: str(overwrites)}  # as text, as the recorded client sends it
         path = f"{resource.id}/refresh"
-        reply = self._send("POST", path, resource.token, body, unmodified=True)
+        reply = self._send("POST", path, resource.token, body, answers={NOT_MODIFIED})
         yield
         if not alone and reply.status != NOT_MODIFIED:
             yield from self._await_version(step)
@@ -324,14 +324,14 @@ class EndpointProvider:
         body: Json = None,
         *,
         listed: bool = False,
-        unmodified: bool = False,
+        answers: Collection[int] = (),
     ) -> Reply:
         region, _, rest = path.removeprefix("/").partition("/")
         client = self._client(region)
         url = quote_path(f"/{rest}", "id of an endpoint")
         try:
             opened = self._open(token)
-            return client.send(method, url, body, opened, listed=listed, unmodified=unmodified)
+            return client.send(method, url, body, opened, listed=listed, answers=answers)
         except ServiceError as error:
             raise _explain(error, client.base_url, REGIONS.get(region, region)) from error
 

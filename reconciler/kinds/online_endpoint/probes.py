@@ -1,0 +1,273 @@
+"""Checks after the writes of an online endpoint, made on answers of the endpoint itself.
+
+A probe asks one deployment by its name, past the traffic. A measure of shares asks the endpoint and
+counts who answers. Both wait while a deployment warms up or the router lags, and then fail.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import replace
+from typing import Final, TypeAlias
+
+from reconciler.document.pointers import find, format_pointer
+from reconciler.errors import CheckFailed, ServiceError, Throttled, Unavailable
+from reconciler.kinds.online_endpoint.logs import read_last_line
+from reconciler.kinds.online_endpoint.scoring import OnlineScoring, Score
+from reconciler.model import ABSENT, Absent, Check, Json, Manifest, Resource
+from reconciler.model.values import dataclass
+from reconciler.plans.probes import count_calls, find_difference, find_share_faults
+from reconciler.ports import Access
+from reconciler.text.counting import count
+from reconciler.text.durations import growing_waits
+from reconciler.transport import Client, clean, is_loopback
+
+_PROBE: Final = ("rollout", "probe")
+_COUNT: Final = 20
+_TOLERANCE: Final = 1e-6
+# A deployment that has just succeeded may refuse calls for a while, and a router may follow later
+# than its document (both reported by users).
+_WAIT_S: Final = 120.0
+_LOCAL_WAIT_S: Final = 5.0
+_FIRST_S: Final = 0.1
+_LONGEST_S: Final = 2.0
+_GROWTH: Final = 1.5
+# What a status means on a managed endpoint (documented), and whether it may pass.
+_MEANINGS: Final[Mapping[int, tuple[str, bool]]] = {
+    400: ("the scoring script refuses the request", False),
+    404: ("the endpoint has no such deployment, or no traffic", True),
+    408: ("it took longer than request_timeout_ms of the deployment", True),
+    413: ("the request is too large", False),
+    424: ("its container answers with an error", True),
+    500: ("the infrastructure of the endpoint failed", True),
+    502: ("its container does not answer yet", True),
+    504: ("its container does not answer in time", True),
+}
+_NO_TRAFFIC: Final = 404
+_LOOK: Final = "Read its whole log: az ml online-deployment get-logs --name {} --endpoint-name {}"
+_BUSY: Final = "Raise max_concurrent_requests_per_instance or instance_count of the deployment."
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """Why an answer does not pass. `may_pass` says that a later one may.
+
+    `deployment` is the one that answered or was asked, if it is known. With an `error`, nothing was
+    seen. `status` is that of a refusal.
+    """
+
+    message: str
+    deployment: str = ""
+    detail: tuple[str, ...] = ()
+    next_step: str = ""
+    may_pass: bool = False
+    status: int = 0
+    error: ServiceError | None = None
+
+
+# Yields what is known after each call; returns the result in one sentence, or why it failed.
+_Attempt: TypeAlias = Generator[str, None, "str | _Fault"]
+
+
+class EndpointProbes:
+    """Makes the checks of one provider; `client` is that of the management plane."""
+
+    def __init__(self, access: Access, client: Client) -> None:
+        self._access, self._client = access, client
+        usual = _LOCAL_WAIT_S if is_loopback(client.base_url) else _WAIT_S
+        self._wait_s = max(access.patience_s, usual)
+
+    def check_write(
+        self, resource: Resource, check: Check, manifest: Manifest | None
+    ) -> Iterator[str]:
+        """Makes one check; yields what is known so far after each call and before each wait.
+
+        The last text is the result. The settings of the check have its `sort`: "probe" with the
+        name of the `deployment`, or "shares" with the `traffic`; both may have a `count` of calls.
+        Raises CheckFailed, or ServiceError if nothing could be seen.
+        """
+        spec = manifest.spec if manifest is not None else {}
+        sample = find(spec, _PROBE)
+        if manifest is None or not isinstance(sample, dict) or "request" not in sample:
+            raise CheckFailed(
+                "no manifest names the request to probe with",
+                subject=str(resource.address),
+                next_step="Declare spec.rollout.probe.request in its manifest.",
+            )
+        slowest_s = _find_slowest_s(spec)
+        scoring = OnlineScoring(self._access, self._client, resource, self._wait_s, slowest_s)
+        probes = _Sample(scoring, sample, _name_expected(manifest, sample))
+        settings = check.settings
+        if settings.get("sort") == "shares":
+            traffic = {name: int(share) for name, share in settings["traffic"].items()}
+            calls = settings.get("count") or count_calls(traffic, {})
+            yield from self._repeat(resource, lambda: probes.measure(traffic, calls))
+        else:
+            calls = settings.get("count") or sample.get("count", _COUNT)
+            asked = settings["deployment"]
+            yield from self._repeat(resource, lambda: probes.probe(asked, calls))
+
+    def _repeat(self, resource: Resource, attempt: Callable[[], _Attempt]) -> Iterator[str]:
+        """Makes attempts until one passes, or fails for good, or the patience ends."""
+        client = self._client
+        until = client.clock() + self._wait_s
+        for pause in growing_waits(_FIRST_S, _LONGEST_S, _GROWTH):
+            found = yield from attempt()
+            if isinstance(found, str):
+                yield found
+                return
+            left = until - client.clock()
+            if not found.may_pass or left <= 0:
+                raise self._fail(resource, found)
+            yield f"waiting: {found.message}"
+            client.sleep(min(pause, left))
+
+    def _fail(self, resource: Resource, fault: _Fault) -> CheckFailed | ServiceError:
+        """Returns the error of a fault, with the last line of the log of its deployment."""
+        if fault.error is not None:
+            return fault.error
+        detail, next_step = fault.detail, fault.next_step
+        if fault.deployment:
+            path = f"{resource.id}/deployments/{fault.deployment}"
+            line = read_last_line(self._client, path)
+            detail += (f"log of {fault.deployment}: {line or 'not shown'}",)
+            name = resource.id.rpartition("/")[2]
+            next_step = next_step or _LOOK.format(fault.deployment, name)
+        redact = self._access.redaction.redact
+        return CheckFailed(
+            clean(redact(fault.message)),
+            detail=tuple(clean(redact(line)) for line in detail),
+            subject=str(resource.address),
+            next_step=next_step,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """The request of a manifest, and its expected answer; `named` is the latter in words."""
+
+    scoring: OnlineScoring
+    sample: Mapping[str, Json]
+    named: str
+
+    def probe(self, deployment: str, calls: int) -> _Attempt:
+        """Asks one deployment so many times; all answers must be its own and the expected one."""
+        expected = self.sample.get("expect", ABSENT)
+        for number in range(1, calls + 1):
+            found = self._ask(deployment)
+            if isinstance(found, _Fault):
+                return replace(found, detail=(*found.detail, f"call {number} of {calls}"))
+            fault = self._judge(found, deployment, expected)
+            if fault is not None:
+                return replace(fault, detail=(*fault.detail, f"call {number} of {calls}"))
+            yield f"{number} of {count(calls, 'call')} to {deployment} answered"
+        if isinstance(expected, Absent):
+            return (
+                f"{deployment} answered {count(calls, 'call')}; no answer is declared as expected"
+            )
+        return f"{deployment} answered {count(calls, 'call')} as {self.named}"
+
+    def _judge(self, found: Score, deployment: str, expected: Json | Absent) -> _Fault | None:
+        detail = _describe_answer(found)
+        if found.deployment != deployment:
+            who = found.deployment or "a deployment that the reply does not name"
+            said = f"{who} answered a call to {deployment}"
+            return _Fault(said, deployment, detail, may_pass=bool(found.deployment))
+        if isinstance(expected, Absent):
+            return None
+        tolerance = self.sample.get("tolerance", _TOLERANCE)
+        difference = find_difference(expected, found.document, tolerance)
+        if difference is None:
+            return None
+        return _Fault(
+            f"{deployment} does not answer as {self.named}: {difference.describe()}",
+            deployment,
+            (f"numbers may differ by {tolerance:g}", *detail),
+            f"If the answer is right, correct {self.named}. If not, name another model.",
+        )
+
+    def measure(self, traffic: Mapping[str, int], calls: int) -> _Attempt:
+        """Asks the endpoint so many times; the shares of the answers must fit the traffic."""
+        if not any(traffic.values()):
+            return (yield from self._measure_none())
+        counted = Counter[str]()
+        for number in range(1, calls + 1):
+            found = self._ask("")
+            if isinstance(found, _Fault):
+                return found
+            counted[found.deployment or "no named deployment"] += 1
+            if not traffic.get(found.deployment):
+                break  # no further answer makes this one fit
+            yield f"{number} of {count(calls, 'call')} answered"
+        shares = ", ".join(
+            f"{name} {number} of {calls} calls" for name, number in sorted(counted.items())
+        )
+        faults = tuple(find_share_faults(traffic, counted))
+        if not faults:
+            return f"the answers fit the traffic: {shares}"
+        rule = "a router that follows its traffic fails such a check once in a million"
+        said = f"the answers do not fit the traffic: {faults[0]}"
+        step = "Look at the traffic of the endpoint: another client may have changed it."
+        return _Fault(said, "", (*faults[1:], rule), step, may_pass=True)
+
+    def _measure_none(self) -> _Attempt:
+        """Asks an endpoint without traffic once: no deployment may answer."""
+        found = self._ask("")
+        yield ""
+        if isinstance(found, _Fault):
+            gone = found.status == _NO_TRAFFIC
+            return "no deployment answers, as the traffic says" if gone else found
+        said = f"{found.deployment} answers, and no deployment has traffic"
+        return _Fault(said, found.deployment, _describe_answer(found), may_pass=True)
+
+    def _ask(self, deployment: str) -> Score | _Fault:
+        """Sends the request once; returns the answer, or why it does not count."""
+        asked = deployment or "the endpoint"
+        try:
+            found = self.scoring.score(self.sample["request"], deployment)
+        except Throttled as error:
+            said = f"{asked} accepts no more calls: {error.message}"
+            return _Fault(said, deployment, (), _BUSY)
+        except Unavailable as error:
+            if error.status == 200:  # it answered, and not with JSON
+                return _Fault(f"{asked}: {error.message}", deployment)
+            return _Fault(f"{asked}: {error.message}", may_pass=True, error=error)
+        who = found.deployment or deployment
+        if found.status != 200:
+            meaning, may_pass = _MEANINGS.get(found.status, ("it is not answered", False))
+            said = f"{who or asked}: {meaning} (status {found.status})"
+            detail = _describe_answer(found)
+            return _Fault(said, who, detail, may_pass=may_pass, status=found.status)
+        if found.failed:
+            said = f"{who or asked}: its scoring script failed, although the status is 200"
+            return _Fault(said, who, _describe_answer(found))
+        return found
+
+
+def _describe_answer(found: Score) -> tuple[str, ...]:
+    lines = [
+        f"status {found.status}",
+        f"reason {found.reason}" if found.reason else "",
+        f"request id {found.request_id}" if found.request_id else "",
+    ]
+    return tuple(filter(None, lines))
+
+
+def _find_slowest_s(spec: Json) -> float:
+    """Returns how many seconds the slowest declared deployment may take for an answer."""
+    given = spec.get("deployments")
+    deployments = given.values() if isinstance(given, dict) else ()
+    limits = (find(one, ("request_settings", "request_timeout_ms")) for one in deployments)
+    known = [limit / 1000 for limit in limits if isinstance(limit, (int, float))]
+    # The endpoint itself ends a call that takes longer.
+    return max(known) + 5.0 if known else 0.0
+
+
+def _name_expected(manifest: Manifest, sample: Mapping[str, Json]) -> str:
+    """Returns the file with the expected answer, or where the manifest has it."""
+    expected = sample.get("expect")
+    at = format_pointer(("spec", *_PROBE, "expect"))
+    first = next(iter(expected), "") if isinstance(expected, dict) else 0
+    file = manifest.place(f"{at}{format_pointer((first,))}").file
+    return file if file and file != manifest.file else "spec.rollout.probe.expect"
