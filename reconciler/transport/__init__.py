@@ -14,7 +14,9 @@ from reconciler.transport.operations import (
     count_polls,
     finish_operation,
     follow_operation,
+    is_unsettled,
     wait_until_idle,
+    wait_while,
 )
 from reconciler.transport.origins import is_loopback
 from reconciler.transport.rate_limit import CommandRateLimiter
@@ -53,6 +55,7 @@ __all__ = [
     "finish_operation",
     "follow_operation",
     "is_loopback",
+    "is_unsettled",
     "limit_timeouts",
     "name_credential",
     "read_date",
@@ -62,4 +65,5 @@ __all__ = [
     "storage_credential",
     "token_credential",
     "wait_until_idle",
+    "wait_while",
 ]

@@ -61,4 +61,8 @@ class OnlineEndpointKind(BaseKind):
 
     def connect(self, access: Access) -> Provider:
         """Return the provider that calls Resource Manager through the shared rate limiter."""
-        raise NotImplementedError("the calls of online endpoints are not there yet")
+        from reconciler.kinds.online_endpoint.provider import (  # noqa: PLC0415 - it is slow
+            OnlineEndpointProvider,
+        )
+
+        return OnlineEndpointProvider(access, self.field)

@@ -1,0 +1,362 @@
+"""The calls of an online endpoint: Resource Manager's URLs and verbs, api-version 2024-04-01.
+
+A read is the endpoint and the list of its deployments, which shows whole documents (recorded). A
+write is one PUT, PATCH or DELETE of one of them; its reply is an echo of the request and not the
+state (recorded), so only a read counts. The documents have no ETag: what was read right before is
+sent again. The engine calls this module.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from reconciler.document.normalize import find_secrets
+from reconciler.document.schema import Field
+from reconciler.errors import (
+    Busy,
+    Contradicted,
+    OperationFailed,
+    ReconcilerError,
+    Rejected,
+    ServiceError,
+    Unavailable,
+)
+from reconciler.kinds.ids import quote_path
+from reconciler.kinds.online_endpoint.bodies import Call, make_call
+from reconciler.kinds.online_endpoint.logs import read_last_line
+from reconciler.kinds.online_endpoint.replies import (
+    DEPLOYMENTS,
+    NO_DEPLOYMENT,
+    NO_ENDPOINT,
+    Shown,
+    explain,
+    find_cancellation,
+    is_absence,
+    make_foreign,
+    read_deployment,
+    read_endpoint,
+)
+from reconciler.model import (
+    ABSENT,
+    Absent,
+    Action,
+    Check,
+    Json,
+    Live,
+    Manifest,
+    Resource,
+    SecretReference,
+    SeparateLimit,
+    ServiceTiming,
+    Step,
+    Summary,
+)
+from reconciler.ports import Access, ResolveSecret
+from reconciler.transport import (
+    READS,
+    WRITES,
+    Client,
+    Reply,
+    check_complete,
+    clean,
+    count_polls,
+    finish_operation,
+    is_loopback,
+    wait_while,
+)
+
+_VERSION: Final = "?api-version=2024-04-01"
+_COLLECTION: Final = "/onlineEndpoints"
+# Recorded: an endpoint 15 to 90 s, traffic 20 to 70 s, a deployment 320 to 551 s. After a success
+# a reader has seen the old traffic (azure-dev#3881); for how long is not known.
+_RECORDED: Final = ServiceTiming(180.0, count_polls(180.0), *READS, *WRITES, lag_s=30.0)
+# The emulator's operations take 0.2 s by default.
+_LOCAL: Final = ServiceTiming(0.5, count_polls(0.2), *READS, *WRITES, lag_s=1.0)
+# A PUT of a deployment has its own count, of 25 (recorded). How fast it grows again is not known:
+# this takes a minute.
+_DEPLOYMENT_PUTS: Final = SeparateLimit(
+    "x-ms-ratelimit-remaining-subscription-resource-requests", "deployment writes", 25, 25 / 60
+)
+# An endpoint that a list has just shown is not read again by the read that follows.
+_FRESH_S: Final = 30.0
+_LOOKS_S: Final = 2.0
+_MOST_DOUBLED: Final = 6
+
+
+class OnlineEndpointProvider:
+    """Reads and writes online endpoints. Safe to use from several threads."""
+
+    def __init__(self, access: Access, field: Field) -> None:
+        base = access.find_url("resourceManager")
+        self.timing = _LOCAL if is_loopback(base) else _RECORDED
+        self._client = Client(
+            base,
+            access.emit,
+            access.rate_limiter,
+            redaction=access.redaction,
+            local_token=access.cloud.token,
+        )
+        self._access, self._field = access, field
+        self._lock = threading.Lock()
+        # The raw document of an endpoint that a list has shown, and when; each is used once.
+        self._listed: dict[str, tuple[Json, float]] = {}
+        # How many times in a row an endpoint has refused a write as busy.
+        self._refusals: dict[str, int] = {}
+        self._locations: dict[str, str] = {}
+
+    def scan(self, scope: str, _token: SecretReference | None = None) -> Iterator[Summary]:
+        """Yield the endpoints of a workspace.
+
+        No stamp: what a list of endpoints shows does not change with their deployments.
+        """
+        for raw in self._list_endpoints(scope):
+            yield Summary(raw["id"], "", idle=False)
+
+    def read_many(self, resources: Sequence[Resource]) -> Mapping[Resource, Live]:
+        """List the endpoints of a workspace for the reads that follow; returns no document.
+
+        Each read then needs one call, the list of the deployments, and the reads run in parallel.
+        """
+        wanted = {one.id.casefold() for one in resources}
+        try:
+            shown = list(self._list_endpoints(_scope_of(resources[0])))
+        except ServiceError:
+            return {}
+        now = self._client.clock()
+        with self._lock:
+            for raw in shown:
+                found = raw["id"].casefold()
+                if found in wanted:
+                    self._listed[found] = raw, now
+        return {}
+
+    def read(self, resource: Resource) -> Live | Absent:
+        """Return the endpoint with its deployments; ABSENT only if the service says so of it.
+
+        A missing workspace or resource group is a 404 too, and is not an absence.
+        """
+        try:
+            shown = self._read(resource)
+            if shown is None:
+                return ABSENT
+            document = shown.make_document(self._field, _scope_of(resource), self._access.redaction)
+        except ServiceError as error:
+            raise explain(error, resource) from error
+        idle = not shown.running
+        return Live(document, shown.raw, datetime.now(UTC), shown.stamp, idle)
+
+    def write(self, step: Step, live: Live | Absent, resolve: ResolveSecret) -> Iterator[None]:
+        """Send the one call of a step and follow its operation; a replacement is two calls.
+
+        Raises Busy if an operation runs on the endpoint or on any of its deployments: it accepts
+        one at a time.
+        """
+        resource = step.resource
+        call = make_call(
+            self._field,
+            step,
+            live,
+            self._access.redaction.redact_document,
+            resolve,
+            lambda: self._find_location(_scope_of(resource)),
+        )
+        if step.action is Action.REPLACE:
+            yield from self._send(resource, Call("DELETE"))
+        yield from self._send(resource, call)
+
+    def wait_until_idle(self, resource: Resource) -> Iterator[None]:
+        """Wait until the endpoint and all its deployments have settled, as their states show it.
+
+        An endpoint that shows no operation can refuse a write as busy (azure-sdk-for-net#36961).
+        Then this waits too, longer after each refusal.
+        """
+
+        def look() -> tuple[Reply, str] | None:
+            reply = self._get(resource)
+            shown = None if reply is None else self._join(resource, reply.raw)
+            return None if reply is None or shown is None else (reply, shown.running)
+
+        try:
+            yield from wait_while(self._client, look, deadline_s=self._access.deadline_s)
+        except ReconcilerError as error:
+            raise explain(error, resource) from error
+        yield from self._rest(resource)
+
+    def check_write(
+        self, resource: Resource, check: Check, manifest: Manifest | None
+    ) -> Iterator[str]:
+        """Make one check of a write by scoring calls."""
+        from reconciler.kinds.online_endpoint.probes import (  # noqa: PLC0415 - few commands probe
+            EndpointProbes,
+        )
+
+        return EndpointProbes(self._access, self._client).check_write(resource, check, manifest)
+
+    def _list_endpoints(self, scope: str) -> Iterator[Json]:
+        """Yield the raw document of each endpoint of a workspace; the list must be complete."""
+        seen: set[str] = set()
+        for page in self._client.read_pages(f"{_quote(scope)}{_COLLECTION}{_VERSION}"):
+            for item in page.raw["value"]:
+                raw = read_endpoint(item, scope)
+                found = raw["id"].casefold().rstrip("/")
+                if found in seen:
+                    raise make_foreign(f"the service lists {clean(raw['id'])} twice")
+                seen.add(found)
+                yield raw
+
+    def _read(self, resource: Resource) -> Shown | None:
+        """Return what the service shows of an endpoint; None if it does not exist."""
+        with self._lock:
+            raw, listed_at = self._listed.pop(resource.id.casefold(), (None, 0.0))
+        if raw is not None and self._client.clock() - listed_at <= _FRESH_S:
+            shown = self._join(resource, raw)
+            if shown is not None:
+                return shown
+        reply = self._get(resource)
+        if reply is None:
+            return None
+        shown = self._join(resource, reply.raw)
+        if shown is None:
+            raise Contradicted(
+                "the service shows the endpoint, and answers that it does not exist",
+                status=404,
+                next_step="Nothing is concluded from it. Plan again.",
+            )
+        return shown
+
+    def _get(self, resource: Resource) -> Reply | None:
+        """Return the reply with an endpoint; None if it does not exist."""
+        try:
+            reply = self._client.send("GET", _url(resource))
+        except ServiceError as error:
+            if is_absence(error, NO_ENDPOINT):
+                return None
+            raise
+        check_complete(reply)
+        raw = read_endpoint(reply.raw, _scope_of(resource))
+        if raw["id"].casefold().rstrip("/") != resource.id.casefold():
+            raise make_foreign(f"the service answers with another endpoint, {clean(raw['id'])}")
+        return reply
+
+    def _join(self, resource: Resource, raw: Json) -> Shown | None:
+        """Return an endpoint with the list of its deployments; None if it does not exist now."""
+        deployments: dict[str, Json] = {}
+        try:
+            for page in self._client.read_pages(_url(resource, f"/{DEPLOYMENTS}")):
+                for item in page.raw["value"]:
+                    name, one = read_deployment(item, resource.id)
+                    if name.casefold() in {known.casefold() for known in deployments}:
+                        raise make_foreign(f"the service lists the deployment {clean(name)} twice")
+                    deployments[name] = one
+        except ServiceError as error:
+            if is_absence(error, NO_ENDPOINT):
+                return None
+            raise
+        return Shown(raw, deployments)
+
+    def _find_location(self, scope: str) -> str:
+        """Return the region of a workspace, which a PUT of a new endpoint must name."""
+        with self._lock:
+            known = self._locations.get(scope)
+        if known is not None:
+            return known
+        raw = self._client.send("GET", _quote(scope) + _VERSION).raw
+        location = raw.get("location") if isinstance(raw, dict) else None
+        if not isinstance(location, str) or not location:
+            raise Unavailable(
+                "the service does not show the location of the workspace", status=200,
+                next_step=f"Check the workspace: {scope}",
+            )  # fmt: skip
+        with self._lock:
+            self._locations[scope] = location
+        return location
+
+    def _send(self, resource: Resource, call: Call) -> Iterator[None]:
+        """Send a call and wait until its operation has ended."""
+        try:
+            yield from self._follow(resource, call)
+        except ReconcilerError as error:
+            named = explain(error, resource, call.deployment)
+            if isinstance(named, Busy):
+                self._count_refusal(resource, 1)
+            raise named from error
+        with self._lock:
+            self._refusals.pop(resource.id, None)
+
+    def _follow(self, resource: Resource, call: Call) -> Iterator[None]:
+        # The service may return what it received: in an error, or in the document.
+        at = (DEPLOYMENTS, call.deployment) if call.deployment else ()
+        self._client.redaction.know(*find_secrets(self._field.at(at), call.body))
+        url = _url(resource, f"/{DEPLOYMENTS}/{call.deployment}" if call.deployment else "")
+        apart = _DEPLOYMENT_PUTS if call.deployment and call.method == "PUT" else None
+        try:
+            reply = self._client.send(call.method, url, call.body, apart=apart)
+        except ServiceError as error:
+            gone = is_absence(error, NO_ENDPOINT, NO_DEPLOYMENT)
+            if gone and call.method == "DELETE":
+                return
+            raise (_gone(error) if gone else error) from error
+        yield
+        try:
+            yield from finish_operation(
+                self._client, reply, url, deadline_s=self._access.deadline_s
+            )
+        except OperationFailed as error:
+            raise self._judge_failure(resource, call, error) from error
+
+    def _judge_failure(
+        self, resource: Resource, call: Call, error: OperationFailed
+    ) -> ServiceError:
+        """Return the error of an operation that failed, with what the container's log says."""
+        canceled = find_cancellation(error)
+        if canceled is not None:
+            self._count_refusal(resource, _MOST_DOUBLED)
+            return canceled
+        if call.deployment and call.method != "DELETE":
+            line = read_last_line(self._client, f"{resource.id}/{DEPLOYMENTS}/{call.deployment}")
+            error.message += f". Its log says: {line}" if line else ""
+        return error
+
+    def _count_refusal(self, resource: Resource, more: int) -> None:
+        with self._lock:
+            known = self._refusals.get(resource.id, 0)
+            self._refusals[resource.id] = min(known + more, _MOST_DOUBLED)
+
+    def _rest(self, resource: Resource) -> Iterator[None]:
+        """Wait after a refusal as busy, so that the next write is not refused too."""
+        with self._lock:
+            refusals = self._refusals.get(resource.id, 0)
+        lag_s = self.timing.lag_s
+        left = min(lag_s / 4 * 2**refusals, 2 * lag_s) if refusals else 0.0
+        while left > 0:
+            pause = min(left, _LOOKS_S)
+            self._client.sleep(pause)
+            left -= pause
+            yield
+
+
+def _scope_of(resource: Resource) -> str:
+    """Return the id of the workspace of an endpoint."""
+    return resource.id.rpartition(f"{_COLLECTION}/")[0]
+
+
+def _url(resource: Resource, below: str = "") -> str:
+    return _quote(resource.id + below) + _VERSION
+
+
+def _quote(path: str) -> str:
+    return quote_path(path, "Resource Manager id")
+
+
+def _gone(error: ServiceError) -> Rejected:
+    """Return the error for what was deleted between the read and the write."""
+    return Rejected(
+        f"it was deleted after it was read: {error.message}",
+        status=error.status,
+        code=error.code,
+        request_id=error.request_id,
+        next_step="Plan again.",
+    )
