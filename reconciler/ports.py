@@ -513,11 +513,16 @@ class AlternatesDeployments(Protocol):
     Without it, a new model replaces `uri` and `sha256` in the entry of the old one.
     """
 
-    def find_served(self, manifest: Manifest, /) -> ModelReference:
+    def find_served(self, manifest: Manifest, /, *, followed: bool = False) -> ModelReference:
         """The model of the deployment that the manifest gives all traffic.
 
-        Raises ManifestInvalid without one, or if a version cannot follow its model.
+        Raises ManifestInvalid without one; with `followed`, also if `RegistersModels` cannot make
+        the next version of it.
         """
+        ...
+
+    def is_served(self, manifest: Manifest, owned: Mapping[str, Json], /) -> bool:
+        """Whether an apply that recorded the values `owned` left this model in service, alone."""
         ...
 
     def propose_model(

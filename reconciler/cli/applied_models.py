@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from reconciler.cli.wiring import Assembly
 from reconciler.document.comparers import COMPARERS
+from reconciler.document.pointers import format_pointer
+from reconciler.engine.training.registering import recall_registration
 from reconciler.errors import ReconcilerError
 from reconciler.model import Address, Edit, LastApplied, Manifest, ModelReference
 from reconciler.model.values import dataclass
+from reconciler.ports import AlternatesDeployments, Kind
 from reconciler.secrets.signatures import strip_credentials
 from reconciler.text.suggestions import ask, suggest
 
@@ -19,7 +22,10 @@ _CHANGE: Final = "set guards.blobs: required, apply another model, and then this
 
 @dataclass(frozen=True, slots=True)
 class AppliedModel:
-    """A trained model that an apply has left in service: its address, and the digest in hex."""
+    """A trained model that an apply has left in service: its address, and the digest in hex.
+
+    Only a version, whose `uri` is an id, may have no digest.
+    """
 
     name: str
     uri: str
@@ -69,7 +75,16 @@ def find_applied_models(
         refused = _refuse(address, f"it was never applied in {environment}", environment)
         refused.next_step += f". If that has no changes: {_CHANGE}"
         raise refused
-    models = list(assembly.kinds[address.kind].list_models(manifest))
+    kind = assembly.kinds[address.kind]
+    if isinstance(kind, AlternatesDeployments):
+        served = kind.find_served(manifest)
+        if not kind.is_served(manifest, state.owned):
+            said = f"no rollout of {served.uri} to all traffic was applied in {environment}"
+            raise _refuse(address, said, environment)
+        recorded = state.digests.get(format_pointer(served.path), "")
+        digest = recorded or recall_registration(snapshot.facts, address, served.uri)
+        return [AppliedModel(served.name, served.uri, digest.removeprefix(_SHA256))], state
+    models = list(kind.list_models(manifest))
     if not models:
         step = "Name its models in spec.trainedModels."
         raise ReconcilerError("names no model", subject=str(address), next_step=step)
@@ -108,13 +123,16 @@ def _refuse(address: Address, said: str, environment: str) -> ReconcilerError:
     return ReconcilerError(said, subject=str(address), next_step=step)
 
 
-def list_model_edits(
-    applied: Iterable[AppliedModel], manifest: Manifest, known: Mapping[str, ModelReference]
-) -> Iterator[Edit]:
+def list_edits(applied: Iterable[AppliedModel], manifest: Manifest, kind: Kind) -> Iterator[Edit]:
     """Yields what a manifest must change to name the applied models.
 
-    `known` are its models by name. Raises ReconcilerError for a model that it does not name.
+    Raises ReconcilerError for a model that it does not name.
     """
+    if isinstance(kind, AlternatesDeployments):
+        for one in applied:
+            yield from _alternate(one, manifest, kind)
+        return
+    known = {one.name: one for one in kind.list_models(manifest)}
     for one in applied:
         model = known.get(one.name)
         if model is None:
@@ -130,6 +148,20 @@ def list_model_edits(
             yield Edit(f"{model.entry}/sha256", one.sha256)
 
 
+def _alternate(
+    applied: AppliedModel, manifest: Manifest, kind: AlternatesDeployments
+) -> Sequence[Edit]:
+    """Returns what a manifest must change to serve the applied model from its other deployment.
+
+    The other deployment gets the name that it has where the model is applied, if that is another.
+    """
+    served = kind.find_served(manifest)
+    if served.uri == applied.uri and served.sha256.lower() == applied.sha256:
+        return ()
+    between = (served.name, applied.name) if served.name != applied.name else ()
+    return kind.propose_model(manifest, between, applied.uri, applied.sha256)
+
+
 def write_message(
     address: Address, names: tuple[str, str], applied: Iterable[AppliedModel], state: LastApplied
 ) -> tuple[str, str]:
@@ -138,7 +170,8 @@ def write_message(
     trailer = f"Reconciler-Promotion: {address}"
     lines = [f"Promote {address} from {source} to {target}", ""]
     for one in applied:
-        lines += [f"model {one.name}", f"uri {one.uri}", f"sha256 {one.sha256}"]
+        lines += [f"model {one.name}", f"uri {one.uri}"]
+        lines += [f"sha256 {one.sha256}"] if one.sha256 else []
     by = f"{state.by}@{state.commit[:7]}" if state.commit else state.by
     lines += [f"applied in {source} by {by} at {state.at}"]
     body = "\n".join("".join(c for c in line if c.isprintable()) for line in lines)

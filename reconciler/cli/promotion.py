@@ -83,7 +83,7 @@ def _alternate(
     register: Register | None,
 ) -> Iterator[Edit]:
     """Yields the edits that let the other deployment have the registered model."""
-    served = kind.find_served(manifest)
+    served = kind.find_served(manifest, followed=True)
     sha256 = candidate.digest.removeprefix("sha256:")
     if served.sha256.lower() == sha256:
         return

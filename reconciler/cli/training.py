@@ -42,10 +42,10 @@ from reconciler.errors import ManifestInvalid, ReconcilerError, ServiceMissing
 from reconciler.kinds.data_plane import open_address
 from reconciler.manifests.secrets import resolve_known
 from reconciler.model import Address, Finding, Manifest, ModelReference, Resource
-from reconciler.model.training import Retraining
+from reconciler.model.training import Promotion, Retraining
 from reconciler.plans.gates import Candidate
 from reconciler.plans.proof import Verification
-from reconciler.ports import Access, BatchJobs, Lease, Scorer, Trains
+from reconciler.ports import Access, AlternatesDeployments, BatchJobs, Lease, Scorer, Trains
 from reconciler.secrets.redaction import mask
 from reconciler.text.suggestions import ask, suggest
 from reconciler.text.times import parse_utc
@@ -147,7 +147,7 @@ class Trainer:
             retraining,
             run,
             ended,
-            self._list_models,
+            self._find_promoted,
             lambda: self._open_rows(retraining),
         )
 
@@ -208,6 +208,14 @@ class Trainer:
                 next_step="Name a service of another kind.",
             )
         return provider, kind.identify(manifest, self._assembly.project.defaults)
+
+    def _find_promoted(self, promotion: Promotion) -> ModelReference | None:
+        """The model that a result replaces, if the manifests declare it."""
+        kind = self._assembly.kinds[promotion.resource.kind]
+        if isinstance(kind, AlternatesDeployments):
+            return kind.find_served(self.find_manifest(promotion.resource), followed=True)
+        models = {one.name: one for one in self._list_models(promotion.resource)}
+        return models.get(promotion.trained_model)
 
     def _list_models(self, address: Address) -> Sequence[ModelReference]:
         """The models that the manifest of a resource names, if one declares the resource."""

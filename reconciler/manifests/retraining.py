@@ -381,7 +381,7 @@ def _check_deployments(
         yield Finding(message, place=promotion.place, next_step=step)
         return
     try:
-        served = kind.find_served(manifest)
+        served = kind.find_served(manifest, followed=True)
         kind.propose_model(manifest, promotion.deployments, served.uri, served.sha256)
     except ManifestInvalid as error:
         for finding in error.findings():

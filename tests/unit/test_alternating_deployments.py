@@ -10,9 +10,14 @@ import yaml
 
 from reconciler.document.pointers import find, split_pointer
 from reconciler.errors import ManifestInvalid
-from reconciler.kinds.online_endpoint.promotion import find_served, name_container, propose_model
+from reconciler.kinds.online_endpoint.promotion import (
+    find_served,
+    is_served,
+    name_container,
+    propose_model,
+)
 from reconciler.manifests.editing import edit_yaml
-from reconciler.model import Address, Manifest, ModelReference
+from reconciler.model import Address, Json, Manifest, ModelReference
 
 KEPT = """\
 # Who earns more than 50,000 a year.
@@ -29,6 +34,7 @@ spec:
   rollout: {steps: [10, 100], keepOld: 10m}
 """
 SHA = "a" * 64
+W = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w"
 
 
 def read(text: str) -> Manifest:
@@ -45,7 +51,7 @@ def list_models(manifest: Manifest) -> list[ModelReference]:
 
 def propose(text: str, *deployments: str, uri: str = "azureml:census:2", sha256: str = SHA) -> str:
     manifest = read(text)
-    served = find_served(manifest, list_models(manifest))
+    served = find_served(manifest, list_models(manifest), followed=True)
     edits = propose_model(manifest, served.name, deployments, uri, sha256)
     return edit_yaml("census.yaml", text, 0, edits)
 
@@ -108,6 +114,33 @@ def test_a_pin_of_another_model_does_not_stay() -> None:
     assert "sha256" not in propose(pinned, sha256="")
 
 
+def test_a_model_of_a_registry_is_served_and_has_no_next_version_in_the_workspace() -> None:
+    manifest = read(KEPT.replace("azureml:census:1", "azureml://registries/r/models/c/versions/1"))
+    served = find_served(manifest, list_models(manifest), followed=False)
+    assert served.uri == "azureml://registries/r/models/c/versions/1"
+
+
+@pytest.mark.parametrize(
+    ("model", "traffic", "served"),
+    [
+        ("azureml:census:1", {"blue": 100}, True),
+        ("azureml:Census:1", {"blue": 100, "green": 0}, True),
+        ("azureml:census:2", {"blue": 100}, False),
+        ("azureml:census:1", {"blue": 50, "green": 50}, False),
+        ("azureml:census:1", {}, False),
+        (None, {"blue": 100}, False),
+    ],
+)
+def test_only_the_end_of_a_rollout_proves_which_model_serves(
+    model: str | None, traffic: dict[str, int], *, served: bool
+) -> None:
+    manifest = read(KEPT)
+    owned: dict[str, Json] = {f"/properties/traffic/{one}": at for one, at in traffic.items()}
+    owned |= {"/deployments/blue/properties/model": model} if model else {}
+    found = find_served(manifest, list_models(manifest), followed=False)
+    assert is_served(manifest, found, owned) is served
+
+
 def test_the_names_may_be_others() -> None:
     text = KEPT.replace("blue", "main")
     spec = yaml.safe_load(propose(text, "main", "next"))["spec"]
@@ -144,9 +177,7 @@ def test_what_cannot_take_a_model_is_refused_with_the_next_step(
     assert finding.place is not None
 
 
-@pytest.mark.parametrize(
-    "model", ["azureml:census:7", "/subscriptions/s/resourceGroups/g/x/models/census/versions/7"]
-)
+@pytest.mark.parametrize("model", ["azureml:census:7", f"{W}/models/census/versions/7"])
 def test_the_name_of_a_model_is_known_by_any_id_of_a_version(model: str) -> None:
     assert name_container(model) == "census"
     with pytest.raises(ValueError, match="not a version"):

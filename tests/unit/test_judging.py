@@ -56,7 +56,7 @@ class Moving(Jobs):
 def _judge(world: World) -> Candidate:
     run = world.process()
     ended = run.follow()
-    return judge_run(world.ports(), world.retraining, run, ended, lambda _: (), pytest.fail)
+    return judge_run(world.ports(), world.retraining, run, ended, lambda _: None, pytest.fail)
 
 
 def _make(**more: Any) -> World:
@@ -158,7 +158,7 @@ def test_an_output_that_was_not_asked_for_is_not_believed() -> None:
     )
     with pytest.raises(ReconcilerError, match="to another address"):
         judge_run(
-            world.ports(), world.retraining, run, (ended[0], status), lambda _: (), pytest.fail
+            world.ports(), world.retraining, run, (ended[0], status), lambda _: None, pytest.fail
         )
 
 
@@ -179,7 +179,7 @@ def test_a_secret_that_the_service_answers_is_not_shown_and_not_recorded() -> No
         record, status = run.follow()
         ended = record, replace(status, results=results)
         with pytest.raises(ReconcilerError, match=said) as failed:
-            judge_run(world.ports(), world.retraining, run, ended, lambda _: (), pytest.fail)
+            judge_run(world.ports(), world.retraining, run, ended, lambda _: None, pytest.fail)
         assert "PLANTED" not in str(failed.value.findings())
 
 

@@ -36,8 +36,9 @@ def promote(name: str) -> Retraining:
     return replace(World().retraining, promote=(Promotion(SHELF, name),))
 
 
-def list_models(address: Address) -> Sequence[ModelReference]:
-    return ShelfKind().list_models(declare()) if address == SHELF else ()
+def find_model(promotion: Promotion) -> ModelReference | None:
+    known = {one.name: one for one in ShelfKind().list_models(declare())}
+    return known.get(promotion.trained_model) if promotion.resource == SHELF else None
 
 
 def test_a_proposal_edits_the_entry_of_the_kind() -> None:
@@ -60,5 +61,5 @@ def test_the_model_in_service_is_found_by_the_entry_of_the_kind() -> None:
     owned, digests = {"/model": URI}, {"/model": DIGEST}
     last_applied = LastApplied("/shelf/one", "2026-11-02", "ci", "", owned, digests=digests)
     snapshot = Snapshot({SHELF: last_applied}, known=True)
-    assert find_live_digest(snapshot, promote("model").promote, list_models) == DIGEST
-    assert find_live_digest(snapshot, promote("other").promote, list_models) == ""
+    assert find_live_digest(snapshot, promote("model").promote, find_model) == DIGEST
+    assert find_live_digest(snapshot, promote("other").promote, find_model) == ""

@@ -55,7 +55,8 @@ def promote(
     The ledger of --from proves which model is applied: its address and its digest are written. What
     was never applied there, or was changed since, is refused. The value changes in the file of --to
     if the manifest has it as ${values.NAME}, and in the manifest if no other environment reads it.
-    No service is changed: plan --env shows what the edit means.
+    No service is changed: plan --env shows what the edit means. In the manifest of an online
+    endpoint, the model goes to the deployment without traffic.
     """
     from pathlib import Path
 
@@ -63,7 +64,7 @@ def promote(
         find_applied_models,
         find_counterpart,
         find_manifest,
-        list_model_edits,
+        list_edits,
         write_message,
     )
     from reconciler.cli.promotion import place_models
@@ -80,8 +81,7 @@ def promote(
     manifest = find_manifest(here, named, source)
     applied, state = find_applied_models(here, manifest, source)
     other = find_counterpart(there, manifest, target)
-    models = {one.name: one for one in there.kinds[named.kind].list_models(other)}
-    edits = tuple(list_model_edits(applied, other, models))
+    edits = tuple(list_edits(applied, other, there.kinds[named.kind]))
     if not edits:
         click.echo(f"{other.address} declares the same model in {target} already.")
         return
@@ -100,6 +100,12 @@ def promote(
     if repository is not None:
         repository.stage(texts)
     _print(placed, f"{named} from {source} to {target}", made)
+    for one in applied:
+        if not one.sha256:
+            click.echo(
+                f"\nThe ledger of {source} has no digest of {one.uri}: only its id says that"
+                f" {target} serves the same model."
+            )
     click.echo(f"\nSee what it changes: reconciler plan --env {target}")
 
 
@@ -110,15 +116,30 @@ def _assemble(invocation: Invocation, environment: str, origin: str) -> Assembly
     return assemble(invocation, [])
 
 
-def _print(placed: Sequence[PlacedEdit], said: str, commit: str) -> None:
-    """Print each edited place with its new value."""
+def _describe(placed: PlacedEdit) -> str:
+    """One edited place: a new value, another name, or what is removed."""
     from reconciler.document.pointers import split_pointer
-    from reconciler.manifests.editing import Edit
+    from reconciler.model import ABSENT, Edit
     from reconciler.render.words.escape import cut, escape
 
+    edit, file = placed.edit, escape(placed.file)
+    name = split_pointer(edit.pointer)[-1] if isinstance(edit, Edit) else edit.column
+    if isinstance(edit, Edit) and edit.name:
+        of = " ".join(map(escape, split_pointer(edit.pointer)[1:]))
+        return f"~ {file}: {of} -> {escape(edit.name)}"
+    if edit.value is ABSENT:
+        return f"- {file}: {escape(name)}"
+    return f"~ {file}: {escape(name)} = {escape(cut(_write(edit.value), _LONGEST))}"
+
+
+def _write(value: object) -> str:
+    import json
+
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
+
+
+def _print(placed: Sequence[PlacedEdit], said: str, commit: str) -> None:
+    """Print each edited place with its new value."""
     for one in placed:
-        edit = one.edit
-        name = split_pointer(edit.pointer)[-1] if isinstance(edit, Edit) else edit.column
-        value = escape(cut(str(edit.value), _LONGEST))
-        click.echo(f"  ~ {escape(one.file)}: {escape(name)} = {value}")
+        click.echo(f"  {_describe(one)}")
     click.echo(f"\nPromoted {said}" + (f", in commit {commit[:7]}." if commit else "."))

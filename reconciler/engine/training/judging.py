@@ -14,9 +14,10 @@ from urllib.parse import quote
 
 from reconciler.document.comparers import COMPARERS
 from reconciler.engine.training.comparing import Rows, compare_rows
+from reconciler.engine.training.registering import recall_registration
 from reconciler.engine.training.run import RUN, RunRecord, TrainingPorts, TrainingRun
 from reconciler.errors import BlobForbidden, ManifestInvalid, ReconcilerError
-from reconciler.model import Address, Fact, Finding, Json, ModelReference, Snapshot
+from reconciler.model import Fact, Finding, Json, ModelReference, Snapshot
 from reconciler.model.training import (
     BlobReference,
     GateRule,
@@ -49,12 +50,12 @@ def judge_run(
     retraining: Retraining,
     run: TrainingRun,
     ended: tuple[RunRecord, JobStatus],
-    list_models: Callable[[Address], Sequence[ModelReference]],
+    find_model: Callable[[Promotion], ModelReference | None],
     open_rows: Callable[[], Rows],
 ) -> Candidate:
     """Judges the result of a run and records it; `open_rows` is called only for a comparison.
 
-    `list_models` returns the models that the manifest of a resource names.
+    `find_model` returns the promoted model, as the manifest of its resource names it.
     The run stays open, so that a command that is killed before the proposal makes it again without
     a second job: call `TrainingRun.close` after the proposal.
     Raises ManifestInvalid with a finding for each thing of the evaluation that cannot be used.
@@ -69,7 +70,7 @@ def judge_run(
         raise _refuse(retraining, [rows])
     values, metrics = _read_metrics(retraining, rows)
     snapshot = ports.ledger.load()
-    parent = find_live_digest(snapshot, retraining.promote, list_models)
+    parent = find_live_digest(snapshot, retraining.promote, find_model)
     digest = results.use(retraining.model, ports.storage.digest)
     before = snapshot.facts.get((EVALUATION, parent)) if parent else None
     scored = _compare(ports, retraining, results, open_rows)
@@ -225,7 +226,7 @@ def _digest_inputs(
 def find_live_digest(
     snapshot: Snapshot,
     promote: Sequence[Promotion],
-    list_models: Callable[[Address], Sequence[ModelReference]],
+    find_model: Callable[[Promotion], ModelReference | None],
 ) -> str:
     """Returns the digest of the model that the first promoted resource serves, "" if not known.
 
@@ -234,15 +235,16 @@ def find_live_digest(
     """
     for one in promote[:1]:
         last_applied = snapshot.last_applied_by_address.get(one.resource)
-        models = {each.name: each.uri for each in list_models(one.resource)}
-        uri = models.get(one.trained_model)
-        if last_applied is None or uri is None:
+        model = find_model(one)
+        if last_applied is None or model is None:
             return ""
+        registered = recall_registration(snapshot.facts, one.resource, model.uri)
         for pointer, value in last_applied.owned.items():
-            if value == uri and pointer in last_applied.digests:
-                return last_applied.digests[pointer]
-        for (topic, _), fact in snapshot.facts.items():
-            if topic == EVALUATION and fact.data.get("uri") == uri:
+            if value == model.uri and (registered or pointer in last_applied.digests):
+                return last_applied.digests.get(pointer, registered)
+        for (topic, digest), fact in snapshot.facts.items():
+            proposed = fact.data.get("uri") == model.uri or digest == registered
+            if topic == EVALUATION and proposed:
                 parent = fact.data.get("parent", "")
                 return parent if parent in last_applied.digests.values() else ""
     return ""

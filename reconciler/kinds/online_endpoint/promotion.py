@@ -7,25 +7,26 @@ settings and comments stay where they are. Without it, the other deployment is d
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NoReturn
 
 from reconciler.document.pointers import format_pointer
 from reconciler.errors import ManifestInvalid
+from reconciler.kinds.online_endpoint.addresses import compare_id, parse_id
 from reconciler.model import ABSENT, Edit, Finding, Json, Manifest, ModelReference
 
 COLOURS: Final = ("blue", "green")
 _TRAFFIC: Final = ("spec", "traffic")
 _DEPLOYMENTS: Final = ("spec", "deployments")
-_VERSION: Final = re.compile(r"(?:azureml:|.*/models/)([^/:@]+)(?::|/versions/)[^/:@]+")
 
 
-def find_served(manifest: Manifest, models: Sequence[ModelReference]) -> ModelReference:
+def find_served(
+    manifest: Manifest, models: Sequence[ModelReference], *, followed: bool
+) -> ModelReference:
     """Returns the one of the declared models whose deployment has the traffic.
 
-    Raises ManifestInvalid unless the manifest gives all traffic to one of its deployments, and the
-    model of that one is a version in the workspace, whose successor can be registered.
+    Raises ManifestInvalid unless the manifest gives all traffic to one of its deployments. With
+    `followed`, its model must be a version in the workspace, whose successor can be registered.
     """
     traffic = _read_shares(manifest, "traffic")
     if len(traffic) != 1:
@@ -37,11 +38,25 @@ def find_served(manifest: Manifest, models: Sequence[ModelReference]) -> ModelRe
     if found is None:
         said = f'gives its traffic to "{served}", whose model it does not declare'
         _refuse(manifest, _TRAFFIC, said, f"Declare it: deployments: {{{served}: {{model: …}}}}.")
-    if found.uri.startswith("azureml://registries/") or not _VERSION.fullmatch(found.uri):
+    if followed and _find_container(found.uri) is None:
         said = f'the model of "{served}" is not a version in the workspace: {found.uri}'
         step = "Name one: azureml:NAME:VERSION. The new model is registered as its next version."
         _refuse(manifest, (*_DEPLOYMENTS, served, "model"), said, step)
     return found
+
+
+def is_served(manifest: Manifest, served: ModelReference, owned: Mapping[str, Json]) -> bool:
+    """Whether recorded values are those of a rollout of `served` that has reached its end."""
+    shares = _read_shares(manifest, "traffic")
+    model = owned.get(format_pointer(served.path))
+    traffic = {name: owned.get(f"/properties/traffic/{name}") for name in shares}
+    return compare_id(model) == compare_id(served.uri) and traffic == shares
+
+
+def _find_container(model: str) -> str | None:
+    """Returns the name of a model of a workspace, from the id of a version; None for another."""
+    asset = parse_id(model)
+    return asset.name if asset is not None and not asset.registry else None
 
 
 def name_container(model: str) -> str:
@@ -49,10 +64,10 @@ def name_container(model: str) -> str:
 
     Raises ValueError for another id.
     """
-    found = _VERSION.fullmatch(model)
+    found = _find_container(model)
     if found is None:
         raise ValueError(f"not a version of a model: {model}")
-    return found.group(1)
+    return found
 
 
 def propose_model(
