@@ -155,7 +155,7 @@ def test_the_names_may_be_others() -> None:
         ("{blue: 100}", "{blue: 90, green: 10}", "to more than one deployment", "blue: 100"),
         ("{blue: 100}", "{other: 100}", 'traffic to "other", whose model it does not', "other: {"),
         ("azureml:census:1", "azureml://registries/r/models/c/versions/1", "registries", "next"),
-        ("azureml:census:1", "azureml:census@latest", "not a version in the workspace", "NAME:V"),
+        ("azureml:census:1", "azureml:census@latest", "not a version in its workspace", "NAME:V"),
         ("blue", "main", '"main", which is neither of blue and green', "deployments: [main, NAME]"),
         (
             "  rollout",

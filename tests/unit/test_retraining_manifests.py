@@ -304,3 +304,92 @@ def test_a_service_of_a_fleet_that_is_not_declared_is_reported_once(tmp_path: Pa
     (found,) = _load(tmp_path, fleet).findings
     assert found.message == "2 members: no manifest declares WebService/census-trainin"
     assert found.next_step == 'Did you mean "WebService/census-training"?'
+
+
+ENDPOINT = """\
+---
+apiVersion: reconciler/v1
+kind: OnlineEndpoint
+metadata: {name: online}
+spec:
+  resource: {workspace: w}
+  traffic: {blue: 100}
+  deployments:
+    blue: {model: "azureml:census:1", environment: "azureml:sklearn:3"}
+"""
+
+
+def _load_endpoint(folder: Path, promotion: str, old: str = "", new: str = "") -> Loaded:
+    _load(folder)
+    endpoint = ENDPOINT.replace(old, new) if old else ENDPOINT
+    (folder / "manifests/service.yaml").write_text(SERVICE + endpoint)
+    named = "{resource: WebService/census, trainedModel: Census Model}"
+    (folder / "manifests/retraining.yaml").write_text(RETRAINING.replace(named, promotion))
+    return load(folder, None, (), find_kinds())
+
+
+@pytest.mark.parametrize(
+    ("promotion", "deployments"),
+    [
+        ("{resource: OnlineEndpoint/online}", ()),
+        ("{resource: OnlineEndpoint/online, deployments: [blue, red]}", ("blue", "red")),
+    ],
+)
+def test_an_online_endpoint_needs_no_name_of_a_model(
+    tmp_path: Path, promotion: str, deployments: tuple[str, ...]
+) -> None:
+    loaded = _load_endpoint(tmp_path, promotion)
+    assert not loaded.findings
+    (found,) = loaded.retrainings[0].promote
+    assert (found.resource, found.trained_model) == (Address("OnlineEndpoint", "online"), "")
+    assert found.deployments == deployments
+
+
+@pytest.mark.parametrize(
+    ("promotion", "change", "place", "said", "step"),
+    [
+        (
+            "{resource: OnlineEndpoint/online, trainedModel: blue}",
+            ("", ""),
+            "retraining.yaml:23:13",
+            "has no trainedModel",
+            "deployments: [blue, green]",
+        ),
+        (
+            "{resource: OnlineEndpoint/online, deployments: [main, next]}",
+            ("", ""),
+            "service.yaml:18:3",
+            'gives its traffic to "blue", which is neither of main and next',
+            "deployments: [blue, NAME]",
+        ),
+        (
+            "{resource: OnlineEndpoint/online}",
+            ("azureml:census:1", "azureml://registries/r/models/census/versions/1"),
+            "service.yaml:20:12",
+            "online serves azureml://registries/r/models/census/versions/1, which is not a version in",
+            "azureml:NAME:VERSION",
+        ),
+        (
+            "{resource: WebService/census, deployments: [blue, green]}",
+            ("", ""),
+            "retraining.yaml:23:13",
+            "WebService/census has no deployments that alternate",
+            "name a trainedModel",
+        ),
+        (
+            "{resource: WebService/census}",
+            ("", ""),
+            "retraining.yaml:23:13",
+            "promote does not name the trained model of WebService/census",
+            'It declares "Census Model".',
+        ),
+    ],
+)
+def test_a_promotion_that_cannot_be_made_is_reported_before_any_job(
+    tmp_path: Path, promotion: str, change: tuple[str, str], place: str, said: str, step: str
+) -> None:
+    (found,) = _load_endpoint(tmp_path, promotion, *change).findings
+    assert said in found.message
+    assert step in found.next_step
+    assert str(found.place).endswith(place)
+    assert found.subject == "Retraining/census"

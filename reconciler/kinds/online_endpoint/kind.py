@@ -16,6 +16,7 @@ from reconciler.kinds.online_endpoint.forms import COMPARERS
 from reconciler.model import (
     Absent,
     Declared,
+    Edit,
     ExportedSpec,
     Json,
     Manifest,
@@ -52,6 +53,33 @@ class OnlineEndpointKind(BaseKind):
     def list_models(self, manifest: Manifest) -> Sequence[ModelReference]:
         """Return the model of each deployment, named as the deployment."""
         return list_models(manifest)
+
+    def find_served(self, manifest: Manifest, *, followed: bool = False) -> ModelReference:
+        """Return the model of the deployment that has all traffic in the manifest."""
+        from reconciler.kinds.online_endpoint import (  # noqa: PLC0415 - start-up: few commands promote
+            promotion,
+        )
+
+        return promotion.find_served(manifest, list_models(manifest), followed=followed)
+
+    def is_served(self, manifest: Manifest, owned: Mapping[str, Json]) -> bool:
+        """Return whether an apply left the model of `find_served` in service, alone."""
+        from reconciler.kinds.online_endpoint import (  # noqa: PLC0415 - start-up: few commands promote
+            promotion,
+        )
+
+        return promotion.is_served(manifest, self.find_served(manifest), owned)
+
+    def propose_model(
+        self, manifest: Manifest, deployments: Sequence[str], uri: str, sha256: str
+    ) -> Sequence[Edit]:
+        """Return the edits with which the other deployment serves a model."""
+        from reconciler.kinds.online_endpoint import (  # noqa: PLC0415 - start-up: few commands promote
+            promotion,
+        )
+
+        served = self.find_served(manifest).name
+        return promotion.propose_model(manifest, served, deployments, uri, sha256)
 
     def export(
         self, resource: Resource, document: Json, defaults: Mapping[str, Json], *, full: bool

@@ -39,7 +39,7 @@ def find_served(
         said = f'gives its traffic to "{served}", whose model it does not declare'
         _refuse(manifest, _TRAFFIC, said, f"Declare it: deployments: {{{served}: {{model: …}}}}.")
     if followed and _find_container(found.uri) is None:
-        said = f'the model of "{served}" is not a version in the workspace: {found.uri}'
+        said = f"serves {found.uri}, which is not a version in its workspace"
         step = "Name one: azureml:NAME:VERSION. The new model is registered as its next version."
         _refuse(manifest, (*_DEPLOYMENTS, served, "model"), said, step)
     return found
