@@ -42,10 +42,17 @@ class Limits:
 
     def _count_call(self, kind: str, subscription: str) -> None:
         most, rate = _BUCKETS[kind]
+        self.take(kind, subscription, most, rate)
+
+    def take(self, kind: str, subscription: str, most: float, rate: float) -> int:
+        """Take one call out of a bucket and return the calls left; `rate` is refilled a second.
+
+        Refuses with 429 if the bucket is empty and the limits are enforced.
+        """
         key, now = (subscription.casefold(), kind), self._clock()
         level, then = self._buckets.get(key, (most, now))
         level = min(most, level + (now - then) * rate)
-        if level < 1:
+        if level < 1 and self._enforced:
             self._buckets[key] = (level, now)
             wait = max(1, round((1 - level) / rate + 0.5))
             raise Refusal(
@@ -54,4 +61,5 @@ class Limits:
                 f"The request is being throttled as the limit has been reached for {kind}.",
                 headers={"Retry-After": str(wait)},
             )
-        self._buckets[key] = (level - 1, now)
+        self._buckets[key] = (max(0.0, level - 1), now)
+        return int(max(0.0, level - 1))

@@ -17,10 +17,10 @@ from typing import IO, Final
 
 from aiohttp import web
 
-from reconciler.emulator.azureml.asset_records import Owner
 from reconciler.emulator.azureml.assets import Assets
 from reconciler.emulator.azureml.data_plane import DataPlane
-from reconciler.emulator.azureml.state import OnlineState, OnlineWorkspace
+from reconciler.emulator.azureml.routes import AzureMl
+from reconciler.emulator.azureml.state import OnlineState
 from reconciler.emulator.classic.endpoints import ClassicParts
 from reconciler.emulator.classic.management import Classic, is_same
 from reconciler.emulator.classic.workspaces import Workspaces
@@ -92,6 +92,14 @@ class Server:
             self._state, self._online, self._choices, time.time, settings.blob_url
         )
         self._data_plane = DataPlane(self._online, self._assets, self._storage, time.time, settings)
+        self._azureml = AzureMl(
+            self._online,
+            self._assets,
+            self._data_plane,
+            time.time,
+            settings,
+            self._limits,
+        )
         self._fault_injector = FaultInjector(
             plan, self._operations, endpoints, self._jobs, self._services, self._choices
         )
@@ -243,7 +251,7 @@ class Server:
         if call.plane == "online":
             return await self._data_plane.answer(call)
         if call.plane == "azureml":
-            return self._answer_asset(call)
+            return self._azureml.answer(call)
         plane = [segment.casefold() for segment in call.segments]
         subscription = call.segments[1] if plane[:1] == ["subscriptions"] and len(plane) > 1 else ""
         if plane == ["providers", PROVIDER.casefold(), "operations"]:
@@ -278,16 +286,6 @@ class Server:
                 return self._route_operation(call, word)
             case ["resourcegroups", _, "providers", named, *rest] if named == provider:
                 return await self._route_group(call, rest, subscription, call.segments[3])
-        raise unknown_path(call)
-
-    def _answer_asset(self, call: Call) -> Answer:
-        """Answer a call on a model, an environment, code or a datastore."""
-        match call.segments:
-            case [_, subscription, _, group, _, _, scope, name, _, *_]:
-                owner = Owner.of_registry(name)
-                if scope.casefold() == "workspaces":
-                    owner = Owner.of_workspace(OnlineWorkspace(subscription, group, name))
-                return self._assets.answer(call, owner, call.segments[8:])
         raise unknown_path(call)
 
     def _route_operation(self, call: Call, word: str) -> Answer:

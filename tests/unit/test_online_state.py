@@ -6,7 +6,6 @@ import pytest
 
 from reconciler.emulator.azureml import state as online_state
 from reconciler.emulator.azureml.state import (
-    ModelVersion,
     OnlineDeployment,
     OnlineEndpoint,
     OnlineOperation,
@@ -41,9 +40,8 @@ def test_a_restart_finds_every_record(tmp_path: Path) -> None:
     endpoint = make_endpoint()
     endpoint.scoring_path = f"/online/{WORKSPACE.id}/Census"
     deployment = OnlineDeployment(endpoint.key, "/path", "Blue", {"sku": {}}, 1.0, 2.0)
-    model = ModelVersion(WORKSPACE, "census", "2", {"modelUri": "https://x"}, 1.0, 2.0)
     operation = make_operation(1, done=False)
-    first.keep(endpoint, deployment, model, operation)
+    first.keep(endpoint, deployment, operation)
     first.claim_name("EastUS", "Census", WORKSPACE.key)
     secret = first.get_secret()
 
@@ -51,7 +49,6 @@ def test_a_restart_finds_every_record(tmp_path: Path) -> None:
 
     assert again.endpoints == {("sub", "group", "ws", "census"): endpoint}
     assert again.find_deployment(endpoint.key, "BLUE") == deployment
-    assert again.models == {("sub", "group", "ws", "census"): {"2": model}}
     assert again.operations == {operation.id: operation}
     assert again.names == {("eastus", "census"): ("sub", "group", "ws")}
     assert again.get_secret() == secret

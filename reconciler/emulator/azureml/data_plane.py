@@ -96,7 +96,7 @@ class DataPlane:
     def spoil(self, answer: Answer, do: str, seconds: float) -> bool:
         """Give a defect to the instances that an accepted write of a deployment starts."""
         link = answer.headers.get("Azure-AsyncOperation", "").partition("?")[0]
-        stamp = link.rpartition(":")[2]
+        stamp = link.rpartition("/")[2]
         if answer.status >= 300 or not stamp:
             return False
         self._defects[stamp] = Defect(do, seconds, self._clock() + seconds)

@@ -88,6 +88,12 @@ def refuse_absent(code: str, message: str, *, outer: str = "NotFound") -> Refusa
     return refuse_online(404, outer, _ABSENT, (code, message))
 
 
+def refuse_missing(kind: str, name: str, parent: str) -> Refusal:
+    """Return the 404 of an endpoint or a deployment that does not exist (recorded text)."""
+    message = " ".join(("There is", f"no {kind} with name: {name[:80]} in {parent}"))
+    return refuse_absent(f"NoSuch{kind.capitalize()}", message)
+
+
 def refuse_trouble(status: int) -> Refusal:
     """Return a 5xx from a service behind the front (public report)."""
     detail = ("InternalServerError", f"Received {status} from a service request")

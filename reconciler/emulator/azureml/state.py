@@ -1,4 +1,4 @@
-"""The records of Azure Machine Learning: endpoints, deployments, models and operations.
+"""The records of Azure Machine Learning: endpoints, deployments and operations.
 
 It stores all records through State in SQLite, and reads them from memory. Any workspace exists,
 so none is stored. The calls of the control plane and of the data plane use it.
@@ -18,7 +18,7 @@ Json = Any
 EndpointKey = tuple[str, str, str, str]
 MOST_ENDED: Final = 1000
 _NAMESPACE: Final = uuid.UUID("6d1f0a5e-7c55-4b0e-9d5a-0f6f6b1f5a11")
-_KINDS: Final = ("online-endpoint", "online-deployment", "online-operation", "model-version")
+_KINDS: Final = ("online-endpoint", "online-deployment", "online-operation")
 
 
 @dataclass(frozen=True)
@@ -127,23 +127,6 @@ class OnlineDeployment:
 
 
 @dataclass
-class ModelVersion:
-    """A registered version of a model. `properties` are those of its document."""
-
-    workspace: OnlineWorkspace
-    name: str
-    version: str
-    properties: Json
-    created: float
-    modified: float
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        """Return the key of the version; keys ignore case."""
-        return *self.workspace.key, self.name.casefold(), self.version.casefold()
-
-
-@dataclass
 class OnlineOperation:
     """A long-running operation on an endpoint, or on its `deployment` if that is not empty.
 
@@ -175,7 +158,7 @@ class OnlineOperation:
         return (self.id,)
 
 
-Record = OnlineEndpoint | OnlineDeployment | OnlineOperation | ModelVersion
+Record = OnlineEndpoint | OnlineDeployment | OnlineOperation
 
 
 class OnlineState:
@@ -186,7 +169,6 @@ class OnlineState:
         self.random_source = random_source
         self.endpoints: dict[EndpointKey, OnlineEndpoint] = {}
         self.deployments: dict[EndpointKey, dict[str, OnlineDeployment]] = {}
-        self.models: dict[tuple[str, ...], dict[str, ModelVersion]] = {}
         self.operations: dict[str, OnlineOperation] = {}
         # The workspace that has each endpoint's name in a region; it keeps the name.
         self.names: dict[tuple[str, str], Key] = {}
@@ -265,8 +247,6 @@ class OnlineState:
                 self._by_scoring[record.scoring_path.casefold()] = record.key
         elif isinstance(record, OnlineDeployment):
             self.deployments.setdefault(record.endpoint, {})[record.name.casefold()] = record
-        elif isinstance(record, ModelVersion):
-            self.models.setdefault(record.key[:4], {})[record.version.casefold()] = record
         else:
             self.operations[record.id] = record
             if record.done:
@@ -279,8 +259,6 @@ class OnlineState:
             self._by_scoring.pop(record.scoring_path.casefold(), None)
         elif isinstance(record, OnlineDeployment):
             self.deployments.get(record.endpoint, {}).pop(record.name.casefold(), None)
-        elif isinstance(record, ModelVersion):
-            self.models.get(record.key[:4], {}).pop(record.version.casefold(), None)
         else:
             self.operations.pop(record.id, None)
             self._ended.pop(record.id, None)
@@ -291,7 +269,7 @@ def _name_kind(record: Record) -> str:
         return "online-endpoint"
     if isinstance(record, OnlineDeployment):
         return "online-deployment"
-    return "model-version" if isinstance(record, ModelVersion) else "online-operation"
+    return "online-operation"
 
 
 def _make_record(kind: str, row: Json) -> Record:
@@ -305,4 +283,4 @@ def _make_record(kind: str, row: Json) -> Record:
         return OnlineEndpoint(**fields)
     if kind == "online-deployment":
         return OnlineDeployment(**fields)
-    return ModelVersion(**fields) if kind == "model-version" else OnlineOperation(**fields)
+    return OnlineOperation(**fields)

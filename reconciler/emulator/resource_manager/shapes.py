@@ -47,11 +47,12 @@ def load_definition_schema() -> DefinitionSchema:
     for folder in _FOLDERS:
         if (folder / _FILE).is_file():
             schema = json.loads((folder / _FILE).read_text(encoding="utf-8"))
-            return _make(schema, schema)
+            return make_schema(schema, schema)
     raise FileNotFoundError(str(_FILE))
 
 
-def _make(node: Any, root: Any) -> DefinitionSchema:
+def make_schema(node: Any, root: Any) -> DefinitionSchema:
+    """Return the shape that a JSON Schema describes; `root` has its `$defs`."""
     if "$ref" in node:
         node = {**root["$defs"][node["$ref"].rpartition("/")[2]], **node}
     said = node.get("type", ())
@@ -62,11 +63,11 @@ def _make(node: Any, root: Any) -> DefinitionSchema:
         most=node.get("maximum", math.inf),
     )
     for name, below in node.get("properties", {}).items():
-        schema.properties[name.casefold()] = (name, _make(below, root))
+        schema.properties[name.casefold()] = (name, make_schema(below, root))
     if isinstance(node.get("additionalProperties"), dict):
-        schema.keys = _make(node["additionalProperties"], root)
+        schema.keys = make_schema(node["additionalProperties"], root)
     if isinstance(node.get("items"), dict):
-        schema.items = _make(node["items"], root)
+        schema.items = make_schema(node["items"], root)
     return schema
 
 
