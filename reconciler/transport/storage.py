@@ -67,6 +67,15 @@ def split_address(address: str) -> Where:
     return Where(base, host, account, unquote(segments[0]), name, loopback, shown)
 
 
+def is_azure_storage(address: str) -> bool:
+    """Whether an address is that of Azure's blob storage, over https."""
+    try:
+        where = split_address(address)
+    except ValueError:
+        return False
+    return where.host.endswith(_KNOWN_SUFFIXES) and address.startswith("https:")
+
+
 def storage_credential(where: Where, environment: Mapping[str, str]) -> Any:
     """The account key or signature that the environment gives for an account, or None.
 
