@@ -381,6 +381,7 @@ class RegistersModels(Protocol):
 
         `model` is the id of an earlier version, as the manifest of the resource writes it, and so
         is the result. The same digest is registered once: the result is the id of its version.
+        `tags` are notes about it for people.
         """
         ...
 

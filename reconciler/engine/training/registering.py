@@ -7,7 +7,6 @@ twice. The ledger records which digest a version has, because no document of a s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
 from reconciler.engine.training.run import TrainingPorts
 from reconciler.model import Address, Fact, Json, ModelReference, Resource
@@ -15,8 +14,6 @@ from reconciler.plans.gates import Candidate
 from reconciler.plans.history import REGISTRATION
 from reconciler.ports import RegistersModels
 from reconciler.text.times import format_utc
-
-_SHA256: Final = "sha256:"
 
 
 def register_candidate(
@@ -31,11 +28,7 @@ def register_candidate(
 
     `served` is the model of the resource that is in service.
     """
-    tags = {
-        "sha256": candidate.digest.removeprefix(_SHA256),
-        "retraining": str(retraining),
-        "run": candidate.run,
-    }
+    tags = {"retraining": str(retraining), "run": candidate.run}
     version = provider.register_model(resource, served.uri, candidate.uri, candidate.digest, tags)
     data: dict[str, Json] = {
         "resource": str(resource.address),

@@ -195,6 +195,17 @@ class OnlineEndpointProvider:
 
         return EndpointProbes(self._access, self._client).check_write(resource, check, manifest)
 
+    def register_model(
+        self, resource: Resource, model: str, uri: str, digest: str, tags: Mapping[str, str]
+    ) -> str:
+        """Return the version of a model that has these bytes; register the blob if none has."""
+        from reconciler.kinds.online_endpoint.registration import (  # noqa: PLC0415 - start-up: only retrain needs it
+            register_version,
+        )
+
+        known = {**tags, "sha256": digest.removeprefix("sha256:")}
+        return register_version(self._client, _quote(_scope_of(resource)), model, uri, known)
+
     def _list_endpoints(self, scope: str) -> Iterator[Json]:
         """Yield the raw document of each endpoint of a workspace; the list must be complete."""
         seen: set[str] = set()
