@@ -739,6 +739,21 @@ def git(folder: Path, *arguments: str) -> str:
     ).stdout
 
 
+def test_init_begins_with_an_online_endpoint_if_that_is_asked_for(tmp_path: Path) -> None:
+    done = run(tmp_path, "init", "new", "--kind", "OnlineEndpoint")
+    assert done.code == 0, done.said
+    assert "  manifests/golden.json\n" in done.out
+    manifest = (tmp_path / "new" / "manifests" / "census.yaml").read_text()
+    first, *_ = manifest.splitlines()
+    schema = first.partition("$schema=")[2]
+    assert (tmp_path / "new" / "manifests" / schema).is_file()
+    assert schema.endswith("/online-endpoint.schema.json")
+    assert "kind: OnlineEndpoint\n" in manifest
+    assert run(tmp_path / "new", "validate").code == 0
+    refused = run(tmp_path / "new", "init", "--ci", "github", "--kind", "WebService")
+    assert (refused.code, "leave out --kind" in refused.err) == (1, True), refused.said
+
+
 def test_init_copies_nothing_that_a_command_wrote_into_the_example(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -95,6 +95,7 @@ def test_the_wheel_holds_what_it_needs_and_no_more(wheel: Path) -> None:
         "bike-rental",
         "census",
         "census-retraining",
+        "online",
         "two-environments",
     }
     assert {f"reconciler/_examples/{one}" for one in examples} <= names

@@ -26,7 +26,10 @@ _SCHEMAS = (
     "drift-ignore",
     "web-service",
     "endpoint",
+    "online-endpoint",
 )
+# The example that a project with a resource of this kind begins with.
+_EXAMPLES = {"WebService": "census", "OnlineEndpoint": "online"}
 _SCHEMA_FOLDER = ".schemas"
 _SECRETS = "secrets/"
 # Blob storage of the example. Storage of another project may have the port.
@@ -41,11 +44,18 @@ _MODELINE = re.compile(r"(?<=\$schema=)\S*?([a-z-]+\.schema\.json)")
         "reconciler init",
         "# Write a project into a new folder",
         "reconciler init bike-rental",
+        "# Write a project with an online endpoint, blue and green",
+        "reconciler init census --kind OnlineEndpoint",
         "# Add a pipeline to the project in the working directory",
         "reconciler init --ci github",
     ),
 )
 @click.argument("folder", default=".", type=click.Path(path_type=Path))
+@click.option(
+    "--kind",
+    type=click.Choice([*_EXAMPLES]),
+    help="The kind of the resource in the project. Default: WebService.",
+)
 @click.option(
     "--ci",
     "forge",
@@ -60,7 +70,9 @@ _MODELINE = re.compile(r"(?<=\$schema=)\S*?([a-z-]+\.schema\.json)")
     help="With --ci: the branch whose merges are applied. Default: that of the remote, or main.",
 )
 @click.pass_context
-def init(context: click.Context, folder: Path, forge: ForgeName | None, branch: str) -> None:
+def init(
+    context: click.Context, folder: Path, kind: str | None, forge: ForgeName | None, branch: str
+) -> None:
     """Write a small, valid project into FOLDER, by default into the working directory.
 
     No existing file is overwritten. Editors with the YAML language server complete the manifests
@@ -70,22 +82,24 @@ def init(context: click.Context, folder: Path, forge: ForgeName | None, branch: 
     planned into one comment, and each merge applies what was reviewed.
     """
     if forge is not None:
+        if kind:
+            raise click.UsageError("--ci writes no resource: leave out --kind", context)
         from reconciler.cli.pipeline import write_pipeline
 
         write_pipeline(context.obj, folder, forge, branch)
         return
     if branch:
         raise click.UsageError("--branch needs --ci", context)
-    _write_project(folder)
+    _write_project(folder, _EXAMPLES[kind or "WebService"])
 
 
-def _write_project(folder: Path) -> None:
+def _write_project(folder: Path, example: str) -> None:
     from reconciler.errors import ReconcilerError
     from reconciler.files import check_path, find_checkout
     from reconciler.manifests.folder import check_new_project
     from reconciler.render.words.escape import escape
 
-    files = _make_files()
+    files = _make_files(example)
     there = [name for name in files if os.path.lexists(folder / name)]
     if there:
         raise ReconcilerError(
@@ -116,24 +130,20 @@ def _write(file: Path, data: bytes, *, secret: bool) -> None:
     write_new(file, data, mode=0o600 if secret else 0o666)
 
 
-def _make_files() -> dict[str, bytes]:
-    """The files of a project by their relative names, in order."""
+def _make_files(name: str) -> dict[str, bytes]:
+    """The files of a project that begins with an example, by their relative names, in order."""
     import json
 
     from reconciler.manifests.schema import bundle_schema
     from reconciler.package_data import find_example, list_example
 
-    example = find_example("census")
-    files = {
-        file.relative_to(example).as_posix(): file.read_bytes() for file in list_example("census")
-    }
-    for name in _SCHEMAS:
-        text = json.dumps(bundle_schema(f"manifest/{name}"), indent=2, ensure_ascii=False)
-        files[f"{_SCHEMA_FOLDER}/{name}.schema.json"] = f"{text}\n".encode()
+    example = find_example(name)
+    files = {file.relative_to(example).as_posix(): file.read_bytes() for file in list_example(name)}
+    for schema in _SCHEMAS:
+        text = json.dumps(bundle_schema(f"manifest/{schema}"), indent=2, ensure_ascii=False)
+        files[f"{_SCHEMA_FOLDER}/{schema}.schema.json"] = f"{text}\n".encode()
     storage = f"127.0.0.1:{pick_new_blob_port()}/".encode()
-    return {
-        name: _point_editor(name, files[name]).replace(_STORAGE, storage) for name in sorted(files)
-    }
+    return {one: _point_editor(one, files[one]).replace(_STORAGE, storage) for one in sorted(files)}
 
 
 def _point_editor(name: str, data: bytes) -> bytes:
