@@ -154,7 +154,7 @@ _COLLECTION: Final = (
         ("dataCollectionMode",),
         Form(
             lambda said: "Enabled" if said in _YES else "Disabled",
-            lambda mode: str(mode).casefold() == "enabled",
+            _make_words({True: "Enabled", False: "Disabled"}).to_manifest,
         ),
     ),
     Word(("data",), ("dataId",), _ASSET),

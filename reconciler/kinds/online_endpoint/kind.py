@@ -13,6 +13,7 @@ from reconciler.kinds.online_endpoint.addresses import ID_FORM
 from reconciler.kinds.online_endpoint.bind import bind_manifest, list_models
 from reconciler.kinds.online_endpoint.export import export_spec
 from reconciler.kinds.online_endpoint.forms import COMPARERS
+from reconciler.kinds.online_endpoint.split import retreat, split_step
 from reconciler.model import (
     Absent,
     Declared,
@@ -22,6 +23,8 @@ from reconciler.model import (
     Manifest,
     ModelReference,
     Resource,
+    Step,
+    Write,
 )
 from reconciler.ports import Access, Plane, Provider
 
@@ -80,6 +83,14 @@ class OnlineEndpointKind(BaseKind):
 
         served = self.find_served(manifest).name
         return promotion.propose_model(manifest, served, deployments, uri, sha256)
+
+    def split_step(self, step: Step) -> Sequence[tuple[Write, Json | Absent]]:
+        """Return the writes: the endpoint, its deployments, its traffic in steps, deletions."""
+        return split_step(self.field, step)
+
+    def retreat(self, step: Step, reached: Json) -> Sequence[tuple[Write, Json | Absent]]:
+        """Return the writes that move the traffic back after a failed check."""
+        return retreat(self.field, step, reached)
 
     def export(
         self, resource: Resource, document: Json, defaults: Mapping[str, Json], *, full: bool
