@@ -89,3 +89,14 @@ def set_at(document: Json, path: Path, value: Json) -> None:
     for segment in path[:-1]:
         document = document.setdefault(segment, {})
     document[path[-1]] = value
+
+
+def remove_at(document: Json, paths: Iterable[Path]) -> Json:
+    """Return the document without the values at paths of objects; shares all other values."""
+    there = [path for path in paths if path and find(document, path) is not ABSENT]
+    left = copy_along(document, there) if there else document
+    for path in there:
+        around = find(left, path[:-1])
+        if isinstance(around, dict):
+            around.pop(path[-1], None)
+    return left

@@ -46,7 +46,9 @@ def explain_changes(comparison: Comparison, changes: tuple[Change, ...]) -> Iter
                 if omitted
                 else _explain_write(comparison, pointer)
             )
-        elif change.verb is Verb.REMOVE and comparison.declared.exact:
+        elif change.verb is Verb.REMOVE and (
+            comparison.declared.exact or change.path in comparison.declared.removed
+        ):
             yield Reason(pointer, Cause.UNDECLARED, "not declared")
         elif comparison.last_applied is None:
             yield Reason(pointer, Cause.MANIFEST if comparison.ledger_known else Cause.UNKNOWN)

@@ -18,7 +18,13 @@ from typing import Final, Literal, TypeAlias
 from reconciler.document.diff import diff, is_not_observable, is_omitted, make_change, same
 from reconciler.document.overlay import adopt_names, adopt_path, keep_declared, overlay
 from reconciler.document.patch import make_absences, make_inverse, make_operations
-from reconciler.document.pointers import find, format_pointer, set_at, split_pointer
+from reconciler.document.pointers import (
+    find,
+    format_pointer,
+    remove_at,
+    set_at,
+    split_pointer,
+)
 from reconciler.document.schema import (
     Field,
     find_epochs,
@@ -166,6 +172,7 @@ def make_step_to(comparison: Comparison, desired: Json) -> Step | None:
         reason="replace_because_cannot_update" if action is Action.REPLACE else "",
         body=body,
         owned_paths=tuple(format_pointer(path) for path in comparison.declared_paths),
+        strategy=comparison.declared.strategy,
     )
 
 
@@ -181,10 +188,12 @@ def _make_call(comparison: Comparison, action: Action) -> Iterator[Change]:
 def make_desired_document(comparison: Comparison) -> Json:
     """Return live, or the starting document, with the declared values over it.
 
-    If the manifest is exact, the removable values that it does not declare are removed.
+    If the manifest is exact, the removable values that it does not declare are removed. What a
+    manifest asks to remove is removed in any case.
     """
     start = comparison.declared.starting_document if comparison.live is ABSENT else comparison.live
     laid = overlay(comparison.schema, start, comparison.declared.document)
+    laid = remove_at(laid, comparison.declared.removed)
     if not comparison.declared.exact:
         return laid
     spoken = copy.deepcopy(comparison.declared.document)
