@@ -13,6 +13,7 @@
     ├── LockHeld(lock_owner)           another process holds the ledger's lock
     ├── SecretMissing                  a referenced secret does not exist
     ├── BlobForbidden / BlobExpired    a model cannot be read (an absent model is not an error)
+    ├── Interrupted                    nothing more may start between two writes of a step
     ├── TooManyCalls                   more calls are needed than --max-calls allows
     ├── NotApplied(findings)           the service reports success and still has the old value
     ├── CheckFailed(detail)            a check before or after a write of a step did not pass
@@ -177,6 +178,10 @@ class CheckFailed(ReconcilerError):
     def findings(self) -> tuple[Finding, ...]:
         """The findings to show, at least one."""
         return tuple(replace(one, detail=self.detail) for one in super().findings())
+
+
+class Interrupted(ReconcilerError):
+    """A step stopped between two of its writes, because nothing more may start."""
 
 
 class TooManyCalls(ReconcilerError):

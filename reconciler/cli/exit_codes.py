@@ -62,7 +62,7 @@ def classify_outcome(outcome: Outcome, halted: str, *, planned: bool) -> ExitWor
         return "incomplete"
     if outcome.rolled_back:
         return "rolled-back"
-    if outcome.failures or outcome.not_started:
+    if outcome.failures or outcome.not_started or outcome.unfinished:
         return "incomplete"
     if outcome.unproven:
         return "evidence-incomplete"

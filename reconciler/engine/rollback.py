@@ -29,6 +29,7 @@ from reconciler.engine.planning.selection import PlanRequest, find_meant
 from reconciler.engine.planning.step_checks import check_planned_step, check_state, recall_confirmed
 from reconciler.engine.rollback_range import RollbackRange, check_range, read_rollback_range
 from reconciler.engine.runtime import Runtime
+from reconciler.engine.step_parts import add_writes
 from reconciler.errors import Unplannable
 from reconciler.model import (
     ABSENT,
@@ -102,9 +103,7 @@ def plan_rollback(
     comparison = recall_confirmed(runtime, comparison)
     made = make_step_to(comparison, desired)
     steps = (
-        []
-        if made is None
-        else [_complete_step(kind.field, made, rollback_range, last_applied, manifest)]
+        [] if made is None else [_complete_step(kind, made, rollback_range, last_applied, manifest)]
     )
     named = manifest or Manifest(address, {}, "", "")
     models = comparison.declared.models
@@ -265,15 +264,16 @@ def _find_models(
 
 
 def _complete_step(
-    field: Field,
+    kind: Kind,
     step: Step,
     rollback_range: RollbackRange,
     last_applied: LastApplied,
     manifest: Manifest | None,
 ) -> Step:
+    split = add_writes(kind, step)
     return replace(
-        step,
-        reasons=tuple(_explain(field, step, rollback_range, last_applied)),
+        split,
+        reasons=tuple(_explain(kind.field, step, rollback_range, last_applied)),
         labels=manifest.labels if manifest is not None else {},
         wave=last_applied.wave,
         fleet=last_applied.fleet,

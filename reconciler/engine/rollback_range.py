@@ -28,7 +28,7 @@ from reconciler.model import (
 )
 from reconciler.model.values import dataclass
 from reconciler.plans.guards import is_final
-from reconciler.plans.history import is_of_one_resource, rename
+from reconciler.plans.history import find_step_start, is_of_one_resource, rename
 from reconciler.plans.undo import list_touched
 
 _MOST_NAMED: Final = 10
@@ -76,7 +76,7 @@ class RollbackRange:
 def read_rollback_range(
     runtime: Runtime, address: Address, to: int | None, moved: Mapping[Address, Address]
 ) -> RollbackRange:
-    """Return the entries after `to`, or the last entry alone.
+    """Return the entries after `to`, or those of the last step.
 
     Raises ReconcilerError if the entry does not exist or nothing can be undone.
     """
@@ -89,8 +89,11 @@ def read_rollback_range(
     if not done:
         raise _refuse(address, "is not in the ledger", "It was never applied.")
     if to is None:
-        kept = done[-2] if len(done) > 1 and is_of_one_resource(done[-2], done[-1]) else None
-        return RollbackRange(address, kept.sequence if kept else 0, done[-1:], kept, named=False)
+        first = find_step_start(done)
+        before = done[first - 1] if first else None
+        kept = before if before is not None and is_of_one_resource(before, done[first]) else None
+        undone = done[: first - 1 if first else None : -1]
+        return RollbackRange(address, kept.sequence if kept else 0, undone, kept, named=False)
     numbers = [entry.sequence for entry in done]
     if to not in numbers:
         there = ", ".join(f"#{number}" for number in numbers[-_MOST_NAMED:])

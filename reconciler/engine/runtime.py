@@ -48,6 +48,7 @@ from reconciler.ports import (
     Provider,
     RateLimiter,
     ResolveSecret,
+    SplitsSteps,
     WaitsUntilIdle,
 )
 
@@ -273,6 +274,11 @@ def asks_for_calls(kind: Kind) -> TypeGuard[AsksForCalls]:
 def knows_owner(kind: Kind) -> TypeGuard[KnowsOwner]:
     """Whether a kind has this capability."""
     return _has(type(kind), KnowsOwner)
+
+
+def splits_steps(kind: Kind) -> TypeGuard[SplitsSteps]:
+    """Whether a kind has this capability."""
+    return _has(type(kind), SplitsSteps)
 
 
 def checks_steps(kind: Kind) -> TypeGuard[ChecksSteps]:

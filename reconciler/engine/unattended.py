@@ -232,7 +232,7 @@ class _Correction:
         applied.yields = bool(wanted.find_reason())
         applied.changed = (*outcome.added, *outcome.changed, *outcome.destroyed)
         applied.failed = tuple(_find_addresses(plan, outcome.failures))
-        applied.left += outcome.failures
+        applied.left += (*outcome.failures, *outcome.unfinished)
         applied.errors += (*outcome.unrestored, *outcome.unproven, *applying.keep(outcome))
         why = runtime.halted() or "a step before it failed"
         for address in outcome.not_started:

@@ -146,6 +146,88 @@ class StepSkipped:
 
 
 @dataclass(frozen=True, slots=True)
+class WriteDelayed:
+    """One of several writes of a step is sent in `seconds`, at the earliest."""
+
+    resource: Resource
+    number: int
+    count: int
+    title: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class WriteStarted:
+    """One of several writes of a step starts.
+
+    `number` counts from 1; it is 0 for a write that leads back after a failed check.
+    """
+
+    resource: Resource
+    number: int
+    count: int
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class WriteDone:
+    """One of several writes of a step is done, and a read has verified it."""
+
+    resource: Resource
+    number: int
+    count: int
+    title: str
+    elapsed: float
+
+
+@dataclass(frozen=True, slots=True)
+class CheckStarted:
+    """A check before or after a write starts; its first call follows."""
+
+    resource: Resource
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckWaiting:
+    """A check still runs after `elapsed` seconds; `seen` is what it has seen, or empty."""
+
+    resource: Resource
+    title: str
+    seen: str
+    elapsed: float
+
+
+@dataclass(frozen=True, slots=True)
+class CheckEnded:
+    """A check has passed or failed; `seen` is what it has seen, or why it failed."""
+
+    resource: Resource
+    title: str
+    passed: bool
+    seen: str
+    elapsed: float
+
+
+@dataclass(frozen=True, slots=True)
+class RetreatStarted:
+    """A check of a step has failed, and its writes are led back to a safe state."""
+
+    resource: Resource
+    writes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepHalted:
+    """A step stops between two of its writes, because nothing more may start now."""
+
+    resource: Resource
+    action: Action
+    done: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class ModelVerified:
     """The proof that an earlier apply left open was made: its result, with the reason."""
 
@@ -260,6 +342,14 @@ ShownEvent: TypeAlias = (
     | StepDone
     | StepFailed
     | StepSkipped
+    | WriteDelayed
+    | WriteStarted
+    | WriteDone
+    | CheckStarted
+    | CheckWaiting
+    | CheckEnded
+    | RetreatStarted
+    | StepHalted
     | ModelVerified
     | RollbackStarted
     | JobReported

@@ -344,7 +344,8 @@ class Outcome:
     from before the apply, and `unrestored` has a finding for each other resource. `unrecorded` was
     done and could not be written to the ledger. The service accepted a write to each resource in
     `not_observable` that it does not show. `unproven` has a warning for each resource whose model
-    was set, and whose answers do not prove which model answers. `unkept` has a warning if the drift
+    was set, and whose answers do not prove which model answers. `unfinished` has a finding for each
+    step that an interruption stopped between two of its writes. `unkept` has a warning if the drift
     history could not take the drift that the apply has overwritten.
     """
 
@@ -360,3 +361,4 @@ class Outcome:
     not_observable: tuple[Address, ...] = ()
     unproven: tuple[Finding, ...] = ()
     unkept: tuple[Finding, ...] = ()
+    unfinished: tuple[Finding, ...] = ()

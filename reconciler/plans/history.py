@@ -36,6 +36,9 @@ from reconciler.text.times import format_utc, parse_utc
 REASON: Final = "reason"
 # The topic of the facts that say who approved a plan; their subject is the digest of the plan.
 APPROVALS: Final = "approvals"
+# The topic of the facts that say whether the checks of a step have passed; their subject is the
+# address of the resource.
+CHECKS: Final = "checks"
 # The topics of the facts about training: the states of a job, whose subject is the retraining, an
 # evaluation, whose subject is the digest of the model, and the registration of a version.
 JOB: Final = "job"
@@ -227,6 +230,23 @@ def is_of_one_resource(before: Entry, after: Entry) -> bool:
     same_id = before.id.casefold() == after.id.casefold()
     made = after.action in _WHOLE or not (before.created and after.created)
     return same_id and (made or before.created == after.created)
+
+
+def find_step_start(entries: Sequence[Entry]) -> int:
+    """Return the index of the first entry of the last step of one resource.
+
+    A step of several writes has an entry for each. One that ended before its last write is not a
+    state that anyone asked for, so it counts as a part of the step after it.
+    """
+    start = len(entries) - 1
+    while start > 0:
+        entry, before = entries[start], entries[start - 1]
+        together = bool(entry.parts) and before.step_digest == entry.step_digest
+        unfinished = before.parts > 0 and before.part != before.parts
+        if not ((together or unfinished) and is_of_one_resource(before, entry)):
+            break
+        start -= 1
+    return start
 
 
 def recall(

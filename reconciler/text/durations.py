@@ -45,3 +45,9 @@ def _show(seconds: float, round_it: Callable[[float], int]) -> str:
         if left >= 2 * size:
             return f"{round_it(left / size)} {unit}"
     return f"{left} s"
+
+
+def show_elapsed(seconds: float) -> str:
+    """`42s`, or `1m5s` from a minute on: whole seconds, rounded down."""
+    minutes, left = divmod(int(seconds), 60)
+    return f"{minutes}m{left}s" if minutes else f"{left}s"

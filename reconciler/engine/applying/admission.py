@@ -17,6 +17,7 @@ from reconciler.document.pointers import copy_along, find, format_pointer, set_a
 from reconciler.document.schema import Field
 from reconciler.engine.observe import ObservedResources, observe
 from reconciler.engine.runtime import Runtime, knows_owner
+from reconciler.engine.step_parts import list_parts
 from reconciler.errors import (
     ManifestInvalid,
     PlanInvalid,
@@ -31,6 +32,7 @@ from reconciler.model import (
     Action,
     Address,
     Change,
+    Fact,
     Finding,
     Inputs,
     LastApplied,
@@ -44,6 +46,8 @@ from reconciler.model import (
 from reconciler.model.values import dataclass
 from reconciler.plans import guards
 from reconciler.plans.evidence import PLAN_AGAIN, check_done, check_stale
+from reconciler.plans.history import CHECKS
+from reconciler.plans.parts import join_parts
 from reconciler.plans.step import list_leaves
 from reconciler.plans.waves import name_item
 from reconciler.ports import ClonesFrom, Kind
@@ -181,12 +185,14 @@ class CheckedSteps:
     """The steps of a plan after they were compared with live.
 
     `left` are the steps to do. `done` are those that an earlier run has done and that still hold.
-    `gone` are the deletions of resources that are already gone.
+    `gone` are the deletions of resources that are already gone. `begun` has, for each step in
+    `left` of which an earlier run has done a part, the number of its writes that are done.
     """
 
     left: Sequence[Step]
     done: Sequence[Step]
     gone: Sequence[Step]
+    begun: Mapping[Resource, int]
 
 
 def check_steps(
@@ -194,11 +200,13 @@ def check_steps(
     steps: Sequence[Step],
     before: Mapping[Resource, LastApplied],
     inputs: Inputs,
+    facts: Mapping[tuple[str, str], Fact],
 ) -> CheckedSteps:
     """Read the resource of every step, and sort the steps.
 
-    `before` has what the ledger recorded for each step that an earlier run of the plan has done.
-    Such a step is done again if live again meets its preconditions.
+    `before` has what the ledger recorded for each step that an earlier run of the plan has done, or
+    of which it has done some writes; `facts` say whether its checks have passed. Such a step is
+    done again if live again meets its preconditions.
 
     Raises StalePlan if live does not meet the preconditions of a step or cannot be read. Raises
     PlanRefused if live names another manager; the document of the plan need not be live any more.
@@ -213,32 +221,93 @@ def check_steps(
     left: list[Step] = []
     done: list[Step] = []
     gone: list[Step] = []
+    begun: dict[Resource, int] = {}
     owners: dict[Address, str] = {}
     for step in steps:
         live = seen[step.resource].live
         if live is None:
             continue
-        field = runtime.kinds[step.resource.address.kind].field
-        last_applied = before.get(step.resource)
-        changed = () if last_applied is None else check_done(field, step, last_applied, live)
-        reverted = tuple(changed)
-        if last_applied is not None and not reverted:
+        judged = _judge_step(runtime, step, live, before.get(step.resource), facts)
+        if judged.done:
             done.append(step)
         elif live is ABSENT and step.action is Action.DELETE:
             gone.append(step)
         else:
             left.append(step)
+            begun |= {step.resource: judged.begun} if judged.begun else {}
             owners |= _find_owner(runtime, step, live, inputs.project)
-            missed = tuple(check_stale(field, step, live))
-            stale.extend(reverted if missed and reverted else missed)
+            stale.extend(judged.stale)
             stale.extend(_check_source(step, sources[step.resource], seen))
     if stale:
         raise StalePlan(tuple(stale))
-    judged = guards.allow(guards.check_owners(left, owners), expand_fleets(inputs.allowed, left))
-    refused = tuple(one for one in judged if one.severity == "error")
+    found = guards.allow(guards.check_owners(left, owners), expand_fleets(inputs.allowed, left))
+    refused = tuple(one for one in found if one.severity == "error")
     if refused:
         raise PlanRefused(refused)
-    return CheckedSteps(left, done, gone)
+    return CheckedSteps(left, done, gone, begun)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Whether a step is done, or how many of its writes are, and why live does not fit the plan."""
+
+    done: bool = False
+    begun: int = 0
+    stale: tuple[Finding, ...] = ()
+
+
+def _judge_step(
+    runtime: Runtime,
+    step: Step,
+    live: Live | Absent,
+    last_applied: LastApplied | None,
+    facts: Mapping[tuple[str, str], Fact],
+) -> _Judged:
+    """Compare a step with live, and with what an earlier run of the plan recorded of it."""
+    kind = runtime.kinds[step.resource.address.kind]
+    rest = _find_rest(kind, step, last_applied, facts) if last_applied is not None else None
+    missed = tuple(check_stale(kind.field, step, live))
+    if last_applied is None:
+        return _Judged(stale=missed)
+    if rest is not None and rest.step is not None:
+        changed = tuple(check_stale(kind.field, rest.step, live))
+    else:
+        changed = tuple(check_done(kind.field, step, last_applied, live))
+    if changed:
+        return _Judged(stale=changed if missed else ())
+    return _Judged(done=rest is None, begun=0 if rest is None else rest.done)
+
+
+@dataclass(frozen=True)
+class _Rest:
+    """What an earlier run of the plan has left of a step of several writes.
+
+    `done` writes are done, and `step` has the others; None if only checks are left.
+    """
+
+    done: int
+    step: Step | None
+
+
+def _find_rest(
+    kind: Kind, step: Step, last_applied: LastApplied, facts: Mapping[tuple[str, str], Fact]
+) -> _Rest | None:
+    """Return what an earlier run has left of a step; None if it has left nothing.
+
+    After a failed check the run has led the step back, so that it has done nothing of it.
+    """
+    parts = list_parts(kind, step) if last_applied.parts else ()
+    if not parts:
+        return None
+    number = last_applied.part
+    if last_applied.parts == len(parts) and 0 < number < len(parts):
+        return _Rest(number, join_parts(kind.field, step.open(), parts[number:]))
+    if number != len(parts):
+        return _Rest(0, step)
+    proven = facts.get((CHECKS, str(step.resource.address)))
+    said = proven.data if proven is not None else {}
+    has_passed = said.get("passed") is True and said.get("step_digest") == last_applied.step_digest
+    return None if has_passed or not parts[-1].write.checks else _Rest(number, None)
 
 
 def _find_owner(

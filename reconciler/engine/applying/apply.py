@@ -3,7 +3,8 @@
 The preconditions of every step are checked before the first write of the plan, and again
 immediately before the step's own write. A step counts as done only when a read shows it. After a
 failure the policy decides: later waves are not started, or the apply is rolled back. Each fleet
-has its own waves within these. This module must not change a plan. The commands call it.
+has its own waves within these. This module must not change a plan. The commands call it. It is long
+because one class holds the state of a run.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ from reconciler.document.diff import is_omitted
 from reconciler.engine.applying.admission import check_calls, check_secrets, check_steps
 from reconciler.engine.applying.journal import PROOFS, Author, Journal, document_of
 from reconciler.engine.applying.rollout import Fleets, Task
+from reconciler.engine.applying.staged_step import StagedStep, Staging
 from reconciler.engine.applying.step_run import Worker
 from reconciler.engine.drift_history import keep_overwritten
 from reconciler.engine.pool import ResumableTask
 from reconciler.engine.runtime import Runtime
 from reconciler.errors import (
+    Interrupted,
     LedgerConflict,
     LedgerInvalid,
     LedgerUnwritten,
@@ -125,14 +128,14 @@ def apply_plan(
     policy = policy or FailurePolicy()
     runtime.emit(Agenda(steps=tuple((step.resource.address, step.action) for step in plan.steps)))
     meant = runtime.ledger.load().of_resources(step.resource for step in plan.steps)
-    remembered = meant.last_applied_by_address
+    remembered, declared = meant.last_applied_by_address, declared or Declarations()
     before = {
         step.resource: remembered[step.resource.address]
         for step in plan.steps
         if _is_recorded(step, author, remembered)
     }
     check_secrets(runtime, [step for step in plan.steps if step.resource not in before])
-    checked = check_steps(runtime, plan.steps, before, plan.inputs)
+    checked = check_steps(runtime, plan.steps, before, plan.inputs, meant.facts)
     check_secrets(runtime, [step for step in checked.left if step.resource in before])
     for step in checked.done:
         runtime.emit(StepSkipped(step.resource, step.action, "this plan has already done it"))
@@ -145,8 +148,10 @@ def apply_plan(
     unkept = keep_overwritten(runtime, checked.left, author.by, author.commit)
     fleets = Fleets(runtime, plan, checked.left, strict=policy.on_failure == "rollback")
     fleets.resume(checked.done)
-    prover = _make_prover(runtime, journal, checked.left, meant, declared or Declarations())
-    run = _Run(runtime, Worker(runtime, journal, policy.read_back_s), policy, fleets, prover)
+    prover = _make_prover(runtime, journal, checked.left, meant, declared)
+    staging = Staging(declared.manifests, remembered, checked.begun)
+    worker = Worker(runtime, journal, policy.read_back_s)
+    run = _Run(runtime, worker, policy, fleets, prover, staging)
     run.carry_out(checked.left)
     if policy.on_failure == "rollback" and run.failures:
         run.roll_back()
@@ -176,9 +181,10 @@ def _make_prover(
 
 
 def _is_recorded(step: Step, author: Author, remembered: Mapping[Address, LastApplied]) -> bool:
-    """Whether the last entry of the resource says that an earlier run of this plan did the step.
+    """Whether the last entry of the resource is of this step, from an earlier run of this plan.
 
-    It does not prove that live still has what the step wrote.
+    It does not prove that live still has what the step wrote. Of a step of several writes, the
+    entry may be that of any of them.
     """
     last_applied = remembered.get(step.resource.address)
     if last_applied is None or last_applied.plan_digest != author.plan_digest:
@@ -196,9 +202,10 @@ class _Run:
         policy: FailurePolicy,
         fleets: Fleets,
         prover: Prover | None,
+        staging: Staging,
     ) -> None:
         self._runtime, self._worker, self._policy, self._fleets = runtime, worker, policy, fleets
-        self._prover = prover
+        self._prover, self._staging = prover, staging
         self._stopped = threading.Event()
         self._resource_locks = _ResourceLocks()
         self._guard = threading.Lock()
@@ -208,6 +215,7 @@ class _Run:
         self._failed: set[Address | None] = set()
         self._barring: frozenset[Address | None] = frozenset()
         self._not_started: list[Step] = []
+        self._unfinished: dict[Resource, Finding] = {}
         self._unrecorded: list[Entry] = []
         self._rolled_back: list[Address] = []
         self._unrestored: list[Finding] = []
@@ -246,13 +254,20 @@ class _Run:
                 self._not_started.append(step)
         else:
             error = yield from self._attempt(step, self._done)
+        failed = error is not None and not isinstance(error, Interrupted)
         if error is not None:
-            with self._guard:
-                self.failures[step.resource] = _make_finding(step, error)
-                self._failed.add(step.fleet)
-            if self._policy.fail_fast or isinstance(error, _STOPPING):
-                self._stopped.set()
-        self._fleets.end(step.fleet, failed=error is not None)
+            self._keep_error(step, error, failed=failed)
+        self._fleets.end(step.fleet, failed=failed)
+
+    def _keep_error(self, step: Step, error: ReconcilerError, *, failed: bool) -> None:
+        with self._guard:
+            if not failed:
+                self._unfinished[step.resource] = _make_finding(step, error)
+                return
+            self.failures[step.resource] = _make_finding(step, error)
+            self._failed.add(step.fleet)
+        if self._policy.fail_fast or isinstance(error, _STOPPING):
+            self._stopped.set()
 
     def _attempt(
         self, step: Step, done: list[_Done], worker: Worker | None = None
@@ -260,16 +275,19 @@ class _Run:
         """Run one step and add it to `done`; returns the error of a failed step.
 
         A step with which the old model still answers has failed, and is in `done`: what it wrote
-        can be undone.
+        can be undone. So are the finished writes of a step that failed at a later one.
         """
         started, proof = time.monotonic(), ""
         self._runtime.emit(StepStarted(step.resource, step.action))
         prover = self._prover if worker is None else None
+        worker = worker or self._worker
+        staged: StagedStep | None = None
         try:
             with self._resource_locks.hold(step):
                 if prover is not None:
                     prover.expect(step)
-                task = (worker or self._worker).carry_out(step)
+                staged = self._staging.open(worker, step)
+                task = worker.carry_out(step) if staged is None else staged.carry_out()
                 traced = trace_task(
                     "step", task, address=str(step.resource.address), action=step.action.value
                 )
@@ -280,9 +298,13 @@ class _Run:
                     proof = yield from prover.prove(step)
         except Exception as error:  # noqa: BLE001 - a defect in one step must not stop the others
             known = error if isinstance(error, ReconcilerError) else _make_defect_error(step, error)
-            if isinstance(error, LedgerUnwritten):
-                with self._guard:
+            with self._guard:
+                if isinstance(error, LedgerUnwritten):
                     self._unrecorded.append(error.entry)
+                if staged is not None and staged.reached is not None:
+                    done.append((staged.reached, staged.after))
+            if isinstance(error, Interrupted):
+                return known
             self._runtime.emit(StepFailed(step.resource, step.action, _make_finding(step, known)))
             return known
         elapsed = time.monotonic() - started
@@ -322,7 +344,7 @@ class _Run:
 
     def sum_up(self, plan: Plan) -> Outcome:
         """Return the outcome; a step that failed or was rolled back does not count as done."""
-        failed = {resource.address for resource in self.failures}
+        failed = {resource.address for resource in (*self.failures, *self._unfinished)}
         kept = {step.resource.address for step, _ in self._done} - {*self._rolled_back} - failed
         done = [step for step in plan.steps if step.resource.address in kept]
         added = {Action.CREATE, Action.REPLACE}
@@ -333,6 +355,7 @@ class _Run:
             destroyed=tuple(step.resource.address for step in done if step.action in destroyed),
             failures=tuple(self.failures.values()),
             not_started=tuple(step.resource.address for step in self._not_started),
+            unfinished=tuple(self._unfinished.values()),
             rolled_back=tuple(self._rolled_back),
             unrestored=tuple(self._unrestored),
             unrecorded=tuple(self._unrecorded),

@@ -18,6 +18,7 @@ from reconciler.document.identity import is_same_creation
 from reconciler.document.pointers import find, format_pointer, split_pointer
 from reconciler.engine.planning.selection import PlanRequest
 from reconciler.engine.runtime import Runtime, asks_for_calls
+from reconciler.engine.step_parts import add_writes
 from reconciler.errors import ManifestInvalid
 from reconciler.model import (
     ABSENT,
@@ -39,6 +40,7 @@ from reconciler.model.values import dataclass
 from reconciler.plans.evidence import PLAN_AGAIN
 from reconciler.plans.step import Comparison, list_due_signatures
 from reconciler.ports import ClonesFrom, Kind
+from reconciler.text.json_text import encode_canonical
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ class Claim:
         yield from self._check_values()
         yield from self._check_sent()
         yield from self._check_order()
+        yield from self._check_way()
         yield from self._check_call()
 
     def _check_name(self, request: PlanRequest) -> Iterator[Finding]:
@@ -273,6 +276,20 @@ class Claim:
             yield self._differ("the wave", str(step.wave))
         if step.fleet != fleet:
             yield self._differ("the fleet", str(step.fleet or "no fleet"))
+
+    def _check_way(self) -> Iterator[Finding]:
+        """Yield a finding for another strategy than the manifest has, or for other writes.
+
+        A rollback and a deletion follow no strategy.
+        """
+        step, comparison = self.step, None if self._restores else self.comparison
+        strategy = None if comparison is None else comparison.declared.strategy
+        if encode_canonical(step.strategy) != encode_canonical(strategy):
+            yield self._report("the manifest has another way of the change than the plan")
+            return
+        writes = add_writes(self.kind, step.copy_with(writes=())).writes
+        if writes != step.writes:
+            yield self._report(f"{self.kind.name} makes other writes of the change than the plan")
 
     def _check_call(self) -> Iterator[Finding]:
         """Yield a finding for each value of a call that the manifest does not ask for.

@@ -39,6 +39,7 @@ from reconciler.model.values import dataclass
 from reconciler.plans.changes_digest import digest_of_changes
 from reconciler.plans.guards import GATE
 from reconciler.plans.history import APPROVALS, REASON
+from reconciler.plans.parts import Part
 from reconciler.plans.plan_file import digest_of_step
 from reconciler.ports import Lease
 from reconciler.text.times import format_utc
@@ -80,11 +81,15 @@ class Journal:
         self._runtime = runtime
         self._author = author
         self._lease = lease
-        self._remembered = remembered
+        self._remembered = {**remembered}
         runtime.rate_limiter.require(lease)
 
-    def begin(self, step: Step, live: Live | Absent, attempt: int) -> Intent:
+    def begin(
+        self, step: Step, live: Live | Absent, attempt: int, part: Part | None = None
+    ) -> Intent:
         """Record the intent of a write; it is durable when this returns.
+
+        `part` is the part of a larger step that `step` is, if any.
 
         Raises LedgerConflict if the lock is lost, and LedgerInvalid if the ledger cannot be
         written. In both cases nothing may be sent.
@@ -101,7 +106,10 @@ class Journal:
             commit=self._author.commit,
             plan_digest=self._author.plan_digest,
             differing=self._author.differing,
-            step_digest=digest_of_step(step),
+            step_digest=digest_of_step(step) if part is None else part.whole,
+            part=0 if part is None else part.number,
+            parts=0 if part is None else part.count,
+            title="" if part is None else part.write.title,
             attempt=attempt,
             fence=self._lease.lock_owner.fence,
             patch=(*step.ops, *(forth for forth, _ in written)),
@@ -131,7 +139,10 @@ class Journal:
         `sent` is the desired document; it provides the values that the service does not show.
         Raises LedgerUnwritten, which holds the entry, if the ledger does not take it.
         """
-        self._record(self._remember(self._close(intent), intent, document, sent))
+        entry = self._remember(self._close(intent), intent, document, sent)
+        self._record(entry)
+        # The next write of the same step adds to what this one has recorded.
+        self._remembered[entry.address] = LastApplied.of(entry)
 
     def close(self, intent: Intent, result: StepResult, note: str) -> None:
         """Record that an intent is not done or its result is unknown; recorded values stay."""

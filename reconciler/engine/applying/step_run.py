@@ -44,6 +44,7 @@ from reconciler.model import (
 )
 from reconciler.model.values import dataclass
 from reconciler.plans.evidence import Evidence, assess_intent, check_stale, not_applied
+from reconciler.plans.parts import Part
 from reconciler.text.durations import growing_waits
 
 _FIRST_S: Final = 0.2
@@ -75,15 +76,17 @@ class Worker:
     read_back_s: float
     undoes: bool = False
 
-    def carry_out(self, step: Step) -> ResumableTask[Live | Absent]:
+    def carry_out(self, step: Step, part: Part | None = None) -> ResumableTask[Live | Absent]:
         """Run a step and verify it; returns what was read back. Sleeps while a read may lag.
+
+        `part` is the part of a larger step that `step` is, if any.
 
         Raises StalePlan, NotApplied, LedgerInvalid, LedgerConflict or ServiceError. If the result
         of a write is not known, its intent stays open in the journal for the next run.
         """
         evidence = _UNSENT
         for number in range(1, _MOST_TRIES + 1):
-            attempt = _Attempt(self, step, number, evidence)
+            attempt = _Attempt(self, step, number, evidence, part)
             after = yield from attempt.run(last=number == _MOST_TRIES)
             if after is not None:
                 cache_observation(self.runtime, step.resource, after)
@@ -98,9 +101,12 @@ class _Attempt:
     `evidence` says what is known of the step so far, from this and earlier attempts.
     """
 
-    def __init__(self, worker: Worker, step: Step, number: int, evidence: str) -> None:
+    def __init__(
+        self, worker: Worker, step: Step, number: int, evidence: str, part: Part | None
+    ) -> None:
         self._runtime, self._journal = worker.runtime, worker.journal
         self._step, self._number, self.evidence = step, number, evidence
+        self._part = part
         self._done = "restored" if worker.undoes else "done"
         self._again = _LOOK if worker.undoes else "Apply again."
         self._provider = worker.runtime.provider(step.resource.address)
@@ -133,7 +139,7 @@ class _Attempt:
 
     def _begin(self, before: Live | Absent) -> Intent:
         try:
-            return self._journal.begin(self._step, before, self._number)
+            return self._journal.begin(self._step, before, self._number, self._part)
         except ReconcilerError as error:
             error.evidence = self.evidence
             raise

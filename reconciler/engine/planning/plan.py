@@ -36,7 +36,8 @@ from reconciler.engine.planning.step_checks import (
     recall_confirmed,
 )
 from reconciler.engine.runtime import Runtime, knows_owner
-from reconciler.errors import Unplannable
+from reconciler.engine.step_parts import add_writes
+from reconciler.errors import ReconcilerError, Unplannable
 from reconciler.model import (
     ABSENT,
     Absent,
@@ -81,7 +82,14 @@ class _PlanBuilder:
     warnings: list[Finding] = field(default_factory=list)
 
     def add(self, step: Step, seen: Observation) -> None:
-        """Add a complete step; its documents are compressed, because few callers need them."""
+        """Add a complete step with the writes of its kind; a wrong split is an obstacle.
+
+        Its documents are compressed, because few callers need them.
+        """
+        try:
+            step = add_writes(self.runtime.kinds[step.resource.address.kind], step)
+        except ReconcilerError as error:
+            self.obstacles += error.findings()
         self.owners.update(find_owners(self.runtime, self.request, [step]))
         self.steps.append(
             step.compress(seen.document if isinstance(seen.document, CompressedDocument) else None)

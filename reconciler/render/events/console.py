@@ -12,6 +12,7 @@ from typing import Final, TypeAlias, assert_never
 from reconciler.model import (
     Action,
     Agenda,
+    CheckStarted,
     CycleEnded,
     CycleStarted,
     DataUploaded,
@@ -30,19 +31,25 @@ from reconciler.model import (
     StepDone,
     StepDoubted,
     StepFailed,
+    StepHalted,
     StepSkipped,
     StepStarted,
     StepWaiting,
     Throttling,
     WavePaused,
     WaveStarted,
+    WriteDelayed,
+    WriteDone,
+    WriteStarted,
 )
 from reconciler.model.training import JobState
 from reconciler.render.events.progress import ProgressBar
+from reconciler.render.events.writes import WriteEvent, describe_write
 from reconciler.render.plan.rollout import describe_stop
 from reconciler.render.words.colour import Paint
 from reconciler.render.words.escape import cut, escape
 from reconciler.text.counting import count
+from reconciler.text.durations import show_elapsed
 
 _STARTS = {
     Action.CREATE: "Creating...",
@@ -73,6 +80,18 @@ _LONGEST: Final = 600
 _SHORTEST: Final = 0.05
 
 
+# What a bar of steps replaces.
+_IN_BAR: Final = (
+    StepStarted,
+    StepDone,
+    StepSkipped,
+    WriteDelayed,
+    WriteStarted,
+    WriteDone,
+    CheckStarted,
+)
+
+
 class Console:
     """Renders events one after another, and counts those that are too many to list.
 
@@ -92,7 +111,7 @@ class Console:
         if isinstance(event, Agenda):
             return self._open(event)
         self._count(event)
-        in_bar = isinstance(event, StepStarted | StepDone | StepSkipped) and self._steps is not None
+        in_bar = isinstance(event, _IN_BAR) and self._steps is not None
         if in_bar or (isinstance(event, Refreshing) and not self._names_reads):
             return None
         return describe(event, self._paint)
@@ -132,7 +151,7 @@ class Console:
                 self._steps = _advance(self._steps)
             case StepFailed():
                 self._steps = _advance(self._steps, failed=True)
-            case StepSkipped():
+            case StepSkipped() | StepHalted():
                 self._steps = _advance(self._steps, skipped=True)
             case RollbackStarted(steps):
                 self._steps = self._begin("Rolling back", steps)
@@ -169,19 +188,19 @@ def describe(event: ShownEvent, paint: Paint) -> str | None:  # noqa: C901, PLR0
             said = f"{count(steps, 'step')}, in reverse order"
             return f"{paint('bold', 'Rolling back:')} {said}"
         case LockAwaited(lock_owner, seconds):
-            retry = f"retrying in {_seconds(math.ceil(seconds))}"
+            retry = f"retrying in {show_elapsed(math.ceil(seconds))}"
             said = f"{describe_lock_owner(lock_owner)}; {_YIELDS if lock_owner.yields else retry}"
             return f"{paint('bold', 'Acquiring the lock of the ledger:')} {said}"
         case Retrying(subject, reason, seconds):
             said = f"{_line(reason)}; retrying {_describe_pause(seconds)}"
             return f"{paint('bold', escape(subject) + ':')} {said}"
         case Throttling(subject, reason, seconds):
-            said = f"{_line(reason)}; the next request is in {_seconds(math.ceil(seconds))}"
+            said = f"{_line(reason)}; the next request is in {show_elapsed(math.ceil(seconds))}"
             return f"{paint('bold', escape(subject) + ':')} {said}"
         case JobReported(retraining, _, job, state, elapsed):
             subject = paint("bold", escape(str(retraining)) + ":")
             shown = "Queued" if state == JobState.NOT_STARTED else _line(state)
-            return f"{subject} job {_line(job)}: {shown} [{_seconds(elapsed)} elapsed]"
+            return f"{subject} job {_line(job)}: {shown} [{show_elapsed(elapsed)} elapsed]"
         case RunJoined(retraining, run, submitted):
             subject = paint("bold", escape(str(retraining)) + ":")
             if not submitted:
@@ -205,7 +224,7 @@ def _describe_of_fleet(event: WaveStarted | WavePaused | FleetStopped, paint: Pa
         case WaveStarted(wave, steps, waves=waves):
             return f"Wave {wave} of {waves}: {count(steps, 'member')}"
         case WavePaused(seconds=seconds):
-            return f"The next wave starts in {_seconds(math.ceil(seconds))}"
+            return f"The next wave starts in {show_elapsed(math.ceil(seconds))}"
         case FleetStopped(failed=failed, max_failures=most):
             stopped = paint("red", "Stopped:")
             return f"{stopped} {describe_stop(failed, most)}; no further member is started"
@@ -222,6 +241,7 @@ _OfResource: TypeAlias = (
     | StepFailed
     | StepSkipped
     | ModelVerified
+    | WriteEvent
 )
 
 
@@ -234,18 +254,19 @@ def _describe_of_resource(event: _OfResource, paint: Paint) -> str:  # noqa: PLR
         case StepStarted(action=action):
             return _STARTS[action]
         case StepWaiting(action=action, elapsed=elapsed):
-            return f"{_GOES_ON[action]} [{_seconds(elapsed)} elapsed]"
+            return f"{_GOES_ON[action]} [{show_elapsed(elapsed)} elapsed]"
         case StepDoubted(reason=reason):
             return f"Reading again: {_line(reason)}"
         case StepDone(action=action, elapsed=elapsed, proof=proof):
-            return f"{_ENDS[action]} {_seconds(elapsed)}{f'; {_line(proof)}' if proof else ''}"
+            return f"{_ENDS[action]} {show_elapsed(elapsed)}{f'; {_line(proof)}' if proof else ''}"
         case StepFailed(finding=finding):
             return f"{paint('red', 'Failed:')} {escape(cut(finding.message, _LONGEST))}"
         case StepSkipped(reason=reason):
             return f"Skipped: {_line(reason)}"
         case ModelVerified(proof=proof, reason=reason):
             return f"The last applied model: {_line(proof)}: {_line(reason)}"
-    assert_never(event)
+        case _:
+            return describe_write(event, paint)
 
 
 def describe_lock_owner(lock_owner: LockOwner) -> str:
@@ -263,9 +284,4 @@ def _describe_pause(seconds: float) -> str:
     """Returns `in 2s`, `in 0.4s`, or `at once` for a pause that would be shown as 0."""
     if seconds < _SHORTEST:
         return "at once"
-    return f"in {seconds:.1f}s" if seconds < 1 else f"in {_seconds(seconds)}"
-
-
-def _seconds(elapsed: float) -> str:
-    minutes, seconds = divmod(int(elapsed), 60)
-    return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"
+    return f"in {seconds:.1f}s" if seconds < 1 else f"in {show_elapsed(seconds)}"

@@ -17,6 +17,9 @@ from reconciler.model import (
     Action,
     Address,
     Agenda,
+    CheckEnded,
+    CheckStarted,
+    CheckWaiting,
     CycleEnded,
     CycleStarted,
     DataUploaded,
@@ -33,6 +36,7 @@ from reconciler.model import (
     Refreshed,
     Refreshing,
     Resource,
+    RetreatStarted,
     Retrying,
     RollbackStarted,
     RunJoined,
@@ -41,17 +45,22 @@ from reconciler.model import (
     StepDone,
     StepDoubted,
     StepFailed,
+    StepHalted,
     StepSkipped,
     StepStarted,
     StepWaiting,
     Throttling,
     WavePaused,
     WaveStarted,
+    WriteDelayed,
+    WriteDone,
+    WriteStarted,
 )
 from reconciler.model.watch import Cycle
 from reconciler.plans.plan_file import has_drifted
 from reconciler.render.events.console import describe
 from reconciler.render.events.outcome import sum_up_outcome
+from reconciler.render.events.writes import list_write_fields
 from reconciler.render.findings import describe_diagnostic
 from reconciler.render.plan.text import count_actions
 from reconciler.render.words.colour import Paint
@@ -75,6 +84,13 @@ _TYPES: Final[Mapping[type, str]] = {
     StepDone: "apply_complete",
     StepFailed: "apply_errored",
     StepSkipped: "step_skipped",
+    WriteDelayed: "write_delayed",
+    WriteStarted: "write_start",
+    WriteDone: "write_complete",
+    CheckStarted: "check_start",
+    CheckWaiting: "check_progress",
+    RetreatStarted: "retreat_start",
+    StepHalted: "step_halted",
     ModelVerified: "model_verified",
     RollbackStarted: "rollback_start",
     Retrying: "retrying",
@@ -159,6 +175,8 @@ def _end(outcome: Outcome, word: str, said: str, level: str) -> Json:
         "restored": len(outcome.rolled_back),
         "unrestored": len(outcome.unrestored),
     }
+    if outcome.unfinished:
+        changes["unfinished"] = len(outcome.unfinished)
     if outcome.unproven:
         changes["unproven"] = len(outcome.unproven)
     stopped = [
@@ -181,6 +199,8 @@ def describe_event(event: ShownEvent) -> Json:
 def _type(event: ShownEvent) -> str:
     if isinstance(event, Refreshed):
         return "refresh_errored" if event.failed else "refresh_complete"
+    if isinstance(event, CheckEnded):
+        return "check_complete" if event.passed else "check_errored"
     return _TYPES[type(event)]
 
 
@@ -230,6 +250,18 @@ def _list_fields(event: ShownEvent) -> dict[str, Json]:  # noqa: C901, PLR0911, 
         case ModelVerified(resource, proof, reason):
             hook = {"resource": _resource(resource.address), **_identity(resource)}
             return {"hook": {**hook, "proof": proof, "reason": cut(reason, _LONGEST)}}
+        case (
+            WriteDelayed()
+            | WriteStarted()
+            | WriteDone()
+            | CheckStarted()
+            | CheckWaiting()
+            | CheckEnded()
+            | RetreatStarted()
+            | StepHalted()
+        ):
+            hook = {"resource": _resource(event.resource.address), **_identity(event.resource)}
+            return {"hook": {**hook, **list_write_fields(event)}}
         case Refreshing(resource) | Refreshed(resource):
             return {"hook": {"resource": _resource(resource.address), **_identity(resource)}}
         case _:

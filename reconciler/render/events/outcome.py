@@ -37,6 +37,7 @@ def _render(outcome: Outcome, paint: Paint, halted: str) -> Iterator[str]:
     head, counts, colour = _sum_up(outcome, halted)
     yield f"{paint(colour, head)} {counts}"
     yield render_findings(outcome.failures, paint=paint)
+    yield render_findings(outcome.unfinished, paint=paint)
     yield render_findings(outcome.unrestored, paint=paint)
     yield render_findings(outcome.unproven, paint=paint)
     yield render_findings(outcome.unkept, paint=paint)
@@ -65,6 +66,7 @@ def _sum_up(outcome: Outcome, halted: str) -> tuple[str, str, str]:
         f" {len(outcome.destroyed)} destroyed."
     )
     problems = [f"{len(outcome.failures)} failed"] if outcome.failures else []
+    problems += [f"{len(outcome.unfinished)} not finished"] if outcome.unfinished else []
     problems += [f"{len(outcome.not_started)} not started"] if outcome.not_started else []
     unproven = [f"{len(outcome.unproven)} not proven"] if outcome.unproven else []
     if not problems:
