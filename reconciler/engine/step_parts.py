@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from reconciler.engine.runtime import splits_steps
 from reconciler.model import Step
-from reconciler.plans.parts import Part, split_into_parts
+from reconciler.plans.parts import StepPart, split_into_parts
 from reconciler.ports import Kind
 
 
-def list_parts(kind: Kind, step: Step, whole: str = "") -> tuple[Part, ...]:
+def list_parts(kind: Kind, step: Step, whole: str = "") -> tuple[StepPart, ...]:
     """Return the parts of a step; empty if it is sent in one write as it is.
 
     `whole` is the digest of the step. Raises ReconcilerError if the kind's writes do not make the

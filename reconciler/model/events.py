@@ -160,7 +160,7 @@ class WriteDelayed:
 class WriteStarted:
     """One of several writes of a step starts.
 
-    `number` counts from 1; it is 0 for a write that leads back after a failed check.
+    `number` counts from 1; it is 0 for a write that reverts others after a failed check.
     """
 
     resource: Resource
@@ -210,8 +210,8 @@ class CheckEnded:
 
 
 @dataclass(frozen=True, slots=True)
-class RetreatStarted:
-    """A check of a step has failed, and its writes are led back to a safe state."""
+class RevertStarted:
+    """A check of a step has failed, and writes revert the step to a safe state."""
 
     resource: Resource
     writes: int
@@ -348,7 +348,7 @@ ShownEvent: TypeAlias = (
     | CheckStarted
     | CheckWaiting
     | CheckEnded
-    | RetreatStarted
+    | RevertStarted
     | StepHalted
     | ModelVerified
     | RollbackStarted

@@ -35,11 +35,11 @@ WriteAfter: TypeAlias = tuple[Write, Json | Absent]
 
 
 @dataclass(frozen=True)
-class Part:
+class StepPart:
     """One write of a step, as a step of its own.
 
-    `number` counts from 1 to `count`. A write that leads back after a failed check has the number
-    0. `whole` is the digest of the whole step, which the ledger records with each part.
+    `number` counts from 1 to `count`. A write that reverts others after a failed check has
+    the number 0. `whole` is the digest of the whole step, which the ledger records with each part.
     """
 
     number: int
@@ -64,7 +64,7 @@ def is_staged(writes: Sequence[Write]) -> bool:
 
 def split_into_parts(
     field: Field, step: Step, writes: Sequence[WriteAfter], whole: str = ""
-) -> tuple[Part, ...]:
+) -> tuple[StepPart, ...]:
     """Return the parts of a step; empty if the step is sent in one write as it is.
 
     Raises ReconcilerError for writes that do not make the change of the step: a defect of the kind.
@@ -74,38 +74,38 @@ def split_into_parts(
     step = step.open()
     left = [change for change in step.changes if change.verb is Verb.WRITE or change.called]
     shares = _share(step, [write for write, _ in writes], left)
-    parts: list[Part] = []
+    parts: list[StepPart] = []
     before = step.before
     for number, (write, after) in enumerate(writes, start=1):
         share = shares[number - 1]
         made = _make_part(field, step, before, after, share, is_first=number == 1)
         if not made.changes:
             raise _refuse(step, f'write {number} of {len(writes)}, "{write.title}", has no change')
-        parts.append(Part(number, len(writes), write, made, whole))
+        parts.append(StepPart(number, len(writes), write, made, whole))
         before = after
     _check_end(field, step, before)
     return tuple(parts)
 
 
-def lead_back(
+def split_retreat(
     field: Field, step: Step, reached: Json, writes: Sequence[WriteAfter], count: int, whole: str
-) -> tuple[Part, ...]:
-    """Return the writes that lead from `reached` to a safe state; `count` is that of the step.
+) -> tuple[StepPart, ...]:
+    """Return the parts that lead from `reached` to a safe state; `count` is that of the step.
 
     Raises ReconcilerError as `split_into_parts` does.
     """
-    parts: list[Part] = []
+    parts: list[StepPart] = []
     before: Json | Absent = reached
     for write, after in writes:
         made = _make_part(field, step, before, after, _Share())
         if not made.changes:
-            raise _refuse(step, f'the write "{write.title}", which leads back, has no change')
-        parts.append(Part(0, count, write, made, whole))
+            raise _refuse(step, f'the write "{write.title}", which reverts others, has no change')
+        parts.append(StepPart(0, count, write, made, whole))
         before = after
     return tuple(parts)
 
 
-def join_parts(field: Field, step: Step, parts: Sequence[Part]) -> Step:
+def join_parts(field: Field, step: Step, parts: Sequence[StepPart]) -> Step:
     """Return consecutive parts of a step as one step: from before the first to after the last."""
     first, last = parts[0].step, parts[-1].step
     written = [

@@ -24,7 +24,7 @@ from reconciler.model import (
     Verb,
     Write,
 )
-from reconciler.plans.parts import Part, join_parts, lead_back, split_into_parts
+from reconciler.plans.parts import StepPart, join_parts, split_into_parts, split_retreat
 from reconciler.plans.step import Comparison, make_step, make_step_to
 from tests.property.documents import documents
 from tests.property.fields import EVERY_KEYWORD as FIELD
@@ -42,7 +42,7 @@ def make(before: Json, after: Json) -> Step | None:
     return make_step_to(comparison, after)
 
 
-def split(step: Step, way: Sequence[Json]) -> tuple[Part, ...]:
+def split(step: Step, way: Sequence[Json]) -> tuple[StepPart, ...]:
     writes = [(Write(f"write {number}"), one) for number, one in enumerate(way)]
     return split_into_parts(FIELD, step, writes, "sha256:whole")
 
@@ -80,7 +80,7 @@ def test_the_parts_one_after_the_other_are_the_step(before: Json, given_way: lis
 
 
 @given(DOCUMENTS, st.lists(DOCUMENTS, min_size=2, max_size=4))
-def test_the_inverses_in_reverse_order_lead_back(before: Json, given_way: list[Json]) -> None:
+def test_the_inverses_in_reverse_order_revert(before: Json, given_way: list[Json]) -> None:
     way = keep_different(before, given_way)
     assume(len(way) > 1)
     step = make(before, way[-1])
@@ -142,11 +142,11 @@ def test_a_wrong_split_is_a_defect_of_the_kind(way: list[Json], why: str) -> Non
 
 def test_the_way_back_begins_where_a_step_has_come_to() -> None:
     assert CHANGE is not None
-    (back,) = lead_back(FIELD, CHANGE, WAY[0], [(Write("back"), BEFORE)], 2, "sha256:whole")
+    (back,) = split_retreat(FIELD, CHANGE, WAY[0], [(Write("back"), BEFORE)], 2, "sha256:whole")
     assert (back.number, back.count, back.whole) == (0, 2, "sha256:whole")
     assert [change.path for change in back.step.changes] == [("calls",)]
-    with pytest.raises(ReconcilerError, match="leads back, has no change"):
-        lead_back(FIELD, CHANGE, BEFORE, [(Write("back"), BEFORE)], 2, "")
+    with pytest.raises(ReconcilerError, match="reverts others, has no change"):
+        split_retreat(FIELD, CHANGE, BEFORE, [(Write("back"), BEFORE)], 2, "")
 
 
 def test_a_manifest_can_ask_to_remove_a_place_though_it_is_not_exact() -> None:

@@ -444,7 +444,7 @@ def test_a_key_that_may_not_list_still_reads_its_endpoint() -> None:
         assert provider.find_peers(RESOURCE) == ()
 
 
-def test_a_list_tells_ids_that_lead_back() -> None:
+def test_a_list_tells_ids_that_revert() -> None:
     with run_scripted(answers(Answer(body=[raw()]))) as server:
         (one,) = connect(server.url).scan(SERVICE, None)
     assert (one.id, one.stamp, one.idle) == (RESOURCE.id, "", False)

@@ -294,7 +294,7 @@ def _find_rest(
 ) -> _Rest | None:
     """Return what an earlier run has left of a step; None if it has left nothing.
 
-    After a failed check the run has led the step back, so that it has done nothing of it.
+    After a failed check the run has reverted the step, so that it has done nothing of it.
     """
     parts = list_parts(kind, step) if last_applied.parts else ()
     if not parts:

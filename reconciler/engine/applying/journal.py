@@ -39,7 +39,7 @@ from reconciler.model.values import dataclass
 from reconciler.plans.changes_digest import digest_of_changes
 from reconciler.plans.guards import GATE
 from reconciler.plans.history import APPROVALS, REASON
-from reconciler.plans.parts import Part
+from reconciler.plans.parts import StepPart
 from reconciler.plans.plan_file import digest_of_step
 from reconciler.ports import Lease
 from reconciler.text.times import format_utc
@@ -85,7 +85,7 @@ class Journal:
         runtime.rate_limiter.require(lease)
 
     def begin(
-        self, step: Step, live: Live | Absent, attempt: int, part: Part | None = None
+        self, step: Step, live: Live | Absent, attempt: int, part: StepPart | None = None
     ) -> Intent:
         """Record the intent of a write; it is durable when this returns.
 

@@ -1,9 +1,9 @@
-"""Carries out a step of several writes: the pauses, the checks, each write, and the way back.
+"""Carries out a step of several writes: its pauses, its checks, each write, and the revert.
 
 Each write is a step of its own to the worker: it reads first, records an intent, and proves the
 write. So an interrupted step goes on at the write after the last recorded one. A pause counts from
-the last recorded write. A failed check leads the step back as its kind says. The apply calls this
-module.
+the last recorded write. After a failed check the step is reverted as its kind says. The apply
+calls this module.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from reconciler.model import (
     Live,
     Manifest,
     Resource,
-    RetreatStarted,
+    RevertStarted,
     Step,
     StepHalted,
     WriteDelayed,
@@ -41,13 +41,13 @@ from reconciler.model import (
 )
 from reconciler.model.values import dataclass
 from reconciler.plans.history import CHECKS
-from reconciler.plans.parts import Part, join_parts, lead_back
+from reconciler.plans.parts import StepPart, join_parts, split_retreat
 from reconciler.plans.plan_file import digest_of_step
 from reconciler.ports import ChecksWrites
 from reconciler.text.counting import agree, count
 from reconciler.text.times import parse_utc
 
-_POLL_EVERY_S: Final = 0.2
+_POLL_EVERY_S: Final = 0.5
 _SHOWN_EVERY_S: Final = 10.0
 _MOST_LINES: Final = 20
 _LONGEST_LINE: Final = 1000
@@ -103,7 +103,7 @@ class StagedStep:
         self,
         worker: Worker,
         step: Step,
-        parts: Sequence[Part],
+        parts: Sequence[StepPart],
         done: int,
         manifest: Manifest | None,
         wrote_at: datetime | None,
@@ -113,20 +113,20 @@ class StagedStep:
         self._done, self._wrote_at = done, wrote_at
         self._resource = step.resource
         self._field = self._runtime.kinds[step.resource.address.kind].field
-        self._led_back = False
+        self._reverted = False
         self.after: Live | Absent = ABSENT
 
     @property
     def reached(self) -> Step | None:
-        """The writes that were done, as one step, unless a failed check has led them back."""
-        if not self._done or self._led_back or self.after is ABSENT:
+        """The writes that were done, as one step, unless they were reverted."""
+        if not self._done or self._reverted or self.after is ABSENT:
             return None
         return join_parts(self._field, self._step, self._parts[: self._done])
 
     def carry_out(self) -> ResumableTask[Live | Absent]:
         """Run the writes that are left; returns what was read back after the last one.
 
-        Raises CheckFailed after the way back, Interrupted, and the errors of the worker.
+        Raises CheckFailed once the step is reverted, Interrupted, and the errors of the worker.
         """
         try:
             if self._done:
@@ -146,7 +146,7 @@ class StagedStep:
             self._note(passed=True)
         return self.after
 
-    def _carry_out_part(self, part: Part) -> ResumableTask[None]:
+    def _carry_out_part(self, part: StepPart) -> ResumableTask[None]:
         if part.number > 1:
             self._stop_if_halted()
         yield from self._wait(part)
@@ -155,7 +155,7 @@ class StagedStep:
         self._done = part.number
         self._make_checks(part.write.checks)
 
-    def _write(self, part: Part) -> ResumableTask[None]:
+    def _write(self, part: StepPart) -> ResumableTask[None]:
         started, title = time.monotonic(), part.write.title
         self._runtime.emit(WriteStarted(self._resource, part.number, part.count, title))
         self.after = yield from self._worker.carry_out(part.step, part)
@@ -163,7 +163,7 @@ class StagedStep:
         elapsed = time.monotonic() - started
         self._runtime.emit(WriteDone(self._resource, part.number, part.count, title, elapsed))
 
-    def _wait(self, part: Part) -> ResumableTask[None]:
+    def _wait(self, part: StepPart) -> ResumableTask[None]:
         """Wait until the write may be sent; other steps run meanwhile."""
         seconds = self._find_wait(part.write.wait_s)
         if seconds <= 0:
@@ -230,31 +230,31 @@ class StagedStep:
         self._worker.journal.note(CHECKS, str(self._resource.address), said)
 
     def _retreat(self, error: CheckFailed) -> ResumableTask[None]:
-        """Lead the step back after a failed check, and say in the error what was done."""
+        """Revert the step after a failed check, and say in the error what was done."""
         done = self._describe_done() if self._done else "No write of the step was sent."
         error.next_step = error.next_step or _CORRECT
         try:
-            titles = yield from self._lead_back()
+            titles = yield from self._revert()
         except ReconcilerError as failed:
-            said = f"The way back failed: {failed.message.rstrip('.')}."
+            said = f"Reverting failed: {failed.message.rstrip('.')}."
             error.evidence = " ".join(one for one in (done, said, failed.evidence) if one)
             return
-        back = f" Then it was led back: {'; '.join(titles)}." if titles else ""
+        back = f" Then it was reverted: {'; '.join(titles)}." if titles else ""
         error.evidence = f"{done}{back}"
 
-    def _lead_back(self) -> ResumableTask[list[str]]:
+    def _revert(self) -> ResumableTask[list[str]]:
         kind = self._runtime.kinds[self._resource.address.kind]
         reached = self._parts[self._done - 1].step.after if self._done else self._step.before
         if reached is ABSENT or not splits_steps(kind):
             return []
         writes = kind.retreat(self._step, reached)
         whole, total = self._parts[0].whole, len(self._parts)
-        parts = lead_back(self._field, self._step, reached, writes, total, whole)
+        parts = split_retreat(self._field, self._step, reached, writes, total, whole)
         if parts:
-            self._runtime.emit(RetreatStarted(self._resource, len(parts)))
+            self._runtime.emit(RevertStarted(self._resource, len(parts)))
         for part in parts:
             yield from self._write(part)
-        self._led_back = True
+        self._reverted = True
         return [part.write.title for part in parts]
 
     def _stop_if_halted(self) -> None:

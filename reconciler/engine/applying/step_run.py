@@ -44,7 +44,7 @@ from reconciler.model import (
 )
 from reconciler.model.values import dataclass
 from reconciler.plans.evidence import Evidence, assess_intent, check_stale, not_applied
-from reconciler.plans.parts import Part
+from reconciler.plans.parts import StepPart
 from reconciler.text.durations import growing_waits
 
 _FIRST_S: Final = 0.2
@@ -76,7 +76,7 @@ class Worker:
     read_back_s: float
     undoes: bool = False
 
-    def carry_out(self, step: Step, part: Part | None = None) -> ResumableTask[Live | Absent]:
+    def carry_out(self, step: Step, part: StepPart | None = None) -> ResumableTask[Live | Absent]:
         """Run a step and verify it; returns what was read back. Sleeps while a read may lag.
 
         `part` is the part of a larger step that `step` is, if any.
@@ -102,7 +102,7 @@ class _Attempt:
     """
 
     def __init__(
-        self, worker: Worker, step: Step, number: int, evidence: str, part: Part | None
+        self, worker: Worker, step: Step, number: int, evidence: str, part: StepPart | None
     ) -> None:
         self._runtime, self._journal = worker.runtime, worker.journal
         self._step, self._number, self.evidence = step, number, evidence

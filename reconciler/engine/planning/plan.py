@@ -2,7 +2,7 @@
 
 All errors that prevent a plan are found in one run and raised together. An error that only
 prevents its apply is part of the plan. The plan and apply commands call this module. It must not
-write to a service.
+write to a service. It is long because all parts of a plan are collected in one place.
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ from reconciler.model import (
     Refreshed,
     Refreshing,
     Resource,
-    RetreatStarted,
     Retrying,
+    RevertStarted,
     RollbackStarted,
     RunJoined,
     ShownEvent,
@@ -89,7 +89,7 @@ _TYPES: Final[Mapping[type, str]] = {
     WriteDone: "write_complete",
     CheckStarted: "check_start",
     CheckWaiting: "check_progress",
-    RetreatStarted: "retreat_start",
+    RevertStarted: "revert_start",
     StepHalted: "step_halted",
     ModelVerified: "model_verified",
     RollbackStarted: "rollback_start",
@@ -257,7 +257,7 @@ def _list_fields(event: ShownEvent) -> dict[str, Json]:  # noqa: C901, PLR0911, 
             | CheckStarted()
             | CheckWaiting()
             | CheckEnded()
-            | RetreatStarted()
+            | RevertStarted()
             | StepHalted()
         ):
             hook = {"resource": _resource(event.resource.address), **_identity(event.resource)}

@@ -1,4 +1,4 @@
-"""Renders the events of a step of several writes: its writes, its checks, and its way back.
+"""Renders the events of a step of several writes: its writes, its checks, and its revert.
 
 The console and the JSON lines of events call it.
 """
@@ -13,7 +13,7 @@ from reconciler.model import (
     CheckStarted,
     CheckWaiting,
     Json,
-    RetreatStarted,
+    RevertStarted,
     StepHalted,
     WriteDelayed,
     WriteDone,
@@ -31,7 +31,7 @@ WriteEvent: TypeAlias = (
     | CheckStarted
     | CheckWaiting
     | CheckEnded
-    | RetreatStarted
+    | RevertStarted
     | StepHalted
 )
 _Seen: TypeAlias = CheckWaiting | CheckEnded
@@ -56,15 +56,15 @@ def describe_write(event: WriteEvent, paint: Paint) -> str:  # noqa: PLR0911 - o
             word = paint("green", "passed") if passed else paint("red", "failed")
             said = f"Check {word} after {show_elapsed(elapsed)}"
             return f"{said}: {_title(event)}{_seen(event)}"
-        case RetreatStarted(writes=writes):
-            return f"A check has failed: {count(writes, 'write')} to lead back"
+        case RevertStarted(writes=writes):
+            return f"A check has failed: {count(writes, 'write')} revert what was done"
         case StepHalted(done=done, count=total):
             return f"Stopped after {done} of {count(total, 'write')}; apply goes on with the rest"
     assert_never(event)
 
 
 def _number(event: WriteDelayed | WriteStarted | WriteDone) -> str:
-    return f"Write {event.number} of {event.count}" if event.number else "Write back"
+    return f"Write {event.number} of {event.count}" if event.number else "Reverting write"
 
 
 def _title(event: WriteDelayed | WriteStarted | WriteDone | CheckStarted | _Seen) -> str:
@@ -92,7 +92,7 @@ def list_write_fields(event: WriteEvent) -> dict[str, Json]:  # noqa: PLR0911 - 
         ):
             said = {"check": cut(title, _LONGEST), "seen": cut(seen, _LONGEST)}
             return {**said, "elapsed_seconds": int(elapsed)}
-        case RetreatStarted(writes=writes):
+        case RevertStarted(writes=writes):
             return {"writes": writes}
         case StepHalted(action=action, done=done, count=total):
             return {"action": action.value, "done": done, "writes": total}
