@@ -380,7 +380,7 @@ class _Unlimited:
     def stop(self, within_s: float) -> None:
         pass
 
-    def admit(self, method: str, url: str, within_s: float) -> Any:
+    def admit(self, method: str, url: str, within_s: float, apart: Any = None) -> Any:
         raise NotImplementedError
 
 

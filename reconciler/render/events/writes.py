@@ -42,7 +42,8 @@ def describe_write(event: WriteEvent, paint: Paint) -> str:  # noqa: PLR0911 - o
     """Returns what an event says about its resource, without the name of the resource."""
     match event:
         case WriteDelayed(seconds=seconds):
-            return f"{_number(event)} starts in {show_elapsed(math.ceil(seconds))}: {_title(event)}"
+            pause = f"Pause of {show_elapsed(math.ceil(seconds))}"
+            return f"{pause}, then write {event.number} of {event.count}: {_title(event)}"
         case WriteStarted():
             return f"{_number(event)}: {_title(event)}..."
         case WriteDone(elapsed=elapsed):
