@@ -450,18 +450,38 @@ def find_future_fields(root: Field) -> tuple[tuple[str, ...], ...]:
 
 def find_failure(root: Field, document: Json | Absent) -> str:
     """Return the sentence about a resource whose last operation failed; empty for any other."""
-    for path, failed in _find_failed_values(root):
-        if find(document, path) == failed:
-            state = f"{'.'.join(path)} is {failed}"
-            return f"{state}: the service reports that its last operation failed"
+    for path, failed in find_failed_places(root, document):
+        state = f"{'.'.join(path)} is {failed}"
+        return f"{state}: the service reports that its last operation failed"
     return ""
+
+
+def find_failed_places(
+    root: Field, document: Json | Absent
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield each place that reports a failed operation, of the resource or of a separate part."""
+    for path, failed in _find_failed_values(root):
+        above, star, below = "/".join(path).partition("/*/")
+        named = find(document, tuple(above.split("/"))) if star else {}
+        names = sorted(named) if isinstance(named, dict) else ()
+        places = [tuple(f"{above}/{name}/{below}".split("/")) for name in names if "/" not in name]
+        for place in places if star else [path]:
+            if find(document, place) == failed:
+                yield place, failed
 
 
 @functools.cache
 def _find_failed_values(root: Field) -> tuple[tuple[tuple[str, ...], str], ...]:
-    """Return the values that report a failed operation, each with its path; not below maps."""
-    fields = ((path, below.failed) for path, below in walk_fields(root) if "*" not in path)
-    return tuple((path, failed) for path, failed in fields if failed)
+    """Return the values that report a failed operation, each with its path.
+
+    Below maps only those of separate parts; `*` is the name of the part.
+    """
+    fields = ((path, below.failed) for path, below in walk_fields(root) if below.failed)
+    return tuple(
+        (path, failed)
+        for path, failed in fields
+        if "*" not in path or find_separate_part(root, path)[-1:] == ("*",)
+    )
 
 
 def walk_fields(root: Field, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Field]]:

@@ -2,7 +2,8 @@
 
 The service may have applied the write or not, or another client may have written since. The
 desired values and the preconditions of the write distinguish these cases. Three callers use
-`assess_intent`: the recovery, a write that got no reply, and the read after a reported success.
+`assess_intent`: the recovery, a write that got no reply, and the read after a reported success. It
+is long because all that a read can prove about a write is decided in one place.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from reconciler.document.patch import (
     find_reordered,
 )
 from reconciler.document.pointers import find, format_pointer, split_pointer
-from reconciler.document.schema import Field
+from reconciler.document.schema import Field, find_failed_places, find_separate_part
 from reconciler.errors import NotApplied
 from reconciler.model import (
     ABSENT,
@@ -107,6 +108,16 @@ def assess_intent(
     `before` is the read immediately before the write. Pass it only if the service reported
     success: then a value that is not observable counts as done.
     """
+    evidence = _assess(field, intent, live, before)
+    if live is ABSENT or evidence.result is not StepResult.DONE:
+        return evidence
+    failed = _find_failed_part(field, intent, live.document)
+    return _unknown(failed) if failed else evidence
+
+
+def _assess(
+    field: Field, intent: Intent, live: Live | Absent, before: Live | Absent | None
+) -> Evidence:
     anew = live is not ABSENT and not is_same_creation(field, intent.created, live.document)
     if intent.action is Action.DELETE and not anew:
         return _done("it is gone") if live is ABSENT else _not_done("it is still there")
@@ -129,6 +140,19 @@ def assess_intent(
         found = _assess_change(field, intent, live, places, wrong)
     shown = tuple(_show(field, live.document, one) for one in wrong)
     return replace(found, shown=shown, removed=all(one.removed for one in wrong))
+
+
+def _find_failed_part(field: Field, intent: Intent, live: Json) -> str:
+    """Return what reports that the last operation on a separate part of the write failed.
+
+    Such a part shows what was sent although it does not have it.
+    """
+    paths = (split_pointer(op["path"]) for op in intent.patch if op["op"] != "test")
+    written = {find_separate_part(field, path) for path in paths} - {()}
+    for path, failed in find_failed_places(field, live):
+        if find_separate_part(field, path) in written:
+            return f"{format_pointer(path)} is {failed}"
+    return ""
 
 
 def _assess_created_anew(action: Action) -> Evidence:

@@ -1,27 +1,34 @@
 """A service whose last operation failed: each plan of it says so, and what happens next."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from reconciler.document.identity import read_creation_time
 from reconciler.document.schema import find_failure
 from reconciler.engine.drift import report_drift
 from reconciler.engine.planning.plan import make_plan
 from reconciler.engine.planning.step_checks import check_state
+from reconciler.kinds.online_endpoint import KIND as ONLINE
 from reconciler.kinds.web_service import KIND
-from reconciler.model import ABSENT, Json, Plan, Resource, Verdict
+from reconciler.model import ABSENT, Json, Live, Plan, Resource, Verdict
+from reconciler.plans.evidence import assess_intent
 from reconciler.plans.plan_file import encode_plan
-from reconciler.plans.step import make_removal
+from reconciler.plans.step import make_removal, make_step
 from reconciler.render.drift.markdown import render_drift_markdown
 from reconciler.render.drift.text import render_drift
 from reconciler.render.plan.html import render_plan_html
 from reconciler.render.plan.markdown import render_plan_markdown
 from reconciler.render.plan.text import render_plan
 from reconciler.render.words.colour import Paint
+from tests import online_endpoints
+from tests.ledgers import make_intent
 from tests.plans import ORPHAN, SPEC, live, step
 from tests.unit.test_engine import NEW, OLD, World, make_request
 
+NOW = datetime(2026, 11, 20, tzinfo=UTC)
 SAID = "properties.provisioningState is Failed: the service reports that its last operation failed"
 UPDATED, KEPT = "The apply changes it in place", "The apply does not change it"
 
@@ -91,3 +98,57 @@ def test_a_failed_service_is_not_in_sync() -> None:
         assert "1 failed" in text
         assert SAID in text
         assert "reconciler plan --target WebService/a" in text
+
+
+# A separate part: the deployment of an online endpoint.
+
+
+def online(state: str, name: str = "green") -> Json:
+    return online_endpoints.endpoint(
+        {"blue": 100},
+        online_endpoints.deployment(),
+        online_endpoints.deployment(name, "2", provisioningState=state),
+    )
+
+
+def test_a_part_that_failed_is_named() -> None:
+    state = "deployments.green.properties.provisioningState is Failed"
+    assert find_failure(ONLINE.field, online("Failed")).startswith(f"{state}: ")
+    assert find_failure(ONLINE.field, online("Updating")) == ""
+    odd: list[Json] = [[], {"a": None}, None]
+    for deployments in odd:
+        assert find_failure(ONLINE.field, {"deployments": deployments}) == ""
+
+
+@pytest.mark.parametrize(
+    ("state", "sent"),
+    [("Failed", True), ("Canceled", True), ("Succeeded", False), ("Updating", False)],
+)
+def test_a_declared_part_that_failed_is_sent_again(state: str, *, sent: bool) -> None:
+    declared = {"deployments": {"green": {**online_endpoints.GREEN}}}
+    made = make_step(online_endpoints.compare(online(state), **declared))
+    changes = () if made is None else made.changes
+    above = ("deployments", "green", "properties", "provisioningState")
+    assert [(one.path, one.before, one.after) for one in changes] == [
+        (above, state, "Succeeded")
+    ] * sent
+    others = {"deployments": {"blue": {**online_endpoints.BLUE}}}
+    assert make_step(online_endpoints.compare(online(state), **others)) is None
+
+
+@pytest.mark.parametrize("before", [online("Succeeded", "red"), online("Failed")])
+def test_a_part_that_failed_does_not_prove_its_write(before: Json) -> None:
+    declared = {"deployments": {"green": {**online_endpoints.GREEN}}}
+    made = make_step(online_endpoints.compare(before, **declared))
+    assert made is not None
+    created = read_creation_time(ONLINE.field, before)
+    intent = make_intent(patch=made.ops, absences=made.absences, created=created)
+    # Another part may have failed long ago.
+    red = online("Failed", "red")["deployments"]["red"]
+    for state, done in (("Failed", False), ("Succeeded", True)):
+        document = online(state)
+        document["deployments"]["red"] = red
+        seen = Live(document, None, NOW)
+        for start in (Live(before, None, NOW), None):
+            found = assess_intent(ONLINE.field, intent, seen, start)
+            assert (found.result == "done") is done, found.note

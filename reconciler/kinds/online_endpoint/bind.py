@@ -30,6 +30,8 @@ from reconciler.text.json_text import encode_canonical
 VARIABLES: Final[Path] = ("properties", "environmentVariables")
 TRAFFIC: Final[Path] = ("properties", "traffic")
 MIRROR: Final[Path] = ("properties", "mirrorTraffic")
+_STATE: Final[Path] = ("properties", "provisioningState")
+_FAILED: Final = ("Failed", "Canceled")
 # What a new endpoint has where the manifest does not say it (code: the vendor's clients).
 _STARTING: Final = {"identity": {"type": "SystemAssigned"}, "properties": {"authMode": "Key"}}
 _DURATIONS: Final = {"pause": "pause_s", "keepOld": "keep_old_s"}
@@ -41,7 +43,11 @@ def bind_manifest(manifest: Manifest, live: Json | Absent) -> Declared:
     document = bind_words(ENDPOINT, spec)
     secrets: dict[str, SecretReference] = {}
     for name, given in spec.get("deployments", {}).items():
-        set_at(document, ("deployments", name), _bind_deployment(name, given, secrets))
+        bound = _bind_deployment(name, given, secrets)
+        if find(live, ("deployments", name, *_STATE)) in _FAILED:
+            # It shows what was sent and does not serve it, so it has to be sent again.
+            set_at(bound, _STATE, "Succeeded")
+        set_at(document, ("deployments", name), bound)
     removed = tuple(("deployments", name) for name in find_old(spec, live))
     _complete_traffic(document, live, {str(path[-1]) for path in removed})
     if live is ABSENT and not document:

@@ -27,6 +27,7 @@ from reconciler.errors import (
 from reconciler.kinds.ids import quote_path
 from reconciler.kinds.online_endpoint.bodies import Call, make_call
 from reconciler.kinds.online_endpoint.logs import read_last_line
+from reconciler.kinds.online_endpoint.models import AssetLookup
 from reconciler.kinds.online_endpoint.replies import (
     DEPLOYMENTS,
     NO_DEPLOYMENT,
@@ -39,11 +40,13 @@ from reconciler.kinds.online_endpoint.replies import (
     read_deployment,
     read_endpoint,
 )
+from reconciler.kinds.online_endpoint.scoring import VERSION
 from reconciler.model import (
     ABSENT,
     Absent,
     Action,
     Check,
+    Finding,
     Json,
     Live,
     Manifest,
@@ -68,7 +71,6 @@ from reconciler.transport import (
     wait_while,
 )
 
-_VERSION: Final = "?api-version=2024-04-01"
 _COLLECTION: Final = "/onlineEndpoints"
 # Recorded: an endpoint 15 to 90 s, traffic 20 to 70 s, a deployment 320 to 551 s. After a success
 # a reader has seen the old traffic (azure-dev#3881); for how long is not known.
@@ -106,6 +108,7 @@ class OnlineEndpointProvider:
         # How many times in a row an endpoint has refused a write as busy.
         self._refusals: dict[str, int] = {}
         self._locations: dict[str, str] = {}
+        self._assets = AssetLookup(self._client)
 
     def scan(self, scope: str, _token: SecretReference | None = None) -> Iterator[Summary]:
         """Yield the endpoints of a workspace.
@@ -206,10 +209,18 @@ class OnlineEndpointProvider:
         known = {**tags, "sha256": digest.removeprefix("sha256:")}
         return register_version(self._client, _quote(_scope_of(resource)), model, uri, known)
 
+    def check_references(self, manifest: Manifest, step: Step) -> Iterator[Finding]:
+        """Yield what a step refers to and the workspace or the registry does not have."""
+        return self._assets.check_references(manifest, step)
+
+    def locate_model(self, resource: Resource, uri: str) -> str | Absent:
+        """Return the address of the blob behind the id of a model; "" if it is not known."""
+        return self._assets.locate_model(resource, uri)
+
     def _list_endpoints(self, scope: str) -> Iterator[Json]:
         """Yield the raw document of each endpoint of a workspace; the list must be complete."""
         seen: set[str] = set()
-        for page in self._client.read_pages(f"{_quote(scope)}{_COLLECTION}{_VERSION}"):
+        for page in self._client.read_pages(f"{_quote(scope)}{_COLLECTION}{VERSION}"):
             for item in page.raw["value"]:
                 raw = read_endpoint(item, scope)
                 found = raw["id"].casefold().rstrip("/")
@@ -274,7 +285,7 @@ class OnlineEndpointProvider:
             known = self._locations.get(scope)
         if known is not None:
             return known
-        raw = self._client.send("GET", _quote(scope) + _VERSION).raw
+        raw = self._client.send("GET", _quote(scope) + VERSION).raw
         location = raw.get("location") if isinstance(raw, dict) else None
         if not isinstance(location, str) or not location:
             raise Unavailable(
@@ -355,7 +366,7 @@ def _scope_of(resource: Resource) -> str:
 
 
 def _url(resource: Resource, below: str = "") -> str:
-    return _quote(resource.id + below) + _VERSION
+    return _quote(resource.id + below) + VERSION
 
 
 def _quote(path: str) -> str:
