@@ -19,6 +19,7 @@ from aiohttp import web
 
 from reconciler.emulator.azureml.assets import Assets
 from reconciler.emulator.azureml.data_plane import DataPlane
+from reconciler.emulator.azureml.operations import OnlineOperations
 from reconciler.emulator.azureml.routes import AzureMl
 from reconciler.emulator.azureml.state import OnlineState
 from reconciler.emulator.classic.endpoints import ClassicParts
@@ -26,7 +27,7 @@ from reconciler.emulator.classic.management import Classic, is_same
 from reconciler.emulator.classic.workspaces import Workspaces
 from reconciler.emulator.faults.broken_replies import hold, pause, send_last
 from reconciler.emulator.faults.fault_plan import FaultEntry, FaultPlan
-from reconciler.emulator.faults.injection import FaultInjector, answer_after
+from reconciler.emulator.faults.injection import FaultInjector, FaultTargets, answer_after
 from reconciler.emulator.limits import Limits
 from reconciler.emulator.logs import make_logger, write_line
 from reconciler.emulator.pages import Pages, read_bearer
@@ -91,18 +92,17 @@ class Server:
         self._assets = Assets(
             self._state, self._online, self._choices, time.time, settings.blob_url
         )
-        self._data_plane = DataPlane(self._online, self._assets, self._storage, time.time, settings)
+        online_operations = OnlineOperations(self._online, self._choices, time.time, seconds)
+        self._data_plane = DataPlane(
+            online_operations, self._assets, self._storage, settings.token, settings.seed
+        )
         self._azureml = AzureMl(
-            self._online,
-            self._assets,
-            self._data_plane,
-            time.time,
-            settings,
-            self._limits,
+            online_operations, self._assets, self._data_plane, self._limits, settings.blob_url
         )
-        self._fault_injector = FaultInjector(
-            plan, self._operations, endpoints, self._jobs, self._services, self._choices
+        targets = FaultTargets(
+            self._operations, endpoints, self._jobs, self._services, self._data_plane
         )
+        self._fault_injector = FaultInjector(plan, self._choices, targets)
         self._stopped = asyncio.Event()
         self._answered = 0
         self._plans = Plans(self._state, random_source, self._choices, self._operations)

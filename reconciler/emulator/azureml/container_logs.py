@@ -28,7 +28,7 @@ class ContainerLogs:
     def add(self, deployment: OnlineDeployment, now: float, text: str) -> None:
         """Add what the server wrote; each line of `text` gets the time."""
         for line in text.splitlines():
-            self._lines[*deployment.key, deployment.stamp].append(f"{write_moment(now)} {line}")
+            self._lines[*deployment.key, deployment.served_by].append(f"{write_moment(now)} {line}")
 
     def answer(self, call: Call, deployment: OnlineDeployment) -> Answer:
         """Answer a call of getLogs."""
@@ -60,7 +60,7 @@ class ContainerLogs:
             "Liveness Probe: GET   127.0.0.1:31311/",
             "Score:          POST  127.0.0.1:31311/score",
         ]
-        return [*begun, *self._lines[*deployment.key, deployment.stamp]]
+        return [*begun, *self._lines[*deployment.key, deployment.served_by]]
 
 
 def name_folder(model: Json) -> str:

@@ -11,7 +11,7 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,15 +19,14 @@ from reconciler.emulator.azureml import answers
 from reconciler.emulator.azureml.access import opens
 from reconciler.emulator.azureml.assets import Assets
 from reconciler.emulator.azureml.container_logs import ContainerLogs
-from reconciler.emulator.azureml.state import OnlineDeployment, OnlineEndpoint, OnlineState
+from reconciler.emulator.azureml.operations import OnlineOperations
+from reconciler.emulator.azureml.state import OnlineDeployment, OnlineEndpoint
 from reconciler.emulator.classic.management import allow
 from reconciler.emulator.classic.views import render_compact
 from reconciler.emulator.replies import Answer, Refusal
 from reconciler.emulator.requests import Call
 from reconciler.emulator.scoring.model import LoadedModel
-from reconciler.emulator.settings import Settings
 from reconciler.emulator.storage import Storage, sign
-from reconciler.emulator.switches import Choices
 
 Json = Any
 HEADER: Final = "azureml-model-deployment"
@@ -41,32 +40,35 @@ _LONGEST_S: Final = 180.0
 
 @dataclass(frozen=True)
 class Defect:
-    """What is wrong with the instances that a write of a deployment started, and for how long."""
+    """What is wrong with the instances that an operation starts, and for how long."""
 
     do: str
     seconds: float
-    until: float
 
 
 class DataPlane:
-    """Answers scoring calls, and counts them for the page of the emulator."""
+    """Answers scoring calls, and counts them for the page of the emulator.
+
+    `token` is that of the directory. `seed` repeats the choices of the router; None draws them.
+    """
 
     def __init__(
         self,
-        online: OnlineState,
+        operations: OnlineOperations,
         assets: Assets,
         storage: Storage,
-        clock: Callable[[], float],
-        settings: Settings,
+        token: str,
+        seed: int | None,
     ) -> None:
-        self._online = online
+        self._online = operations.state
+        self._operations = operations
+        self._choices = operations.choices
+        self._clock = operations.now
         self._assets = assets
         self._storage = storage
-        self._choices = Choices(settings.switches)
-        self._clock = clock
-        self._token = settings.token
+        self._token = token
         self.logs = ContainerLogs()
-        self._router = random.Random(settings.seed)  # noqa: S311 - no secret
+        self._router = random.Random(seed)  # noqa: S311 - no secret
         self._defects: dict[str, Defect] = {}
         self._loaded: dict[tuple[str, ...], LoadedModel] = {}
         self._running: Counter[tuple[str, ...]] = Counter()
@@ -96,10 +98,10 @@ class DataPlane:
     def spoil(self, answer: Answer, do: str, seconds: float) -> bool:
         """Give a defect to the instances that an accepted write of a deployment starts."""
         link = answer.headers.get("Azure-AsyncOperation", "").partition("?")[0]
-        stamp = link.rpartition("/")[2]
-        if answer.status >= 300 or not stamp:
+        operation_id = link.rpartition("/")[2]
+        if answer.status >= 300 or not operation_id:
             return False
-        self._defects[stamp] = Defect(do, seconds, self._clock() + seconds)
+        self._defects[operation_id] = Defect(do, seconds)
         return True
 
     def count(self) -> Json:
@@ -119,9 +121,10 @@ class DataPlane:
     def _find(self, call: Call) -> OnlineEndpoint:
         path = "/" + "/".join(call.segments[:3])
         endpoint = self._online.find_by_scoring(path)
-        if endpoint is None:
+        found = self._operations.finish_due(endpoint.key) if endpoint else None
+        if found is None:
             raise _refuse(404, "NotFound", "No endpoint answers here.")
-        return endpoint
+        return found
 
     async def _score(self, call: Call, endpoint: OnlineEndpoint) -> Answer:
         deployment = self._choose(call, endpoint)
@@ -159,15 +162,11 @@ class DataPlane:
 
     def _draw(self, endpoint: OnlineEndpoint) -> OnlineDeployment | None:
         shares = endpoint.route_traffic(self._clock())
-        found = {
-            one: share
-            for name, share in sorted(shares.items())
-            if share > 0 and (one := self._online.find_deployment(endpoint.key, name)) is not None
-        }
-        if not found:
+        names = sorted(name for name, share in shares.items() if share > 0)
+        if not names:
             return None
-        (drawn,) = self._router.choices([*found], weights=[*found.values()])
-        return drawn
+        (name,) = self._router.choices(names, weights=[shares[one] for one in names])
+        return self._online.find_deployment(endpoint.key, name)
 
     def _mirror(self, endpoint: OnlineEndpoint) -> None:
         """Copy a part of the calls to the deployments of mirrorTraffic; no reply shows it."""
@@ -196,9 +195,9 @@ class DataPlane:
 
     async def _run(self, call: Call, deployment: OnlineDeployment) -> Json:
         """Return what the script answers, after the defects of the instances had their effect."""
-        defect = self._defects.get(deployment.stamp)
+        defect = self._defects.get(deployment.served_by)
         do = defect.do if defect else ""
-        if defect and do == "warm-up" and self._clock() < defect.until:
+        if defect and do == "warm-up" and self._clock() < deployment.modified + defect.seconds:
             raise _refuse_container(deployment, 502, "The container does not answer yet.")
         if defect and do == "slow-script":
             await self._wait(deployment, defect.seconds)
@@ -227,7 +226,7 @@ class DataPlane:
         """
         serving = deployment.serving or {}
         model = str(serving.get("model") or serving.get("environmentId") or "")
-        key = (*deployment.key, deployment.stamp, model)
+        key = (deployment.served_by, model)
         if key not in self._loaded:
             version = self._assets.find(model)
             address = self._assets.locate(version) if version else ""

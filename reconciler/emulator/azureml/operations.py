@@ -45,8 +45,8 @@ class OnlineOperations:
     def __init__(
         self, state: OnlineState, choices: Choices, clock: Callable[[], float], seconds: float
     ) -> None:
-        self._state = state
-        self._choices = choices
+        self.state = state
+        self.choices = choices
         self._clock = clock
         self._seconds = seconds
         # What was before the last write of a resource, and when that write ended (inf: it runs).
@@ -93,11 +93,11 @@ class OnlineOperations:
         if stamps:
             target.stamp = operation.id
         endpoint.operation = operation.id
-        self._state.keep(*_list_distinct(endpoint, target), operation)
+        self.state.keep(*_list_distinct(endpoint, target), operation)
         return operation
 
     def _make_id(self, kind: str, endpoint: OnlineEndpoint) -> str:
-        return f"{kind}:{endpoint.workspace.id}:{self._state.random_source.guid()}"
+        return f"{kind}:{endpoint.workspace.id}:{self.state.random_source.guid()}"
 
     def finish_due(self, key: EndpointKey) -> OnlineEndpoint | None:
         """Return the endpoint of a key after its due operation is applied; None if it is missing.
@@ -107,12 +107,12 @@ class OnlineOperations:
         running = self.get_running(key)
         if running is not None:
             self._finish(running)
-        return self._state.endpoints.get(key)
+        return self.state.endpoints.get(key)
 
     def get_running(self, key: EndpointKey) -> OnlineOperation | None:
         """Return the operation that runs on an endpoint or on one of its deployments, or None."""
-        endpoint = self._state.endpoints.get(key)
-        return self._state.operations.get(endpoint.operation) if endpoint else None
+        endpoint = self.state.endpoints.get(key)
+        return self.state.operations.get(endpoint.operation) if endpoint else None
 
     def announce(
         self, operation: OnlineOperation, reader: Reader, resource: str = ""
@@ -133,25 +133,25 @@ class OnlineOperations:
     def describe_status(self, call: Call, reader: Reader, operation_id: str) -> Answer:
         """Return the status of an operation; refuse an address that was changed."""
         operation = self._find(call, reader, operation_id, STATUS)
-        return Answer(200, show_operation(operation, STATUS, self._choices))
+        return Answer(200, show_operation(operation, STATUS, self.choices))
 
     def describe_results(self, call: Call, reader: Reader, operation_id: str) -> Answer:
         """Return the status document after the end (recorded for a PATCH), and 202 before it."""
         operation = self._find(call, reader, operation_id, RESULTS)
         if not operation.done:
             return Answer(202, None, {"Location": self._write_link(operation, reader, RESULTS)})
-        reading = self._choices["online-delete-results"] if operation.verb == "DELETE" else "200"
+        reading = self.choices["online-delete-results"] if operation.verb == "DELETE" else "200"
         if reading == "404":
             raise refuse_absent("NoSuchResource", "The resource was deleted.")
-        shown = show_operation(operation, RESULTS, self._choices)
+        shown = show_operation(operation, RESULTS, self.choices)
         return Answer(int(reading), shown if reading == "200" else None)
 
     def find_by_link(self, link: str) -> OnlineOperation | None:
         """Return the operation of the header that announced it."""
-        return self._state.operations.get(link.partition("?")[0].rpartition("/")[2])
+        return self.state.operations.get(link.partition("?")[0].rpartition("/")[2])
 
     def _find(self, call: Call, reader: Reader, operation_id: str, word: str) -> OnlineOperation:
-        operation = self._state.operations.get(operation_id)
+        operation = self.state.operations.get(operation_id)
         if operation is None:
             message = f"The operation {operation_id[:120]} was not found."
             raise refuse_absent("NoSuchOperation", message)
@@ -164,12 +164,12 @@ class OnlineOperations:
     ) -> None:
         query = call.target.partition("?")[2]
         if not signatures.is_signed(query):
-            if self._choices["online-unsigned-operation"] == "answer":
+            if self.choices["online-unsigned-operation"] == "answer":
                 return
             message = "The address of the operation has no signature."
             raise refuse_online(403, "AuthorizationFailed", message)
         path = self._locate(operation, word)
-        secret = self._state.get_secret()
+        secret = self.state.get_secret()
         given = call.target.partition("?")[0].casefold() == path.casefold()
         if not given or not signatures.is_valid(
             secret, path, reader.version, operation.started, query
@@ -179,7 +179,7 @@ class OnlineOperations:
 
     def _write_link(self, operation: OnlineOperation, reader: Reader, word: str) -> str:
         path = self._locate(operation, word)
-        secret = self._state.get_secret()
+        secret = self.state.get_secret()
         query = signatures.sign(secret, path, reader.version, operation.started)
         return f"{reader.origin}{path}?{query}"
 
@@ -191,16 +191,16 @@ class OnlineOperations:
         if operation.done or self._clock() < operation.ends:
             return
         outcome, operation.done = operation.outcome or {}, True
-        endpoint = self._state.endpoints.get(operation.endpoint)
+        endpoint = self.state.endpoints.get(operation.endpoint)
         if endpoint is None or endpoint.operation != operation.id:
-            self._state.keep(operation)
+            self.state.keep(operation)
             return
         endpoint.operation = ""
         target: Target = endpoint
         if operation.deployment:
-            found = self._state.find_deployment(endpoint.key, operation.deployment)
+            found = self.state.find_deployment(endpoint.key, operation.deployment)
             if found is None:
-                self._state.keep(endpoint, operation)
+                self.state.keep(endpoint, operation)
                 return
             target = found
         self.befores[target.key] = (self.befores.get(target.key, (None, 0.0))[0], operation.ends)
@@ -222,7 +222,7 @@ class OnlineOperations:
             self._end_done(operation, target, outcome)
         lost = {id(one) for one in gone}
         kept = [one for one in _list_distinct(endpoint, target) if id(one) not in lost]
-        self._state.keep(*kept, operation, gone=gone)
+        self.state.keep(*kept, operation, gone=gone)
 
     def _end_done(self, operation: OnlineOperation, target: Target, outcome: Json) -> None:
         if isinstance(target, OnlineEndpoint):
@@ -234,6 +234,7 @@ class OnlineOperations:
             setattr(target, name, value)
         if isinstance(target, OnlineDeployment):
             target.crash = ""
+            target.served_by = operation.id if "serving" in outcome else target.served_by
         target.state, target.exists, target.modified = "Succeeded", True, operation.ends
 
     def _end_failed(self, operation: OnlineOperation, target: Target, outcome: Json) -> None:
@@ -241,7 +242,7 @@ class OnlineOperations:
         if isinstance(target, OnlineDeployment) and operation.crash:
             target.crash = operation.crash
             target.document = outcome.get("document", target.document)
-            if self._choices["online-failed-update"] == "nothing":
+            if self.choices["online-failed-update"] == "nothing":
                 target.serving = None
         target.state, target.exists, target.modified = "Failed", True, operation.ends
 
@@ -250,9 +251,9 @@ class OnlineOperations:
             for shares in ("traffic", "mirrorTraffic"):
                 _drop_share(endpoint.document["properties"][shares], target.name)
             return [target]
-        if self._choices["online-name-release"] == "free":
-            self._state.claim_name(endpoint.region, endpoint.name, None)
-        return [*self._state.list_deployments(endpoint.key), endpoint]
+        if self.choices["online-name-release"] == "free":
+            self.state.claim_name(endpoint.region, endpoint.name, None)
+        return [*self.state.list_deployments(endpoint.key), endpoint]
 
 
 def _drop_share(shares: dict[str, int], name: str) -> None:

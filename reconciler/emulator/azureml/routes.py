@@ -5,7 +5,6 @@ The server gives it each call of the provider's addresses, after it has checked 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from reconciler.emulator.azureml.access import list_keys, make_token, regenerate_key
@@ -18,14 +17,12 @@ from reconciler.emulator.azureml.limits import count_online
 from reconciler.emulator.azureml.names import check_scope
 from reconciler.emulator.azureml.operations import OnlineOperations
 from reconciler.emulator.azureml.rules import WriteRules
-from reconciler.emulator.azureml.state import OnlineState, OnlineWorkspace
+from reconciler.emulator.azureml.state import OnlineWorkspace
 from reconciler.emulator.azureml.views import make_reader, show_workspace
 from reconciler.emulator.classic.management import allow
 from reconciler.emulator.limits import Limits
 from reconciler.emulator.replies import Answer, Refusal
 from reconciler.emulator.requests import Call, unknown_path
-from reconciler.emulator.settings import Settings
-from reconciler.emulator.switches import Choices
 
 Json = Any
 
@@ -35,22 +32,21 @@ class AzureMl:
 
     def __init__(
         self,
-        state: OnlineState,
+        operations: OnlineOperations,
         assets: Assets,
         data_plane: DataPlane,
-        clock: Callable[[], float],
-        settings: Settings,
         limits: Limits,
+        blob_url: str,
     ) -> None:
-        self._state = state
+        self._state = operations.state
         self._assets = assets
         self._data_plane = data_plane
-        self._choices = choices = Choices(settings.switches)
+        self._choices = operations.choices
         self._limits = limits
-        self._blob_url = settings.blob_url
-        self.operations = OnlineOperations(state, choices, clock, settings.operation_seconds)
-        rules = WriteRules(state, assets, choices)
-        parts = OnlineParts(state, self.operations, rules, choices)
+        self._blob_url = blob_url
+        self.operations = operations
+        rules = WriteRules(self._state, assets, self._choices)
+        parts = OnlineParts(self._state, operations, rules, self._choices)
         self.endpoints = OnlineEndpoints(parts)
         self.deployments = OnlineDeployments(parts, self.endpoints)
 

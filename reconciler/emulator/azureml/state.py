@@ -118,6 +118,7 @@ class OnlineDeployment:
     stamp: str = ""
     exists: bool = False
     serving: Json = None
+    served_by: str = ""
     crash: str = ""
 
     @property

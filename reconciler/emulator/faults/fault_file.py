@@ -15,6 +15,7 @@ from reconciler.emulator.file_findings import FileFinding, check_unknown, check_
 Json = Any
 MOST_FAULTS: Final = 1000
 _LONGEST_PATH: Final = 500
+_LASTING: Final = ("slow", "stale-read", "stale-model", "slow-script", "warm-up")
 _METHODS: Final = ("GET", "PUT", "PATCH", "POST", "DELETE")
 _FIELDS: Final = ("match", "do", "times", "rate", "seconds", "status")
 _MATCH_FIELDS: Final = ("method", "path")
@@ -49,6 +50,10 @@ KINDS: Final = (
     Kind("empty-evaluation", "the job's evaluation has a header and not a row"),
     Kind("nan-evaluation", "each metric of the job's evaluation is NaN"),
     Kind("two-row-evaluation", "the job's evaluation has two rows, without a name"),
+    Kind("wrong-answers", "the deployment is made, it adds 1 to each answer of its model"),
+    Kind("failed-script", "the deployment is made, its scoring script fails at each call: 424"),
+    Kind("slow-script", "the deployment is made, its script works for `seconds` (2) at each call"),
+    Kind("warm-up", "the deployment is made, it answers after `seconds` (2), and 424 before"),
     Kind("invalid-model", "400 for a write that contains the address of a model"),
 )
 
@@ -144,7 +149,7 @@ def _check_contradictions(entry: Mapping[str, Json]) -> Iterator[FileFinding]:
     if "times" in entry and "rate" in entry:
         yield FileFinding(("rate",), "times and rate cannot be used together", "Keep one of them.")
     do = entry.get("do")
-    if do in _NAMES and "seconds" in entry and do not in {"slow", "stale-read", "stale-model"}:
+    if do in _NAMES and "seconds" in entry and do not in _LASTING:
         yield FileFinding(("seconds",), f"seconds has no effect on {do}", "Remove it.")
     if do in _NAMES and "status" in entry and do != "error":
         yield FileFinding(("status",), f"status has no effect on {do}", "Remove it.")

@@ -7,9 +7,10 @@ write, a list without items), it has not fired and keeps its times. The server c
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from reconciler.emulator.azureml.data_plane import DEFECTS, DataPlane
 from reconciler.emulator.classic.endpoint_rules import bad_argument
 from reconciler.emulator.classic.endpoints import Endpoints
 from reconciler.emulator.classic.views import render_compact
@@ -29,6 +30,7 @@ from reconciler.emulator.training.jobs import Jobs
 Json = Any
 NO_ANSWER: Final = Answer(0)
 _DEFAULT_SECONDS: Final = 2.0
+_LISTS: Final = ("webservices", "endpoints", "models", "versions")
 _JOB_ENDS: Final = (
     "fail-job",
     "stuck-job",
@@ -41,25 +43,29 @@ _PAGE: Final = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body><
 _CODES: Final = {502: "BadGateway", 503: "ServiceUnavailable", 504: "GatewayTimeout"}
 
 
+@dataclass(frozen=True)
+class FaultTargets:
+    """The parts of the emulator whose state a fault changes."""
+
+    operations: Operations
+    endpoints: Endpoints
+    jobs: Jobs
+    services: Services
+    data_plane: DataPlane
+
+
 class FaultInjector:
     """Chooses a request's fault from the plan, and applies it to the state and the body.
 
     The server applies the faults of the connection.
     """
 
-    def __init__(
-        self,
-        plan: FaultPlan,
-        operations: Operations,
-        endpoints: Endpoints,
-        jobs: Jobs,
-        services: Services,
-        choices: Choices,
-    ) -> None:
-        self._jobs, self._services = jobs, services
+    def __init__(self, plan: FaultPlan, choices: Choices, targets: FaultTargets) -> None:
+        self._jobs, self._services = targets.jobs, targets.services
         self._plan = plan
-        self._operations = operations
-        self._endpoints = endpoints
+        self._operations = targets.operations
+        self._endpoints = targets.endpoints
+        self._data_plane = targets.data_plane
         self._choices = choices
 
     def choose(self, call: Call) -> FaultEntry | None:
@@ -67,17 +73,21 @@ class FaultInjector:
         return self._plan.choose(call.method, call.target, lambda one: self._concerns(one, call))
 
     def _concerns(self, fault: Fault, call: Call) -> bool:
-        if fault.do in _ENDS:
-            return call.method != "GET" and call.plane != "services"
-        if fault.do in {*_JOB_ENDS, "lose-job-reply"}:
-            return _changes_job(call, only_start=fault.do in _JOB_ENDS)
-        if fault.do in {"invalid-model", "stale-model"}:
-            return _carries_model(call)
-        if fault.do == "list-omission":
-            return call.method == "GET" and _ends_with(call, "webservices", "endpoints")
-        if fault.do == "stale-read":
-            return self._has_earlier_state(fault, call)
-        return True
+        concerned = True
+        match fault.do:
+            case do if do in _ENDS:
+                concerned = call.method != "GET" and call.plane not in {"services", "online"}
+            case do if do in DEFECTS:
+                concerned = call.method == "PUT" and _names_deployment(call)
+            case do if do in {*_JOB_ENDS, "lose-job-reply"}:
+                concerned = _changes_job(call, only_start=do in _JOB_ENDS)
+            case "invalid-model" | "stale-model":
+                concerned = _carries_model(call)
+            case "list-omission":
+                concerned = call.method == "GET" and _ends_with(call, *_LISTS)
+            case "stale-read":
+                concerned = self._has_earlier_state(fault, call)
+        return concerned
 
     def answer_early(self, entry: FaultEntry | None, call: Call) -> Answer | None:
         """Return the answer that replaces the work, or None. May raise Refusal."""
@@ -117,11 +127,13 @@ class FaultInjector:
                 return self._show_stale(call, answer)
             case "truncate":
                 return answer if answer.data or answer.body is not None else None
-            case do if do in {*_ENDS, *_JOB_ENDS, "stale-model"}:
+            case do if do in {*_ENDS, *_JOB_ENDS, *DEFECTS, "stale-model"}:
                 return answer if self._spoil(call, answer, entry) else None
         return answer
 
     def _throttle(self, call: Call) -> Refusal:
+        if call.plane == "online":
+            return Refusal(429, "TooManyRequests", "Too many requests are sent.")
         if call.plane == "services":
             message = "Too many concurrent requests sent."
             return refuse("ServiceUnavailable", "TooManyConcurrentRequests", message)
@@ -139,6 +151,8 @@ class FaultInjector:
         do = entry.do
         if do == "stale-model":
             return self._hold_models(call, answer, entry)
+        if do in DEFECTS:
+            return self._data_plane.spoil(answer, do, answer_after(entry))
         if call.plane == "services":
             return answer.status < 400 and self._jobs.spoil(call.segments[-2], do)
         if call.plane == "classic":
@@ -179,6 +193,11 @@ class FaultInjector:
         if call.version == PREVIEW:
             shown = {**shown, "properties": definitions.show_preview(shown["properties"])}
         return replace(answer, status=200, body=shown, data=b"")
+
+
+def _names_deployment(call: Call) -> bool:
+    names = [segment.casefold() for segment in call.segments[-4:]]
+    return call.plane == "azureml" and names[0::2] == ["onlineendpoints", "deployments"]
 
 
 def _changes_job(call: Call, *, only_start: bool) -> bool:
