@@ -23,6 +23,7 @@ from reconciler.errors import (
     Unavailable,
 )
 from reconciler.kinds.online_endpoint import KIND
+from reconciler.kinds.online_endpoint.bodies import find_target
 from reconciler.kinds.online_endpoint.provider import OnlineEndpointProvider
 from reconciler.model import (
     ABSENT,
@@ -473,6 +474,11 @@ def test_a_new_endpoint_gets_the_location_of_its_workspace_and_no_traffic() -> N
         "identity": {"type": "SystemAssigned"},
         "properties": {"authMode": "Key", "traffic": {}, "mirrorTraffic": {}},
     }
+
+
+def test_a_new_endpoint_may_have_an_empty_map_of_deployments() -> None:
+    document = {"properties": {"authMode": "Key"}, "deployments": {}}
+    assert find_target(step_to(ABSENT, document)) == ""
 
 
 @pytest.mark.parametrize("shown", [{"id": SCOPE}, {"location": ""}, {"location": 7}, [], None])

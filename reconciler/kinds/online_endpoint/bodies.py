@@ -80,7 +80,7 @@ def find_target(step: Step) -> str:
         targets = {"", *_names_of(step.after)}
     else:
         targets = {str(path[1]) if path[0] == DEPLOYMENTS else "" for path in paths if path}
-    if len(targets) != 1 or (DEPLOYMENTS,) in paths:
+    if len(targets) != 1 or (not whole and (DEPLOYMENTS,) in paths):
         named = ", ".join(f"deployment {one}" if one else "the endpoint" for one in sorted(targets))
         raise Rejected(
             f"one call cannot change several resources: {named}",
