@@ -55,8 +55,9 @@ from reconciler.model import (
 from reconciler.model.values import dataclass
 from reconciler.secrets.redaction import Redaction
 
-if TYPE_CHECKING:  # start-up: only retrain needs these values
+if TYPE_CHECKING:  # start-up: only retrain and verify need these values
     from reconciler.model.training import BlobReference, JobStatus, TrainingBlob
+    from reconciler.plans.proof import Serving
 
 Emit: TypeAlias = Callable[[Event], None]
 Clock: TypeAlias = Callable[[], datetime]
@@ -304,6 +305,19 @@ class LocatesModels(Protocol):
 
         Empty when it cannot be known or is not one blob; ABSENT when the service answers that it
         has no such model. It only reads. Raises ServiceError when no answer comes.
+        """
+        ...
+
+
+@runtime_checkable
+class ShowsServing(Protocol):
+    """A provider that knows from more than a document which model serves."""
+
+    def show_serving(self, resource: Resource, manifest: Manifest, /) -> Serving:
+        """What each deployment serves now, with each sign of it; it asks the live service.
+
+        What cannot be known is an unknown sign. Raises ServiceMissing for a resource that does not
+        exist, and ServiceError when it cannot be read.
         """
         ...
 

@@ -30,6 +30,7 @@ from reconciler.engine.training.run import (
     list_secrets,
     name_run,
 )
+from reconciler.engine.training.serving import verify_serving
 from reconciler.engine.training.verifying import (
     GoldenRows,
     Question,
@@ -45,7 +46,15 @@ from reconciler.model import Address, Finding, Manifest, ModelReference, Resourc
 from reconciler.model.training import Promotion, Retraining
 from reconciler.plans.gates import Candidate
 from reconciler.plans.proof import Verification
-from reconciler.ports import Access, AlternatesDeployments, BatchJobs, Lease, Scorer, Trains
+from reconciler.ports import (
+    Access,
+    AlternatesDeployments,
+    BatchJobs,
+    Lease,
+    Scorer,
+    ShowsServing,
+    Trains,
+)
 from reconciler.secrets.redaction import mask
 from reconciler.text.suggestions import ask, suggest
 from reconciler.text.times import parse_utc
@@ -231,12 +240,22 @@ class Trainer:
             raise ReconcilerError("no manifest declares it", subject=str(address), next_step=step)
         return found[address]
 
+    def can_verify(self, manifest: Manifest) -> bool:
+        """Whether its answers can prove something: by `spec.verify`, or by the kind itself."""
+        if "verify" in manifest.spec:
+            return True
+        return isinstance(self.runtime.provider(manifest.address), ShowsServing)
+
     def verify_all(self, manifests: Sequence[Manifest]) -> Iterator[Verification]:
-        """Prove which model answers for each resource with `spec.verify`, in their order."""
+        """Prove which model answers for each of the resources, in their order."""
         snapshot = self._assembly.load_snapshot()
-        rows = self._read_golden_rows(manifests)
+        rows = self._read_golden_rows([one for one in manifests if "verify" in one.spec])
 
         def work(one: Manifest) -> ResumableTask[Verification]:
+            provider = self.runtime.provider(one.address)
+            if one.address not in rows and isinstance(provider, ShowsServing):
+                defaults = self._assembly.project.defaults
+                return verify_serving(self.runtime, provider, one, defaults, snapshot)
             question = Question(
                 rows[one.address],
                 find_digest(snapshot, one.address, self._list_models(one.address)),

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from reconciler.emulator.certificates import Certificate
 from reconciler.emulator.classic.world_file import DEFAULT_WORLD, Workspace
 from reconciler.emulator.faults.fault_file import Fault
 
@@ -22,8 +21,7 @@ class Settings:
     `operation_seconds` is how long an operation runs, and after which time a Classic PATCH takes
     effect. A job runs for `job_seconds`. `blob_url` is the address of blob storage, for the
     switches that check models. `world` is what Classic holds at the start. The process is killed
-    after `crash_after` replies; 0 means never. `id` identifies this process to its project. With a
-    `certificate` it speaks TLS.
+    after `crash_after` replies; 0 means never. `id` identifies this process to its project.
     """
 
     host: str = "127.0.0.1"
@@ -41,4 +39,3 @@ class Settings:
     world: tuple[Workspace, ...] = DEFAULT_WORLD
     crash_after: int = 0
     id: str = ""
-    certificate: Certificate | None = None

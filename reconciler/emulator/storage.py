@@ -14,7 +14,6 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
-from reconciler.emulator.certificates import Certificate
 from reconciler.emulator.replies import bad_request, describe_lost_blob
 from reconciler.emulator.requests import check_count
 
@@ -32,13 +31,9 @@ KEY: Final = (
 
 
 class Storage:
-    """Reads blobs over one client session, which `open` makes.
+    """Reads blobs over one client session, which `open` makes."""
 
-    It trusts the `certificate` of the emulator's own blob storage.
-    """
-
-    def __init__(self, certificate: Certificate | None = None) -> None:
-        self._certificate = certificate
+    def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
@@ -46,9 +41,7 @@ class Storage:
         import aiohttp
 
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
-        context = self._certificate.make_client_context() if self._certificate else True
-        connector = aiohttp.TCPConnector(ssl=context)
-        self._session = aiohttp.ClientSession(timeout=timeout, connector=connector)
+        self._session = aiohttp.ClientSession(timeout=timeout)
 
     async def close(self) -> None:
         """Close the connections."""

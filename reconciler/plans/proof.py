@@ -18,6 +18,14 @@ from reconciler.text.counting import agree, count
 _NOT_RECORDED: Final = "no answers of this model are recorded"
 _OTHER_ROWS: Final = "its answers are recorded for other rows"
 _ALIKE: Final = "both models answer these rows alike"
+# The sources of signs.
+MODEL_ID: Final = "model id"
+MOUNTED: Final = "mounted directory"
+DEPLOYMENT: Final = "deployment"
+ANSWERS: Final = "answers"
+BYTES: Final = "bytes"
+TRAFFIC: Final = "traffic"
+_NEEDED: Final = frozenset({MODEL_ID, DEPLOYMENT, ANSWERS, TRAFFIC})
 # A later call proves nothing more where one of these is the reason.
 _NEXT_STEPS: Final[Mapping[str, str]] = {
     _NOT_RECORDED: "Add spec.compare to its retraining: then retrain records the answers of each"
@@ -33,8 +41,74 @@ class Proof(enum.StrEnum):
 
     PROVEN = "proven"
     OLD = "old model answers"
+    OTHER = "other model serves"
     INCONCLUSIVE = "inconclusive"
     UNREACHABLE = "unreachable"
+
+
+class SignState(enum.StrEnum):
+    """What a sign says about the declared model. `SHOWN` is one that nothing declared is like."""
+
+    AGREES = "agrees"
+    DIFFERS = "differs"
+    SHOWN = "shown"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class ServingSign:
+    """One sign of what a deployment serves: from where it is known, what it says, and in words."""
+
+    source: str
+    state: SignState
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServedDeployment:
+    """One deployment of a resource: its percentage of the traffic, its model, and all signs.
+
+    `uri` is the id of its model as the service shows it.
+    """
+
+    name: str
+    share: int
+    uri: str
+    signs: tuple[ServingSign, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What a resource with deployments serves. `traffic` is the sign about all of them together."""
+
+    deployments: tuple[ServedDeployment, ...]
+    traffic: ServingSign
+
+
+def judge_serving(serving: Serving) -> tuple[Proof, str]:
+    """Returns what the signs prove about the deployments with traffic, and why.
+
+    One sign that differs outweighs all others. The model's id, the deployment that answered, its
+    answers and the traffic must agree; the mounted directory and the bytes may stay unknown.
+    """
+    served = [one for one in serving.deployments if one.share]
+    if not served:
+        return Proof.INCONCLUSIVE, "no deployment has traffic"
+    signs = [(one.name, sign) for one in served for sign in one.signs]
+    signs.append(("", serving.traffic))
+    for name, sign in signs:
+        if sign.state is SignState.DIFFERS:
+            return Proof.OTHER, _name_sign(name, sign)
+    for name, sign in signs:
+        if sign.source in _NEEDED and sign.state is not SignState.AGREES:
+            return Proof.INCONCLUSIVE, _name_sign(name, sign)
+    names = ", ".join(f"{one.name} ({one.share} %)" for one in served)
+    return Proof.PROVEN, f"{names}: model id, answers and traffic agree with the manifest"
+
+
+def _name_sign(name: str, sign: ServingSign) -> str:
+    source = f"{name}: {sign.source}" if name else sign.source
+    return f"{source} {sign.state.value}: {sign.said}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +117,7 @@ class Verification:
 
     `digest` is that of the model that it must serve, `before` that of the model before; both are
     empty if they are not known. `may_change` says that the answer to a later call may prove
-    something else.
+    something else. `serving` is known for a resource with deployments.
     """
 
     address: Address
@@ -53,6 +127,7 @@ class Verification:
     before: str = ""
     rows: int = 0
     may_change: bool = False
+    serving: Serving | None = None
 
 
 @dataclass(frozen=True, slots=True)

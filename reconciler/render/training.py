@@ -9,12 +9,23 @@ from typing import Final, Literal
 from reconciler.model import Address, Json
 from reconciler.model.values import dataclass
 from reconciler.plans.gates import Candidate, GateVerdict, describe_verdict, format_verdict
-from reconciler.plans.proof import Proof, Verification, find_next_step
+from reconciler.plans.proof import (
+    Proof,
+    Serving,
+    ServingSign,
+    SignState,
+    Verification,
+    find_next_step,
+)
 from reconciler.render.words.colour import Paint
 from reconciler.render.words.escape import cut, escape
 
 FORMAT_VERSION: Final = "1.0"
 TRAILER: Final = "Reconciler-Retraining"
+_COLOURS: Final = {Proof.PROVEN: "green", Proof.OLD: "red", Proof.OTHER: "red"}
+_SIGN_COLOURS: Final = {SignState.AGREES: "green", SignState.DIFFERS: "red"}
+_SOURCE_WIDTH: Final = len("mounted directory")
+_STATE_WIDTH: Final = max(map(len, SignState))
 _MOST_METRICS: Final = 20
 _MOST_NAMED: Final = 10
 _NOT_PLAIN: Final = re.compile(r"[^\w .()%/-]")
@@ -225,10 +236,10 @@ def _write_plain(name: str) -> str:
 def render_verifications(found: Sequence[Verification], paint: Paint) -> str:
     """Returns the proofs for people: a line for each resource, and what explains its proof."""
     if not found:
-        return "Nothing to verify: no manifest has spec.verify."
+        return "Nothing to verify: no manifest has spec.verify or declares an OnlineEndpoint."
     lines = []
     for one in found:
-        colour = {Proof.PROVEN: "green", Proof.OLD: "red"}.get(one.proof, "yellow")
+        colour = _COLOURS.get(one.proof, "yellow")
         address = paint("bold", escape(str(one.address)) + ":")
         lines.append(f"{address} {paint(colour, one.proof.value)}: {escape(cut(one.reason))}")
         if one.proof is Proof.OLD:
@@ -236,7 +247,23 @@ def render_verifications(found: Sequence[Verification], paint: Paint) -> str:
             lines += [f"  must serve {one.digest}", f"  answers    {before}"]
         step = find_next_step(one)
         lines += [f"  {step}"] if step else []
+        lines += _list_signs(one.serving, paint) if one.serving is not None else ()
     return "\n".join(lines)
+
+
+def _list_signs(serving: Serving, paint: Paint) -> Iterator[str]:
+    """Yields a table for each deployment: what it serves, and each sign of it."""
+    for one in serving.deployments:
+        share = f"{one.share} % of the traffic" if one.share else "no traffic"
+        yield f"  {paint('bold', escape(one.name))}, {share}: {escape(one.uri) or 'no model'}"
+        yield from (f"    {_format_sign(sign, paint)}" for sign in one.signs)
+    yield f"  {_format_sign(serving.traffic, paint)}"
+
+
+def _format_sign(sign: ServingSign, paint: Paint) -> str:
+    colour = _SIGN_COLOURS.get(sign.state, "yellow")
+    state = paint(colour, sign.state.value.ljust(_STATE_WIDTH))
+    return f"{sign.source.ljust(_SOURCE_WIDTH)}  {state}  {escape(cut(sign.said))}"
 
 
 def verifications_document(found: Sequence[Verification], outcome: str) -> Json:
@@ -252,7 +279,27 @@ def verifications_document(found: Sequence[Verification], outcome: str) -> Json:
                 "digest": one.digest or None,
                 "before": one.before or None,
                 "rows": one.rows,
+                **({"serving": _serving_document(one.serving)} if one.serving else {}),
             }
             for one in found
         ],
     }
+
+
+def _serving_document(serving: Serving) -> Json:
+    return {
+        "deployments": [
+            {
+                "name": one.name,
+                "share": one.share,
+                "model": one.uri or None,
+                "signs": [_sign_document(sign) for sign in one.signs],
+            }
+            for one in serving.deployments
+        ],
+        "traffic": _sign_document(serving.traffic),
+    }
+
+
+def _sign_document(sign: ServingSign) -> Json:
+    return {"source": sign.source, "state": sign.state.value, "said": sign.said}

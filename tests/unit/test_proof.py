@@ -1,15 +1,22 @@
 """What the answers of a service prove about the model that gave them."""
 
+from collections.abc import Mapping
+
 import pytest
 
 from reconciler.model import Address, Fact, Json
 from reconciler.plans.proof import (
     Answers,
     Proof,
+    ServedDeployment,
+    Serving,
+    ServingSign,
+    SignState,
     Verification,
     find_answers,
     find_gap,
     find_next_step,
+    judge_serving,
     prove,
 )
 
@@ -91,3 +98,61 @@ def test_a_gap_is_known_without_a_call() -> None:
     assert find_gap(ROWS, None) == "no answers of this model are recorded"
     assert find_gap("sha256:other", NEW) == "its answers are recorded for other rows"
     assert find_gap(ROWS, NEW) == ""
+
+
+# What the deployments of a resource serve.
+
+NEEDED = ("model id", "deployment", "answers")
+
+
+def serving(
+    states: Mapping[str, str] | None = None, *, share: int = 100, traffic: str = "agrees"
+) -> Serving:
+    """One deployment with traffic, whose signs all agree unless a state is given; and an old one."""
+    sources = (*NEEDED, "mounted directory", "bytes")
+    signs = tuple(
+        ServingSign(one, SignState((states or {}).get(one, "agrees")), f"said {one}")
+        for one in sources
+    )
+    old = ServingSign("answers", SignState.DIFFERS, "of an old one")
+    return Serving(
+        (
+            ServedDeployment("blue", 0, "azureml:census:1", (old,)),
+            ServedDeployment("green", share, "azureml:census:2", signs),
+        ),
+        ServingSign("traffic", SignState(traffic), "said traffic"),
+    )
+
+
+def test_signs_that_agree_prove_what_serves() -> None:
+    said = "green (100 %): model id, answers and traffic agree with the manifest"
+    assert judge_serving(serving()) == (Proof.PROVEN, said)
+    assert judge_serving(serving({"mounted directory": "unknown", "bytes": "shown"})) == (
+        Proof.PROVEN,
+        said,
+    )
+
+
+@pytest.mark.parametrize("source", ["model id", "mounted directory", "answers", "bytes"])
+def test_one_sign_that_differs_outweighs_all_others(source: str) -> None:
+    proof, reason = judge_serving(serving({source: "differs"}))
+    assert (proof, reason) == (Proof.OTHER, f"green: {source} differs: said {source}")
+
+
+def test_a_router_that_differs_outweighs_all_others() -> None:
+    assert judge_serving(serving({"answers": "unknown"}, traffic="differs")) == (
+        Proof.OTHER,
+        "traffic differs: said traffic",
+    )
+
+
+@pytest.mark.parametrize("source", NEEDED)
+@pytest.mark.parametrize("state", ["unknown", "shown"])
+def test_a_needed_sign_that_is_not_known_proves_nothing(source: str, state: str) -> None:
+    proof, reason = judge_serving(serving({source: state}))
+    assert (proof, reason) == (Proof.INCONCLUSIVE, f"green: {source} {state}: said {source}")
+
+
+def test_without_traffic_nothing_is_proven() -> None:
+    assert judge_serving(serving(share=0)) == (Proof.INCONCLUSIVE, "no deployment has traffic")
+    assert judge_serving(serving(traffic="unknown"))[0] is Proof.INCONCLUSIVE

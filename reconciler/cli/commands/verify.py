@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
     from collections.abc import Sequence
 
     from reconciler.cli.exit_codes import ExitWord
+    from reconciler.cli.training import Trainer
     from reconciler.cli.wiring import Assembly
     from reconciler.model import Address, Manifest
     from reconciler.plans.proof import Verification
@@ -27,12 +28,12 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
         "reconciler verify WebService/census",
         "# Prove it for each member of a fleet",
         "reconciler verify Fleet/bike-rental",
-        "# Prove it for every resource with spec.verify",
+        "# Prove it for every resource that can be verified",
         "reconciler verify --all",
     ),
 )
 @click.argument("addresses", shell_complete=complete_addresses, nargs=-1, metavar="[ADDRESS]...")
-@click.option("--all", "every", is_flag=True, help="Every resource that has spec.verify.")
+@click.option("--all", "every", is_flag=True, help="Every resource that can be verified.")
 @format_options("text", "json", about="The format of the result.")
 @detailed_verify
 @ENV
@@ -43,8 +44,11 @@ def verify(
     """Prove which model a service serves, by its answers.
 
     The rows of spec.verify are scored with the live model. The answers are compared with those that
-    retrain recorded for the model that the service must serve, and for the model before. The
-    ADDRESS of a fleet means all its members.
+    retrain recorded for the model that the service must serve, and for the model before.
+
+    An OnlineEndpoint needs no spec.verify: each deployment is asked by its name with the sample of
+    spec.rollout.probe, and the traffic is measured. The result says what each deployment serves,
+    and by which signs it is known. The ADDRESS of a fleet means all its members.
     """
     import json
 
@@ -58,9 +62,10 @@ def verify(
     if bool(addresses) == every:
         raise click.UsageError("give the ADDRESS of a resource, or --all")
     assembly = assemble(invocation, [])
-    manifests = _select(assembly, addresses)
+    trainer = Trainer(invocation, assembly)
+    manifests = _select(assembly, trainer, addresses)
     assembly.warn_of_shared()
-    found = list(Trainer(invocation, assembly).verify_all(manifests))
+    found = list(trainer.verify_all(manifests))
     word = _classify(found)
     invocation.clear_progress()
     if form == "json":
@@ -72,8 +77,8 @@ def verify(
         click.get_current_context().exit(code)
 
 
-def _select(assembly: Assembly, addresses: Sequence[str]) -> list[Manifest]:
-    """The manifests with spec.verify, each once: of these addresses, or all.
+def _select(assembly: Assembly, trainer: Trainer, addresses: Sequence[str]) -> list[Manifest]:
+    """The manifests that can be verified, each once: of these addresses, or all.
 
     The address of a fleet means all its members.
     """
@@ -82,9 +87,9 @@ def _select(assembly: Assembly, addresses: Sequence[str]) -> list[Manifest]:
     from reconciler.text.suggestions import ask, suggest
 
     manifests = assembly.loaded.manifests
-    able = [one for one in manifests if "verify" in one.spec]
-    found: dict[Address, Manifest] = {}
     named = parse_addresses("verify", addresses)
+    able = [one for one in manifests if trainer.can_verify(one)]
+    found: dict[Address, Manifest] = {}
     for address in named:
         meant = {one.address: one for one in able if address in _list_names(one)}
         if not meant:
@@ -108,7 +113,7 @@ def _classify(found: Sequence[Verification]) -> ExitWord:
     """The result of the command in one word."""
     from reconciler.plans.proof import Proof
 
-    if any(one.proof is Proof.OLD for one in found):
+    if any(one.proof in {Proof.OLD, Proof.OTHER} for one in found):
         return "incomplete"
     proven = all(one.proof is Proof.PROVEN for one in found)
     return "in-sync" if proven else "evidence-incomplete"

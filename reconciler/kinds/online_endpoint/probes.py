@@ -50,11 +50,12 @@ _BUSY: Final = "Raise max_concurrent_requests_per_instance or instance_count of 
 
 
 @dataclass(frozen=True, slots=True)
-class _Fault:
+class ProbeFault:
     """Why an answer does not pass. `may_pass` says that a later one may.
 
     `deployment` is the one that answered or was asked, if it is known. With an `error`, nothing was
-    seen. `status` is that of a refusal.
+    seen. `status` is that of a refusal. `is_answer` says that the right deployment answered, and
+    otherwise than expected.
     """
 
     message: str
@@ -63,11 +64,12 @@ class _Fault:
     next_step: str = ""
     may_pass: bool = False
     status: int = 0
+    is_answer: bool = False
     error: ServiceError | None = None
 
 
 # Yields what is known after each call; returns the result in one sentence, or why it failed.
-_Attempt: TypeAlias = Generator[str, None, "str | _Fault"]
+Attempt: TypeAlias = Generator[str, None, "str | ProbeFault"]
 
 
 class EndpointProbes:
@@ -87,28 +89,33 @@ class EndpointProbes:
         name of the `deployment`, or "shares" with the `traffic`; both may have a `count` of calls.
         Raises CheckFailed, or ServiceError if nothing could be seen.
         """
-        spec = manifest.spec if manifest is not None else {}
-        sample = find(spec, _PROBE)
-        if manifest is None or not isinstance(sample, dict) or "request" not in sample:
+        probes = self.open_sample(resource, manifest) if manifest is not None else None
+        if probes is None:
             raise CheckFailed(
                 "no manifest names the request to probe with",
                 subject=str(resource.address),
                 next_step="Declare spec.rollout.probe.request in its manifest.",
             )
-        slowest_s = _find_slowest_s(spec)
-        scoring = OnlineScoring(self._access, self._client, resource, self._wait_s, slowest_s)
-        probes = _Sample(scoring, sample, _name_expected(manifest, sample))
         settings = check.settings
         if settings.get("sort") == "shares":
             traffic = {name: int(share) for name, share in settings["traffic"].items()}
             calls = settings.get("count") or count_calls(traffic, {})
             yield from self._repeat(resource, lambda: probes.measure(traffic, calls))
         else:
-            calls = settings.get("count") or sample.get("count", _COUNT)
+            calls = settings.get("count") or probes.count
             asked = settings["deployment"]
             yield from self._repeat(resource, lambda: probes.probe(asked, calls))
 
-    def _repeat(self, resource: Resource, attempt: Callable[[], _Attempt]) -> Iterator[str]:
+    def open_sample(self, resource: Resource, manifest: Manifest) -> ProbeSample | None:
+        """Returns the calls with the sample of a manifest; None if it declares no request."""
+        sample = find(manifest.spec, _PROBE)
+        if not isinstance(sample, dict) or "request" not in sample:
+            return None
+        slowest_s = _find_slowest_s(manifest.spec)
+        scoring = OnlineScoring(self._access, self._client, resource, self._wait_s, slowest_s)
+        return ProbeSample(scoring, sample, _name_expected(manifest, sample))
+
+    def _repeat(self, resource: Resource, attempt: Callable[[], Attempt]) -> Iterator[str]:
         """Makes attempts until one passes, or fails for good, or the patience ends."""
         client = self._client
         until = client.clock() + self._wait_s
@@ -123,7 +130,7 @@ class EndpointProbes:
             yield f"waiting: {found.message}"
             client.sleep(min(pause, left))
 
-    def _fail(self, resource: Resource, fault: _Fault) -> CheckFailed | ServiceError:
+    def _fail(self, resource: Resource, fault: ProbeFault) -> CheckFailed | ServiceError:
         """Returns the error of a fault, with the last line of the log of its deployment."""
         if fault.error is not None:
             return fault.error
@@ -144,19 +151,29 @@ class EndpointProbes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sample:
+class ProbeSample:
     """The request of a manifest, and its expected answer; `named` is the latter in words."""
 
     scoring: OnlineScoring
     sample: Mapping[str, Json]
     named: str
 
-    def probe(self, deployment: str, calls: int) -> _Attempt:
+    @property
+    def count(self) -> int:
+        """How many calls a probe makes."""
+        return int(self.sample.get("count", _COUNT))
+
+    @property
+    def expects(self) -> bool:
+        """Whether the manifest declares the answer."""
+        return "expect" in self.sample
+
+    def probe(self, deployment: str, calls: int) -> Attempt:
         """Asks one deployment so many times; all answers must be its own and the expected one."""
         expected = self.sample.get("expect", ABSENT)
         for number in range(1, calls + 1):
             found = self._ask(deployment)
-            if isinstance(found, _Fault):
+            if isinstance(found, ProbeFault):
                 return replace(found, detail=(*found.detail, f"call {number} of {calls}"))
             fault = self._judge(found, deployment, expected)
             if fault is not None:
@@ -168,33 +185,34 @@ class _Sample:
             )
         return f"{deployment} answered {count(calls, 'call')} as {self.named}"
 
-    def _judge(self, found: Score, deployment: str, expected: Json | Absent) -> _Fault | None:
+    def _judge(self, found: Score, deployment: str, expected: Json | Absent) -> ProbeFault | None:
         detail = _describe_answer(found)
         if found.deployment != deployment:
             who = found.deployment or "a deployment that the reply does not name"
             said = f"{who} answered a call to {deployment}"
-            return _Fault(said, deployment, detail, may_pass=bool(found.deployment))
+            return ProbeFault(said, deployment, detail, may_pass=bool(found.deployment))
         if isinstance(expected, Absent):
             return None
         tolerance = self.sample.get("tolerance", _TOLERANCE)
         difference = find_difference(expected, found.document, tolerance)
         if difference is None:
             return None
-        return _Fault(
+        return ProbeFault(
             f"{deployment} does not answer as {self.named}: {difference.describe()}",
             deployment,
             (f"numbers may differ by {tolerance:g}", *detail),
             f"If the answer is right, correct {self.named}. If not, name another model.",
+            is_answer=True,
         )
 
-    def measure(self, traffic: Mapping[str, int], calls: int) -> _Attempt:
+    def measure(self, traffic: Mapping[str, int], calls: int) -> Attempt:
         """Asks the endpoint so many times; the shares of the answers must fit the traffic."""
         if not any(traffic.values()):
             return (yield from self._measure_none())
         counted = Counter[str]()
         for number in range(1, calls + 1):
             found = self._ask("")
-            if isinstance(found, _Fault):
+            if isinstance(found, ProbeFault):
                 return found
             counted[found.deployment or "no named deployment"] += 1
             if not traffic.get(found.deployment):
@@ -209,39 +227,39 @@ class _Sample:
         rule = "a router that follows its traffic fails such a check once in a million"
         said = f"the answers do not fit the traffic: {faults[0]}"
         step = "Look at the traffic of the endpoint: another client may have changed it."
-        return _Fault(said, "", (*faults[1:], rule), step, may_pass=True)
+        return ProbeFault(said, "", (*faults[1:], rule), step, may_pass=True)
 
-    def _measure_none(self) -> _Attempt:
+    def _measure_none(self) -> Attempt:
         """Asks an endpoint without traffic once: no deployment may answer."""
         found = self._ask("")
         yield ""
-        if isinstance(found, _Fault):
+        if isinstance(found, ProbeFault):
             gone = found.status == _NO_TRAFFIC
             return "no deployment answers, as the traffic says" if gone else found
         said = f"{found.deployment} answers, and no deployment has traffic"
-        return _Fault(said, found.deployment, _describe_answer(found), may_pass=True)
+        return ProbeFault(said, found.deployment, _describe_answer(found), may_pass=True)
 
-    def _ask(self, deployment: str) -> Score | _Fault:
+    def _ask(self, deployment: str) -> Score | ProbeFault:
         """Sends the request once; returns the answer, or why it does not count."""
         asked = deployment or "the endpoint"
         try:
             found = self.scoring.score(self.sample["request"], deployment)
         except Throttled as error:
             said = f"{asked} accepts no more calls: {error.message}"
-            return _Fault(said, deployment, (), _BUSY)
+            return ProbeFault(said, deployment, (), _BUSY)
         except Unavailable as error:
             if error.status == 200:  # it answered, and not with JSON
-                return _Fault(f"{asked}: {error.message}", deployment)
-            return _Fault(f"{asked}: {error.message}", may_pass=True, error=error)
+                return ProbeFault(f"{asked}: {error.message}", deployment)
+            return ProbeFault(f"{asked}: {error.message}", may_pass=True, error=error)
         who = found.deployment or deployment
         if found.status != 200:
             meaning, may_pass = _MEANINGS.get(found.status, ("it is not answered", False))
             said = f"{who or asked}: {meaning} (status {found.status})"
             detail = _describe_answer(found)
-            return _Fault(said, who, detail, may_pass=may_pass, status=found.status)
+            return ProbeFault(said, who, detail, may_pass=may_pass, status=found.status)
         if found.failed:
             said = f"{who or asked}: its scoring script failed, although the status is 200"
-            return _Fault(said, who, _describe_answer(found))
+            return ProbeFault(said, who, _describe_answer(found))
         return found
 
 

@@ -3,7 +3,8 @@
 A read is the endpoint and the list of its deployments, which shows whole documents (recorded). A
 write is one PUT, PATCH or DELETE of one of them; its reply is an echo of the request and not the
 state (recorded), so only a read counts. The documents have no ETag: what was read right before is
-sent again. The engine calls this module.
+sent again. The engine calls this module. It is long because each capability of the provider has its
+method here.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from reconciler.document.normalize import find_secrets
 from reconciler.document.schema import Field
@@ -22,6 +23,7 @@ from reconciler.errors import (
     ReconcilerError,
     Rejected,
     ServiceError,
+    ServiceMissing,
     Unavailable,
 )
 from reconciler.kinds.ids import quote_path
@@ -70,6 +72,9 @@ from reconciler.transport import (
     is_loopback,
     wait_while,
 )
+
+if TYPE_CHECKING:  # start-up: only verify needs it
+    from reconciler.plans.proof import Serving
 
 _COLLECTION: Final = "/onlineEndpoints"
 # Recorded: an endpoint 15 to 90 s, traffic 20 to 70 s, a deployment 320 to 551 s. After a success
@@ -197,6 +202,22 @@ class OnlineEndpointProvider:
         )
 
         return EndpointProbes(self._access, self._client).check_write(resource, check, manifest)
+
+    def show_serving(self, resource: Resource, manifest: Manifest) -> Serving:
+        """Return what each deployment serves, by its document and by its answers."""
+        from reconciler.kinds.online_endpoint.probes import (  # noqa: PLC0415 - as in check_write
+            EndpointProbes,
+        )
+        from reconciler.kinds.online_endpoint.serving import (  # noqa: PLC0415 - only for verify
+            show_serving,
+        )
+
+        live = self.read(resource)
+        if live is ABSENT:
+            subject, step = str(resource.address), "Create it with: apply"
+            raise ServiceMissing("does not exist", subject=subject, next_step=step)
+        probes = EndpointProbes(self._access, self._client)
+        return show_serving(probes, resource, live.document, manifest)
 
     def register_model(
         self, resource: Resource, model: str, uri: str, digest: str, tags: Mapping[str, str]
