@@ -7,6 +7,7 @@ import gc
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -54,12 +55,15 @@ def _forget_bytecode(folder: Path) -> None:
 
 
 def _share_bytecode(folder: Path) -> None:
-    """Let processes share compiled modules in a folder, where Python may not keep them in the tree.
+    """Let this process and others share compiled modules, where Python may not keep them in the tree.
 
-    To compile them takes longer than most commands that the tests start.
+    To compile them takes longer than most commands that the tests start, and a run without workers
+    takes 14 s to collect the tests instead of 4 s.
     """
     if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
         os.environ["PYTHONPYCACHEPREFIX"] = str(folder)
+        sys.dont_write_bytecode = False
+        sys.pycache_prefix = str(folder)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
