@@ -199,11 +199,21 @@ class Redaction:
         yield from self._find_pieces(lowered)
 
     def _find_whole(self, lowered: bytes) -> Iterator[tuple[int, int]]:
-        # A copy, because another thread may learn a secret meanwhile.
-        for beginning, secrets in self._whole.copy().items():
-            for secret in secrets if beginning in lowered else ():
+        for beginning in self._find_beginnings(lowered):
+            for secret in self._whole[beginning]:
                 for start in _find_all(secret, lowered):
                     yield start, start + len(secret)
+
+    def _find_beginnings(self, lowered: bytes) -> list[bytes]:
+        """The first eight bytes of secrets that are in a text.
+
+        A short text has fewer parts of eight bytes than the secrets have beginnings.
+        """
+        if len(lowered) < len(self._whole):
+            parts = {lowered[at : at + _WORD] for at in range(len(lowered) - _WORD + 1)}
+            return [one for one in parts if one in self._whole]
+        # A copy, because another thread may learn a secret meanwhile.
+        return [one for one in self._whole.copy() if one in lowered]
 
     def _find_pieces(self, lowered: bytes) -> Iterator[tuple[int, int]]:
         """Yields each part of a text that is also a long part of a secret."""

@@ -50,6 +50,16 @@ def test_a_secret_goes_however_it_is_spelled(spelled: str) -> None:
     assert redaction.redact(spelled) == HIDDEN
 
 
+@pytest.mark.parametrize("around", [0, 20_000], ids=["short", "long"])
+@pytest.mark.parametrize("spelled", [*SPELLED, "8 signs!", _coded(KEY), KEY.encode().hex()])
+def test_a_secret_is_found_in_a_short_text_and_in_a_long_one(spelled: str, around: int) -> None:
+    """Each has a search of its own."""
+    redaction = knowing(KEY, "8 signs!")
+    assert (around > len(redaction._whole)) == bool(around)
+    before, after = "~" * around, "_" * around
+    assert redaction.redact(before + spelled + after) == before + HIDDEN + after
+
+
 def test_a_secret_may_be_learnt_during_a_search() -> None:
     redaction = knowing("another secret", KEY, "and a third one")
     learnt = iter(range(1_000))
