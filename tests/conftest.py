@@ -4,6 +4,7 @@
 """
 
 import gc
+import itertools
 import os
 import shutil
 import signal
@@ -23,6 +24,8 @@ if TYPE_CHECKING:  # start-up: most runs of a single file need no emulator
     from tests.e2e.world import Emulator
 
 _DESELECTED = "reconciler-deselected"
+# Folders of which nearly each test takes less than 50 ms.
+_QUICK = {"unit", "wire", "typing"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -94,8 +97,37 @@ def _names_tests(config: pytest.Config) -> bool:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Start two workers for each processor, since a test often waits; none for named tests."""
-    return 0 if _names_tests(config) else 2 * (os.cpu_count() or 1)
+    """Start three workers for each processor, since a test often waits; none for named tests."""
+    return 0 if _names_tests(config) else 3 * (os.cpu_count() or 1)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Have each worker begin with tests that take long, and end with quick ones.
+
+    Nothing that takes long is then left at the end, when the other workers are done.
+    """
+    workers = int(getattr(config, "workerinput", {}).get("workercount", 0))
+    if workers:
+        items[:] = _deal(items, workers)
+
+
+def _deal(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
+    """The tests in parts as pytest-xdist cuts them: the first for the first worker, and so on.
+
+    What is left of long parts, the workers take from each other, from the end on.
+    """
+    quick: list[pytest.Item] = []
+    parts: list[list[pytest.Item]] = [[] for _ in range(workers)]
+    for path, of_file in itertools.groupby(items, lambda item: item.path):
+        shortest = quick if _QUICK & set(path.parts) else min(parts, key=len)
+        shortest.extend(of_file)
+    dealt: list[pytest.Item] = []
+    rest = iter(quick)
+    for number, part in enumerate(parts):
+        size = (len(items) - len(dealt)) // (workers - number)
+        dealt += [*part, *itertools.islice(rest, max(0, size - len(part)))]
+    return [*dealt, *rest]
 
 
 def pytest_deselected(items: Sequence[Any]) -> None:

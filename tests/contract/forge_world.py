@@ -23,9 +23,13 @@ from tests.storage import RUN_FOLDER
 
 Json = Any
 AZURE_VERSION = {"api-version": "7.1"}
+# Settings of a user's git do not count. Nothing has to be tidied, so git starts no process for that.
 GIT = {
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_COUNT": "1",
+    "GIT_CONFIG_KEY_0": "maintenance.auto",
+    "GIT_CONFIG_VALUE_0": "false",
     "GIT_AUTHOR_NAME": "Alice",
     "GIT_AUTHOR_EMAIL": "alice@example.com",
     "GIT_COMMITTER_NAME": "Alice",

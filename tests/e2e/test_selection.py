@@ -8,9 +8,12 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from tests.conftest import _deal
 from tests.e2e.world import ROOT, Emulator
 
 pytestmark = pytest.mark.e2e
@@ -122,3 +125,19 @@ def test_nothing_else_is_fetched_from_npm() -> None:
 def test_the_emulator_of_all_tests_has_storage(emulator: Emulator) -> None:
     """What the tests above leave out is not left out here."""
     assert emulator.blob.startswith("http://127.0.0.1:")
+
+
+def test_each_worker_begins_with_long_tests_and_ends_with_quick_ones() -> None:
+    counts = {"e2e/a": 5, "e2e/b": 2, "unit/c": 12, "contract/d": 4, "wire/e": 3}
+    items: list[Any] = [
+        SimpleNamespace(path=Path("tests") / f"{name}.py", number=number)
+        for name, count in counts.items()
+        for number in range(count)
+    ]
+    dealt = _deal(items, 2)
+    assert sorted(map(id, dealt)) == sorted(map(id, items))
+    for part, files in ((dealt[:13], ["a", "c"]), (dealt[13:], ["b", "d", "c", "e"])):
+        assert list(dict.fromkeys(one.path.stem for one in part)) == files
+    assert [one for one in dealt if one.path.stem == "a"] == items[:5]
+    assert _deal(items, 40) != []
+    assert len(_deal(items, 40)) == len(items)

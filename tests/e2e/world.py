@@ -86,11 +86,22 @@ _names_kind = functools.cache(kinds._names_kind)
 @contextmanager
 def in_environment(variables: Mapping[str, str]) -> Iterator[None]:
     """Have these variables, and no others, for commands within this process."""
-    with (
-        mock.patch.dict(os.environ, variables, clear=True),
-        mock.patch("reconciler.kinds._names_kind", _names_kind),
-    ):
-        yield
+    before = dict(os.environ)
+    _set_environment(variables)
+    try:
+        with mock.patch("reconciler.kinds._names_kind", _names_kind):
+            yield
+    finally:
+        _set_environment(before)
+
+
+def _set_environment(variables: Mapping[str, str]) -> None:
+    """Change only what differs: most variables stay, and each change is a call of the system."""
+    for name in os.environ.keys() - variables.keys():
+        del os.environ[name]
+    for name, value in variables.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
 
 
 def _run_main(arguments: Sequence[str]) -> int:

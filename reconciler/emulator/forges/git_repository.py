@@ -9,10 +9,13 @@ import contextlib
 import os
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 _HEADS: Final = "refs/heads/"
+# How git writes the setting by which it logs each change of each branch.
+_LOGS_ALL: Final = "logAllRefUpdates = always"
 # Settings of the user's git must not change what a merge does.
 _SETTINGS: Final = {
     "GIT_CONFIG_GLOBAL": os.devnull,
@@ -38,8 +41,11 @@ class BareRepository:
         if not (path / "HEAD").exists():
             path.mkdir(parents=True, exist_ok=True)
             self._run("init", "-q", "--bare", "--initial-branch=main", ".")
+            # It is small and soon deleted, so that no push has to look for what could be packed.
+            self._run("config", "receive.autogc", "false")
         # The log of a branch shows each push, also those between two calls of the forge.
-        self._run("config", "core.logAllRefUpdates", "always")
+        if _LOGS_ALL not in (path / "config").read_text("utf-8", "surrogateescape"):
+            self._run("config", "core.logAllRefUpdates", "always")
 
     def list_branches(self) -> dict[str, str]:
         """Return the commit of each branch.
@@ -116,22 +122,28 @@ class BareRepository:
         extra = () if expected is None else (expected,)
         self._run("update-ref", reference, commit, *extra)
 
+    def point(self, references: Mapping[str, str]) -> None:
+        """Point each reference to a commit, all in one process."""
+        lines = (f"update {name} {commit}\n" for name, commit in references.items())
+        self._run("update-ref", "--stdin", stdin="".join(lines))
+
     def delete_branch(self, branch: str) -> None:
         """Delete a branch."""
         self._run("update-ref", "-d", f"{_HEADS}{branch}")
 
-    def _run(self, *arguments: str) -> str:
-        done = self._try(*arguments)
+    def _run(self, *arguments: str, stdin: str = "") -> str:
+        done = self._try(*arguments, stdin=stdin)
         if done.returncode:
             raise ValueError(f"git {arguments[0]}: {(done.stderr or done.stdout).strip()[:400]}")
         return done.stdout
 
-    def _try(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def _try(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
         return subprocess.run(  # noqa: S603 - the arguments are a list and not a shell's text
             ["git", *arguments],  # noqa: S607 - git of the machine
             cwd=self.path,
             env=kept | _SETTINGS,
+            input=stdin,
             capture_output=True,
             text=True,
             check=False,

@@ -168,10 +168,9 @@ class ForgeState(_Saved):
         if not any(one.commit == head for one in self.pipelines):
             self.pipelines.append(Pipeline(self.new_id(), head, request.branch))
         folder = f"refs/{'merge-requests' if self.forge == 'gitlab' else 'pull'}/{request.number}"
-        self.git.move(f"{folder}/head", head)
         merged = self.test_merge(request)
-        if merged:
-            self.git.move(f"{folder}/merge", merged)
+        places = {f"{folder}/head": head, f"{folder}/merge": merged}
+        self.git.point({name: commit for name, commit in places.items() if commit})
 
     def _note_push(self, request: PullRequest) -> None:
         """Write the comment that the forge itself writes about a push; GitHub writes none."""
