@@ -455,7 +455,8 @@ class Kind(Protocol):
     Its methods are pure; only the provider that `connect` returns makes calls.
     `kinds.base.BaseKind` has the usual defaults, so that a kind defines `bind`, `export` and
     `connect`. Capabilities are optional: `NamesParts`, `ListsWider`, `AsksForCalls`, `ClonesFrom`,
-    `KnowsOwner`, `ChecksSteps`, `ChecksScopes`, `SplitsSteps`, `AlternatesDeployments`.
+    `KnowsOwner`, `ChecksManifests`, `ChecksSteps`, `ChecksScopes`, `SplitsSteps`,
+    `AlternatesDeployments`.
     """
 
     name: str
@@ -630,6 +631,15 @@ class KnowsOwner(Protocol):
 
     def find_owner(self, live: Json, project: str) -> str:
         """The other project that the live document names as its manager; empty without one."""
+        ...
+
+
+@runtime_checkable
+class ChecksManifests(Protocol):
+    """A kind that knows what is wrong with a manifest beyond its schema, without a call."""
+
+    def check_manifest(self, manifest: Manifest, /) -> Iterable[Finding]:
+        """What is wrong with a manifest, whatever the service has; every command reports it."""
         ...
 
 

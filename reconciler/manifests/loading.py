@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import gc
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import field, replace
 from pathlib import Path
@@ -81,7 +81,7 @@ from reconciler.model import (
 from reconciler.model.policies import Policy
 from reconciler.model.training import Retraining
 from reconciler.model.values import dataclass
-from reconciler.ports import Kind
+from reconciler.ports import ChecksManifests, Kind
 
 if TYPE_CHECKING:  # only named here
     import yaml
@@ -495,6 +495,7 @@ class _Loading:
             labels=self._add_labels(document["metadata"].get("labels", {})),
             places=places,
         )
+        self.findings.extend(self._check_alone(manifest))
         first = self.manifests.setdefault(manifest.address, manifest)
         if first is not manifest:
             place = places["/metadata/name"]
@@ -559,10 +560,17 @@ class _Loading:
         for pointer, fault in check_rows(self.folder, file, manifest.spec):
             placed = replace(fault, place=manifest.place(pointer))
             self.counter.add(placed, str(manifest.address), manifest.member)
+        for finding in self._check_alone(manifest):
+            self.counter.add(finding, str(manifest.address), manifest.member)
         if first is manifest:
             return
         finding = replace(_TWO, place=manifest.place("/metadata/name"))
         self.counter.add(finding, str(manifest.address), manifest.member, _place_of(first))
+
+    def _check_alone(self, manifest: Manifest) -> Iterable[Finding]:
+        """What the kind of a manifest finds wrong with it, without a call."""
+        kind: object = self.kinds.get(manifest.address.kind)
+        return kind.check_manifest(manifest) if isinstance(kind, ChecksManifests) else ()
 
     def _load_references(
         self, file: Path, kind: str, document: Json, places: SourceMap

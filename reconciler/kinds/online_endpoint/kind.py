@@ -5,20 +5,24 @@ This module sends no call.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from reconciler.kinds.base import BaseKind
 from reconciler.kinds.online_endpoint.addresses import ID_FORM
 from reconciler.kinds.online_endpoint.bind import bind_manifest, list_models
+from reconciler.kinds.online_endpoint.checks import GUARDS, check_live, check_step
 from reconciler.kinds.online_endpoint.export import export_spec
 from reconciler.kinds.online_endpoint.forms import COMPARERS
+from reconciler.kinds.online_endpoint.manifest_checks import check_manifest
 from reconciler.kinds.online_endpoint.split import retreat, split_step
 from reconciler.model import (
     Absent,
     Declared,
     Edit,
     ExportedSpec,
+    Finding,
     Json,
     Manifest,
     ModelReference,
@@ -48,10 +52,21 @@ class OnlineEndpointKind(BaseKind):
     id_form = ID_FORM
     planes = _PLANES
     comparers = COMPARERS
+    guards = GUARDS
 
     def bind(self, manifest: Manifest, live: Json | Absent) -> Declared:
         """Return the part of the endpoint's document that the manifest declares."""
-        return bind_manifest(manifest, live)
+        declared = bind_manifest(manifest, live)
+        found = () if declared.findings else tuple(check_live(manifest, live))
+        return replace(declared, findings=found) if found else declared
+
+    def check_manifest(self, manifest: Manifest) -> Iterator[Finding]:
+        """Yield what is wrong with a manifest, whatever the service has."""
+        return check_manifest(self.field, manifest)
+
+    def check_step(self, manifest: Manifest, step: Step) -> Iterator[Finding]:
+        """Yield why the service would refuse a step; its guards ask before a risky one."""
+        return check_step(self.field, manifest, step)
 
     def list_models(self, manifest: Manifest) -> Sequence[ModelReference]:
         """Return the model of each deployment, named as the deployment."""
