@@ -101,7 +101,8 @@ class ModelChange:
 class Check:
     """What a provider observes about one write of a step, such as the answers of a new model.
 
-    `title` is for people. `settings` are the kind's own words to its provider.
+    `title` is for people. `settings` are the kind's own words to its provider; a whole number named
+    `count` is how many calls the check makes, for estimates.
     """
 
     title: str

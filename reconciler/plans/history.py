@@ -183,7 +183,7 @@ def read_approvals(fact: Fact) -> tuple[Approval, ...]:
 
 def find_subjects(fact: Fact) -> set[str]:
     """Return the addresses that a fact is about: resources and fleets, or a retraining."""
-    if fact.topic == JOB:
+    if fact.topic in {JOB, CHECKS}:
         return {fact.subject}
     if fact.topic == EVALUATION:
         return {str(fact.data.get("retraining", ""))}
@@ -194,7 +194,7 @@ def find_subjects(fact: Fact) -> set[str]:
 
 
 def _find_run(entry: Entry) -> tuple[object, ...] | None:
-    if entry.fleet is None:
+    if entry.fleet is None or entry.parts:
         return None
     author = (entry.plan_digest, entry.by, entry.host, entry.commit)
     return (entry.fleet, entry.address.kind, entry.action, entry.result, *author)

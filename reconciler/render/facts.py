@@ -1,4 +1,4 @@
-"""Renders the facts of a ledger as text for people and as JSON: jobs, evaluations, and reasons.
+"""Renders the facts of a ledger as text for people and as JSON: jobs, checks, and reasons.
 
 The history shows them between the entries.
 """
@@ -10,7 +10,7 @@ from typing import Final
 
 from reconciler.model import Fact, Json
 from reconciler.plans.guards import MOST_REASON
-from reconciler.plans.history import EVALUATION, JOB, REASON, REGISTRATION
+from reconciler.plans.history import CHECKS, EVALUATION, JOB, REASON, REGISTRATION
 from reconciler.render.history import describe_author
 from reconciler.render.words.colour import Paint
 from reconciler.render.words.escape import cut, escape
@@ -22,11 +22,12 @@ _OF_VERDICT: Final = ("rule", "verdict", "refuses", "reason", "numbers")
 
 
 def render_fact(fact: Fact, paint: Paint) -> str:
-    """Returns the lines of a training job, an evaluation, a registration, or a reason."""
+    """Returns the lines of a training job, an evaluation, a registration, checks, or a reason."""
     renderers = {
         JOB: render_job,
         EVALUATION: render_evaluation,
         REGISTRATION: render_registration,
+        CHECKS: render_checks,
     }
     return renderers.get(fact.topic, render_reason)(fact, paint)
 
@@ -38,6 +39,7 @@ def facts_document(facts: Sequence[Fact]) -> dict[str, Json]:
         ("evaluations", EVALUATION, evaluation_document),
         ("registrations", REGISTRATION, registration_document),
         ("reasons", REASON, reason_document),
+        ("checks", CHECKS, checks_document),
     )
     named = {
         name: [describe(one) for one in facts if one.topic == topic]
@@ -103,6 +105,35 @@ def render_registration(fact: Fact, paint: Paint) -> str:
     lines = [f"{_read_text(fact, 'digest')}, run {_read_text(fact, 'run')}"]
     head = _head(fact, said, _read_text(fact, "resource"))
     return "\n      ".join((head, *map(_shorten, lines)))
+
+
+def render_checks(fact: Fact, paint: Paint) -> str:
+    """Returns whether the checks of a step have passed, and of a failed one what it saw."""
+    passed = fact.data.get("passed") is True
+    said = paint("green", "checks passed") if passed else paint("red", "check failed")
+    lines = [] if passed else [f"{_read_text(fact, 'check')}: {_read_text(fact, 'message')}"]
+    lines += _read_texts(fact, "detail")[:_MOST_NAMED]
+    return "\n      ".join((_head(fact, said, fact.subject), *map(_shorten, lines)))
+
+
+def checks_document(fact: Fact) -> Json:
+    """Returns whether the checks of a step have passed as JSON."""
+    passed = fact.data.get("passed") is True
+    failed = {
+        "check": _read_text(fact, "check"),
+        "message": _read_text(fact, "message"),
+        "detail": _read_texts(fact, "detail"),
+    }
+    return {
+        "sequence": fact.sequence,
+        "at": fact.at,
+        "address": fact.subject,
+        "passed": passed,
+        **({} if passed else failed),
+        "by": fact.by,
+        "host": fact.host,
+        "commit": fact.commit,
+    }
 
 
 def _head(fact: Fact, said: str, address: str) -> str:

@@ -71,6 +71,7 @@ def render_entry(
         escape(entry.at),
         f"{paint.symbol(entry.action.symbol)} {entry.action.value}",
         paint("bold", escape(str(entry.address))),
+        _describe_write(entry),
         f"by {describe_author(entry)}{_plan(entry)}",
         count(touches, "change") if touches else "",
         said,
@@ -100,6 +101,14 @@ def render_run(run: Run, paint: Paint, approvals: Sequence[Approval] = ()) -> st
     head = "  ".join(part for part in parts if part)
     details = (*_list_approvers(approvals), *_list_differing(first))
     return "\n      ".join((head, *details, list_names(run.names, _MOST_NAMED)))
+
+
+def _describe_write(entry: Entry | Intent) -> str:
+    """Returns which of several writes an entry is of: `write 2/6: green gets 10 %`."""
+    if not entry.parts:
+        return ""
+    number = f"write {entry.part}/{entry.parts}" if entry.part else "revert"
+    return f"{number}: {escape(cut(entry.title))}"
 
 
 def _list_approvers(approvals: Sequence[Approval]) -> Iterator[str]:
@@ -265,8 +274,13 @@ def _writer(entry: Entry) -> dict[str, Json]:
 
 
 def _write_rare(entry: Entry | Intent) -> dict[str, Json]:
-    """What few entries have: files that differ from the commit, and an environment."""
-    said = {"differing": list(entry.differing), "environment": entry.environment}
+    """What few entries have: files that differ, an environment, and the number of a write."""
+    said: dict[str, Json] = {
+        "differing": list(entry.differing),
+        "environment": entry.environment,
+    }
+    if entry.parts:
+        said["write"] = {"number": entry.part, "count": entry.parts, "title": entry.title}
     return {name: value for name, value in said.items() if value}
 
 

@@ -1,8 +1,20 @@
 """What an apply will take: the slowest of waiting, reading and writing."""
 
+from dataclasses import replace
+
 import pytest
 
-from reconciler.model import ABSENT, Action, Address, Estimate, Resource, ServiceTiming, Step
+from reconciler.model import (
+    ABSENT,
+    Action,
+    Address,
+    Check,
+    Estimate,
+    Resource,
+    ServiceTiming,
+    Step,
+    Write,
+)
 from reconciler.plans.estimate import estimate
 from reconciler.text.durations import show_duration
 from reconciler.transport import count_polls
@@ -56,3 +68,15 @@ def test_polls_are_counted_as_they_are_made(seconds: float, polls: int) -> None:
 )  # fmt: skip
 def test_a_length_of_time_is_said_in_its_largest_unit(seconds: float, said: str) -> None:
     assert show_duration(seconds) == said
+
+
+def test_a_step_of_several_writes_takes_them_one_after_the_other_with_their_pauses() -> None:
+    (step,) = steps(1)
+    probe = Check("it answers", {"count": 20})
+    writes = (Write("one"), Write("two", 60.0, requires=(probe,)), Write("three", 600.0))
+    # 3 reads and 3 x 10 polls, 2 x 2 reads of the further writes, and 20 calls of the check.
+    staged = step.copy_with(writes=writes)
+    assert estimate([staged], TIMING, 10) == Estimate(3, 57, 705.0)
+    assert estimate([staged] * 4, TIMING, 10).seconds == 705.0
+    odd = replace(writes[1], checks=(Check("odd", {"count": "many"}), Check("odd", {"count": -5})))
+    assert estimate([step.copy_with(writes=(writes[0], odd))], TIMING, 10).reads == 47

@@ -65,8 +65,8 @@ def history(
 ) -> None:
     """Show each apply with its time, author and commit; the newest comes first.
 
-    Training jobs, evaluations of models, the reasons for which a gate was lifted, and who approved
-    a plan are shown too.
+    Training jobs, evaluations of models, the reasons for which a gate was lifted, the checks of a
+    rollout, and who approved a plan are shown too.
 
     It reads only the ledger, and the manifests for -l; it calls no service. Sensitive values are
     never shown. The ADDRESS of a fleet means all its members.
@@ -183,8 +183,9 @@ class HistoryPrinter:
             self._print(texts, facts=facts, empty="The ledger is empty.")
 
     def _find_facts(self, named: Collection[Address]) -> Iterator[Fact]:
-        """The jobs, the evaluations and the reasons of what is named, or all, oldest first."""
+        """The jobs, the evaluations, the reasons and the checks of what is named, oldest first."""
         from reconciler.plans.history import (
+            CHECKS,
             EVALUATION,
             JOB,
             REASON,
@@ -195,7 +196,8 @@ class HistoryPrinter:
 
         last: dict[tuple[str, str, str], Fact] = {}
         # Few ledgers have a fact, and all lines of a ledger take long to read.
-        for topic in {JOB, EVALUATION, REGISTRATION, REASON} & {topic for topic, _ in self._facts}:
+        topics = {JOB, EVALUATION, REGISTRATION, REASON, CHECKS}
+        for topic in topics & {topic for topic, _ in self._facts}:
             for fact in self._ledger.facts(topic):
                 # Only the last state of a job counts.
                 run = str(fact.data.get("run", "")) if topic == JOB else str(fact.sequence)

@@ -18,6 +18,7 @@ from reconciler.render.plan.rows import (
     describe_whole,
     make_rows,
 )
+from reconciler.render.plan.writes import render_writes
 from reconciler.render.words.colour import Paint
 from reconciler.text.counting import count
 
@@ -55,6 +56,8 @@ def render_difference(
     if more:
         said = f"and {count(more, 'more attribute')}; {describe_more(full=full)}"
         yield paint("faint", f"  # ({said})")
+    for line in render_writes(step):
+        yield f"  # {line}"
 
 
 def describe_more(*, full: bool) -> str:

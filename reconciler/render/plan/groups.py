@@ -10,6 +10,7 @@ from typing import Final
 
 from reconciler.model import Action, Address, ModelChange, Plan, Step
 from reconciler.model.values import dataclass
+from reconciler.plans.changes_digest import describe_way
 from reconciler.plans.guards import is_final
 from reconciler.render.plan.facts import get_folder, has_own_name
 from reconciler.render.plan.rows import choose_typical
@@ -102,7 +103,8 @@ def is_destructive(step: Step) -> bool:
 def _sameness(step: Step, refused: Collection[str]) -> object:
     address = step.resource.address
     if step.fleet is not None:
-        return step.fleet, address.kind, str(address) in refused, _shape(step), _place(step)
+        own = (str(address) in refused, _shape(step), _place(step), _way(step))
+        return (step.fleet, address.kind, *own)
     if step.action is Action.DELETE:
         return address.kind, _notes(step), _place(step)
     if step.action is not Action.UPDATE:
@@ -115,7 +117,13 @@ def _sameness(step: Step, refused: Collection[str]) -> object:
         step.models,
         step.owned_paths,
         _place(step),
+        _way(step),
     )
+
+
+def _way(step: Step) -> str:
+    """The strategy and the writes of a step as text; empty without them."""
+    return canonical(describe_way(step)) if step.writes or step.strategy is not None else ""
 
 
 def _place(step: Step) -> object:

@@ -32,6 +32,7 @@ from reconciler.render.plan.text import (
     is_baseline_lost,
     list_destructive,
 )
+from reconciler.render.plan.writes import WRITES
 from reconciler.text.commits import name_commit
 
 _MOST_NAMED: Final = 2_000
@@ -103,4 +104,5 @@ def _describe(plan: Plan, *, full: bool, prefix: str) -> dict[str, object]:
         "most_named": _MOST_NAMED,
         "most_unfolded": _MOST_UNFOLDED,
         "more_cure": describe_more(full=full),
+        "writes_title": WRITES,
     }

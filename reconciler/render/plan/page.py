@@ -24,6 +24,7 @@ from reconciler.render.plan.rows import (
     make_rows,
 )
 from reconciler.render.plan.text import sum_up
+from reconciler.render.plan.writes import WriteRow, list_writes
 
 WORDS: Final = {
     Action.CREATE: "create",
@@ -63,6 +64,8 @@ class PageEntry:
     more: int
     rest: str
     patch: Sequence[str]
+    writes: Sequence[WriteRow] = ()
+    more_writes: str = ""
 
     @property
     def step(self) -> Step:
@@ -101,6 +104,7 @@ def _make_entry(
 ) -> PageEntry:
     step = group.step
     rows, more = make_rows(step, bounds, group.steps if group.fleet else ())
+    writes, more_writes = list_writes(step)
     return PageEntry(
         number=number,
         group=group,
@@ -116,6 +120,8 @@ def _make_entry(
         more=more,
         rest=describe_rest(step) if group.alone else "",
         patch=show_operations(step, 2 * bounds.rows) if step.ops else (),
+        writes=writes,
+        more_writes=more_writes,
     )
 
 

@@ -145,7 +145,8 @@ def describe_whole(step: Step, like: Sequence[Step] = ()) -> list[str]:
         sizes = {_size(one.before) for one in (step, *like)}
         gone = count(sizes.pop(), "attribute") if len(sizes) == 1 else "all attributes"
         return ["; ".join([f"{gone} will be removed", *notes])]
-    whole = step.action is Action.UPDATE and step.body == "whole"
+    # Of several writes, each says itself what it sends.
+    whole = step.action is Action.UPDATE and step.body == "whole" and not step.writes
     return [*notes, _WHOLE] if whole else notes
 
 
