@@ -2,7 +2,8 @@
 
 It reads digests and expiry times through the blob port, and must not write. A signature that the
 service gets is checked whatever `spec.guards.blobs` says, because the service refuses an expired
-one. The planner, the rollback and the drift report call it.
+one. The planner, the rollback and the drift report call it. It is long because the findings about
+planned and about applied models share their reasons.
 """
 
 from __future__ import annotations
@@ -47,12 +48,22 @@ _LIFT: Final = "To continue anyway: --allow blob={subject}, or spec.guards.blobs
 
 @dataclass(frozen=True, slots=True)
 class _BlobCheck:
-    """One model to check, and the result."""
+    """One model to check, and the result.
 
-    subject: str
+    `is_located` says that the model has an id, and that its provider looks for the blob behind it.
+    Then the blob may stay unknown: the service reads it, and not everybody else may.
+    """
+
+    resource: Resource
     model: ModelReference
     blob: Blob | Absent | None = None
     error: ReconcilerError | None = None
+    is_located: bool = False
+
+    @property
+    def subject(self) -> str:
+        """The address of the resource as text."""
+        return str(self.resource.address)
 
 
 def check_models(
@@ -125,12 +136,20 @@ def _confirm_digests(step: Step, looks: Mapping[_Key, _BlobCheck]) -> Step:
     """Return the step with the digests that the storage reports, and no other."""
     checks = [looks.get((str(step.resource.address), model.path)) for model in step.models]
     blobs = [one.blob if one is not None else None for one in checks]
-    found = [(one.digest, one.trust) if isinstance(one, Blob) else ("", "") for one in blobs]
+    found = [
+        (blob.digest, blob.trust) if isinstance(blob, Blob) else ("", _name_trust(one))
+        for one, blob in zip(checks, blobs, strict=True)
+    ]
     models = tuple(
         replace(model, digest_after=digest, trust=trust)
         for model, (digest, trust) in zip(step.models, found, strict=True)
     )
     return step if models == step.models else step.copy_with(models=models)
+
+
+def _name_trust(check: _BlobCheck | None) -> str:
+    """Return what is said of a digest that is not known: whether its blob was looked for."""
+    return "unknown" if check is not None and check.is_located else ""
 
 
 def _find_planned(
@@ -144,7 +163,7 @@ def _find_planned(
             pinned = model.digest_after.removeprefix("sha256:") if model.trust == "streamed" else ""
             sha256 = pinned or (named.sha256 if named.uri == model.after else "")
             reference = replace(named, uri=model.after, sha256=sha256)
-            yield model, _BlobCheck(str(step.resource.address), reference)
+            yield model, _BlobCheck(step.resource, reference)
 
 
 def _check_planned(check: _BlobCheck, planned: ModelChange) -> Iterator[Finding]:
@@ -161,14 +180,16 @@ def _wanted(steps: Sequence[Step], references: _References) -> Iterator[_BlobChe
         brought = {model.path for model in step.models}
         for model in references.get(step.resource, ()):
             if model.path in brought:
-                yield _BlobCheck(str(step.resource.address), model)
+                yield _BlobCheck(step.resource, model)
 
 
 def _check_blob(runtime: Runtime, check: _BlobCheck) -> _BlobCheck:
+    is_located = runtime.locates_models(check.resource)
     try:
-        return replace(check, blob=runtime.blobs.inspect(check.model))
+        blob = runtime.inspect(check.resource, check.model)
+        return replace(check, blob=blob, is_located=is_located)
     except ReconcilerError as error:
-        return replace(check, error=error)
+        return replace(check, error=error, is_located=is_located)
 
 
 def _report(check: _BlobCheck, now: datetime, mode: _Mode) -> Iterator[Finding]:
@@ -202,7 +223,7 @@ def _check_signatures(
         for model in references.get(step.resource, ()):
             at = format_pointer(model.sas_path) if model.sas_path else ""
             own = model.sas if model.path in brought else None
-            check = _BlobCheck(str(step.resource.address), replace(model, sas=sent.get(at, own)))
+            check = _BlobCheck(step.resource, replace(model, sas=sent.get(at, own)))
             if check.model.sas is not None and (check.subject, model.path) not in judged:
                 yield from _check_signature(runtime, check, check.model.sas, is_sent=at in sent)
 
@@ -237,7 +258,9 @@ def _check_result(check: _BlobCheck, now: datetime) -> Iterator[Finding]:
     if model.sas_path and model.sas is None:
         cure = "Add a reference beside the uri: sas: {env: NAME}"
         yield _finding(check, "no signature is given, and the service needs one to read it", cure)
-    if check.error is not None:
+    if check.is_located and not isinstance(blob, Blob):
+        yield from _check_unknown(check)
+    elif check.error is not None:
         yield _finding(check, *_explain(check.error))
     elif blob is ABSENT:
         yield _finding(check, "the model blob does not exist")
@@ -252,6 +275,14 @@ def _check_result(check: _BlobCheck, now: datetime) -> Iterator[Finding]:
         if not blob.length:
             yield _finding(check, "the model blob is empty")
         yield from _check_expiry(check, blob, now)
+
+
+def _check_unknown(check: _BlobCheck) -> Iterator[Finding]:
+    """Yield what follows from bytes that are unknown: they cannot be compared with a pin."""
+    if check.model.pin:
+        found = None if check.error is None else check.error.message
+        why = found or "No blob that can be read is known behind its id."
+        yield _finding(check, "its bytes could not be compared with the pinned sha256", why)
 
 
 def _check_expiry(check: _BlobCheck, blob: Blob, now: datetime) -> Iterator[Finding]:
@@ -311,7 +342,7 @@ def _make_model_change(
     ours = last_applied is not None and last_applied.owned.get(pointer) == model.before
     before = last_applied.digests.get(pointer, "") if last_applied is not None and ours else ""
     if not isinstance(blob, Blob):
-        return replace(model, digest_before=before)
+        return replace(model, digest_before=before, trust=_name_trust(check))
     return replace(model, digest_before=before, digest_after=blob.digest, trust=blob.trust)
 
 
@@ -322,8 +353,10 @@ def check_applied_model(
 
     With an empty `wanted` only the signature is checked.
     """
+    if not wanted and runtime.locates_models(comparison.resource):
+        return  # an id needs no signature
     try:
-        blob = runtime.blobs.inspect(model)
+        blob = runtime.inspect(comparison.resource, model)
     except BlobExpired as error:
         yield _expiring(comparison, model, error.message)
         return
@@ -334,7 +367,12 @@ def check_applied_model(
         return
     if isinstance(blob, Blob) and _time_left(blob, runtime.clock()) < _SOON:
         yield _expiring(comparison, model, f"the signature expires at {blob.expires}")
-    if wanted:
+    if not wanted:
+        return
+    if blob is None:
+        note = f'trained model "{model.name}": no blob that can be read is known behind its id'
+        yield incomplete(comparison.resource, note)
+    else:
         yield from _check_bytes(comparison, model, wanted, blob)
 
 

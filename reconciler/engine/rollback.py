@@ -26,7 +26,12 @@ from reconciler.engine.planning.plan import (
     list_not_observable,
 )
 from reconciler.engine.planning.selection import PlanRequest, find_meant
-from reconciler.engine.planning.step_checks import check_planned_step, check_state, recall_confirmed
+from reconciler.engine.planning.step_checks import (
+    check_planned_step,
+    check_references,
+    check_state,
+    recall_confirmed,
+)
 from reconciler.engine.rollback_range import RollbackRange, check_range, read_rollback_range
 from reconciler.engine.runtime import Runtime
 from reconciler.engine.step_parts import add_writes
@@ -108,6 +113,7 @@ def plan_rollback(
     named = manifest or Manifest(address, {}, "", "")
     models = comparison.declared.models
     found = [one for step in steps for one in check_planned_step(runtime, named, step, models)]
+    found += check_references(runtime, steps, {resource: named})
     obstacles = tuple(one for one in found if not one.guard and one.severity == "error")
     if obstacles:
         raise Unplannable(obstacles)

@@ -20,10 +20,12 @@ from reconciler.model import (
     ABSENT,
     Absent,
     Address,
+    Blob,
     Finding,
     Json,
     Live,
     Manifest,
+    ModelReference,
     NamedPart,
     Resource,
     ServiceTiming,
@@ -43,6 +45,7 @@ from reconciler.ports import (
     Ledger,
     ListsNames,
     ListsWider,
+    LocatesModels,
     NamesParts,
     ObservationStore,
     Provider,
@@ -196,6 +199,22 @@ class Runtime:
         shown = listed.get(resource.id.casefold())
         if shown is not None:
             raise contradict(resource, shown)
+
+    def locates_models(self, resource: Resource) -> bool:
+        """Return whether the models of a resource have ids, behind which their blobs are found."""
+        return isinstance(self.providers.get(resource.address.kind), LocatesModels)
+
+    def inspect(self, resource: Resource, model: ModelReference) -> Blob | Absent | None:
+        """Return the blob of a model; None if it is not known which blob it is.
+
+        Raises the errors of the provider and of the blob storage.
+        """
+        provider = self.providers.get(resource.address.kind)
+        if not isinstance(provider, LocatesModels):
+            return self.blobs.inspect(model)
+        address = provider.locate_model(resource, model.uri)
+        is_known = isinstance(address, str) and address != ""
+        return self.blobs.inspect(replace(model, uri=str(address))) if is_known else None
 
     @property
     def calls(self) -> int:

@@ -1,6 +1,6 @@
 """Signatures that have expired: what a plan reports, whatever spec.guards.blobs says."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.engine.blob_checks import check_models, check_planned_models
 from reconciler.engine.runtime import Runtime
-from reconciler.errors import BlobExpired, Unavailable
+from reconciler.errors import BlobExpired, BlobForbidden, Unavailable
 from reconciler.kinds.endpoint import KIND
 from reconciler.model import ABSENT, Address, Blob, Finding, Json, Manifest, Resource, Step
 from reconciler.plans.step import Comparison, make_step
@@ -126,3 +126,86 @@ def test_a_signature_among_the_secrets_is_checked_too() -> None:
     given = runtime(GOOD, SECOND=LASTING, THIRD=ENDED)
     _, found = check_models(given, [step], [comparison], "skip")
     assert [(one.severity, one.message[:17]) for one in found] == [("error", 'trained model "a"')]
+
+
+class Asked(Storage):
+    """Blob storage that keeps the addresses for which it was asked."""
+
+    def __init__(self, answer: Any) -> None:
+        super().__init__(answer)
+        self.asked: list[str] = []
+
+    def inspect(self, model: Any) -> Any:
+        self.asked.append(model.uri)
+        return super().inspect(model)
+
+
+@dataclass
+class Locating(World):
+    """A provider whose models have ids; `behind` is what it finds behind them."""
+
+    behind: Any = ""
+
+    def locate_model(self, resource: Resource, uri: str) -> Any:
+        assert resource.address == ADDRESS
+        if isinstance(self.behind, Exception):
+            raise self.behind
+        return self.behind if uri == "https://acct/m/new" else ""
+
+
+def check_located(behind: Any, answer: Any, **pin: str) -> tuple[str, list[Finding]]:
+    """The trust in the digest of the model that changes, and the findings."""
+    spec = declare("FIRST", "SECOND")
+    spec["trainedModels"]["a"] |= pin
+    step, comparison = make(spec)
+    given = replace(
+        runtime(answer, FIRST=LASTING, SECOND=LASTING),
+        providers={"Endpoint": Locating(behind=behind)},
+    )
+    (checked,), found = check_models(given, [step], [comparison], "required")
+    return checked.models[0].trust, list(found)
+
+
+LOCATED = "https://acct/store/model.ilearner"
+
+
+def test_a_blob_is_found_behind_the_id_of_a_model() -> None:
+    storage = Asked(GOOD)
+    step, comparison = make(declare("FIRST", "SECOND"))
+    given = replace(
+        runtime(GOOD, FIRST=LASTING, SECOND=LASTING),
+        blobs=storage,
+        providers={"Endpoint": Locating(behind=LOCATED)},
+    )
+    (checked,), _ = check_models(given, [step], [comparison], "required")
+    assert storage.asked == [LOCATED]
+    assert (checked.models[0].after, checked.models[0].digest_after) == (
+        "https://acct/m/new",
+        "sha256:1",
+    )
+
+
+@pytest.mark.parametrize(
+    ("behind", "answer"),
+    [
+        ("", GOOD),
+        (ABSENT, GOOD),
+        (LOCATED, ABSENT),
+        (LOCATED, BlobForbidden("storage refuses it")),
+        (Unavailable("no answer"), GOOD),
+    ],
+)
+def test_bytes_behind_an_id_may_stay_unknown_unless_they_are_pinned(
+    behind: Any, answer: Any
+) -> None:
+    assert check_located(behind, answer) == ("unknown", [])
+    trust, (finding,) = check_located(behind, answer, sha256="0" * 64)
+    assert trust == "unknown"
+    assert (finding.severity, finding.guard) == ("error", "blob")
+    assert "could not be compared with the pinned sha256" in finding.message
+
+
+def test_bytes_behind_an_id_that_are_not_the_pinned_ones_are_refused() -> None:
+    trust, (finding,) = check_located(LOCATED, GOOD, sha256="0" * 64)
+    assert trust == "metadata"
+    assert "does not match the pinned sha256" in finding.message

@@ -1,6 +1,8 @@
 """A step of several writes: in order, with pauses and checks, and whole whatever ends it."""
 
 import copy
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,10 +11,12 @@ from reconciler.engine.applying.journal import Author
 from reconciler.engine.applying.recover import recover_intents
 from reconciler.engine.planning.plan import make_plan
 from reconciler.engine.rollback import plan_rollback
-from reconciler.errors import StalePlan, Unplannable
+from reconciler.errors import StalePlan, Unavailable, Unplannable
 from reconciler.model import (
     CheckEnded,
+    Finding,
     Json,
+    Manifest,
     Outcome,
     Plan,
     RevertStarted,
@@ -372,3 +376,31 @@ def test_a_rollback_of_a_step_that_was_interrupted_undoes_what_it_did() -> None:
     assert desk.documents == before
     desk.apply(plan_rollback(desk.runtime(), desk.request, MIXER.address))
     assert desk.documents == blue
+
+
+class Clerk(Desk):
+    """A service that is asked what a step refers to."""
+
+    answer: Exception | None = None
+
+    def check_references(self, manifest: Manifest, step: Step) -> Iterator[Finding]:
+        if self.answer is not None:
+            raise self.answer
+        for name, member in step.after["members"].items():
+            if member["image"] == "two":
+                place = manifest.place(f"/spec/definition/members/{name}")
+                yield Finding("the image two does not exist", subject="Mixer/a", place=place)
+
+
+def test_what_a_step_refers_to_must_exist_before_the_first_write() -> None:
+    desk = Clerk(documents=open_desk().documents)
+    desk.wanted = open_desk().wanted
+    with pytest.raises(Unplannable) as found:
+        plan_of(desk)
+    (finding,) = found.value.findings()
+    assert (finding.message, str(finding.place)) == ("the image two does not exist", "a.yaml:1:1")
+    desk.answer = Unavailable("no answer", next_step="Try again.")
+    with pytest.raises(Unplannable, match="could not be looked up: no answer"):
+        plan_of(desk)
+    plan = make_plan(desk.runtime(), replace(desk.request, refresh="none"))
+    assert plan.steps

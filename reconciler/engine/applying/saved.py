@@ -17,7 +17,7 @@ from reconciler.engine.gate_checks import compare_verdicts, find_settled, judge_
 from reconciler.engine.planning.plan import estimate_steps
 from reconciler.engine.planning.policy_checks import judge_by_policies
 from reconciler.engine.planning.selection import PlanRequest, find_meant
-from reconciler.engine.planning.step_checks import check_conflicts
+from reconciler.engine.planning.step_checks import check_conflicts, check_references
 from reconciler.engine.runtime import Runtime, checks_steps
 from reconciler.errors import StalePlan, Unplannable
 from reconciler.model import (
@@ -156,6 +156,9 @@ def _judge(
     for step in steps:
         if step.action is Action.DELETE:
             named.pop(step.resource)
+    manifests = {one.address: one for one in request.manifests}
+    placed = {one: manifests.get(one.address, manifest) for one, manifest in named.items()}
+    yield from check_references(runtime, steps, placed)
     yield from check_conflicts(runtime, steps, named)
 
 

@@ -32,6 +32,7 @@ from reconciler.engine.planning.sources import (
 from reconciler.engine.planning.step_checks import (
     check_conflicts,
     check_planned_step,
+    check_references,
     check_state,
     recall_confirmed,
 )
@@ -133,6 +134,7 @@ def make_plan(runtime: Runtime, request: PlanRequest) -> Plan:
         last_applied = snapshot.last_applied_by_address[resource.address]
         _plan_removal(builder, seen[resource], gone, last_applied.wave, last_applied.fleet)
     builder.add_findings(check_conflicts(runtime, builder.steps, wanted, request.refresh))
+    builder.add_findings(check_references(runtime, builder.steps, wanted, request.refresh))
     copied, missing = check_copies(runtime, builder.steps)
     if builder.obstacles or missing:
         raise Unplannable(tuple(name_items((*builder.obstacles, *missing), chosen)))

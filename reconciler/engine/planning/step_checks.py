@@ -28,7 +28,7 @@ from reconciler.model import (
     Step,
 )
 from reconciler.plans.step import Comparison, find_moved_once
-from reconciler.ports import ChecksScopes, ConfirmsValues, ShowsPeers
+from reconciler.ports import ChecksReferences, ChecksScopes, ConfirmsValues, ShowsPeers
 from reconciler.secrets.sas import read_signature
 from reconciler.text.times import seconds_since
 
@@ -72,6 +72,39 @@ def check_conflicts(
                 peers = provider.find_peers(found[0].resource)
             named = [(wanted.get(step.resource), step) for step in found]
             yield from kind.check_scope(named, peers)
+
+
+def check_references(
+    runtime: Runtime,
+    steps: Sequence[Step],
+    wanted: Mapping[Resource, Manifest],
+    refresh: Mode = "auto",
+) -> list[Finding]:
+    """Return what the steps refer to and their services do not have, such as a model's version.
+
+    Several steps are looked up at once.
+    """
+    asked = [
+        (wanted[step.resource], step)
+        for step in steps
+        if refresh != "none"
+        and step.action is not Action.DELETE
+        and step.resource in wanted
+        and isinstance(runtime.providers.get(step.resource.address.kind), ChecksReferences)
+    ]
+    found = runtime.run_all(lambda one: _check_references(runtime, *one), asked)
+    return [finding for findings in found for finding in findings]
+
+
+def _check_references(runtime: Runtime, manifest: Manifest, step: Step) -> list[Finding]:
+    provider, subject = runtime.provider(step.resource.address), str(step.resource.address)
+    if not isinstance(provider, ChecksReferences):
+        return []
+    try:
+        return list(provider.check_references(manifest, step.open()))
+    except ReconcilerError as error:
+        said = f"what it refers to could not be looked up: {error.message}"
+        return [Finding(said, subject=subject, next_step=error.next_step)]
 
 
 def check_planned_step(

@@ -264,6 +264,8 @@ def _digest(model: ModelChange) -> Iterator[str]:
         before = f"{_short(model.digest_before)} -> " if model.digest_before else ""
         kind = model.digest_after.partition(":")[0]
         yield f"{kind} {before}{_short(model.digest_after)}{trust}"
+    elif model.trust == "unknown":
+        yield "bytes unknown: no blob that can be read is known behind its id"
     elif model.trust == "none":
         yield "its storage reports no digest; set sha256 to compare its bytes"
 
