@@ -22,10 +22,10 @@ _ALIKE: Final = "both models answer these rows alike"
 MODEL_ID: Final = "model id"
 MOUNTED: Final = "mounted directory"
 DEPLOYMENT: Final = "deployment"
-ANSWERS: Final = "answers"
+ANSWER: Final = "answer"
 BYTES: Final = "bytes"
 TRAFFIC: Final = "traffic"
-_NEEDED: Final = frozenset({MODEL_ID, DEPLOYMENT, ANSWERS, TRAFFIC})
+_NEEDED: Final = frozenset({MODEL_ID, DEPLOYMENT, ANSWER, TRAFFIC})
 # A later call proves nothing more where one of these is the reason.
 _NEXT_STEPS: Final[Mapping[str, str]] = {
     _NOT_RECORDED: "Add spec.compare to its retraining: then retrain records the answers of each"
@@ -103,7 +103,7 @@ def judge_serving(serving: Serving) -> tuple[Proof, str]:
         if sign.source in _NEEDED and sign.state is not SignState.AGREES:
             return Proof.INCONCLUSIVE, _name_sign(name, sign)
     names = ", ".join(f"{one.name} ({one.share} %)" for one in served)
-    return Proof.PROVEN, f"{names}: model id, answers and traffic agree with the manifest"
+    return Proof.PROVEN, f"{names}: model id, answer and traffic agree with the manifest"
 
 
 def _name_sign(name: str, sign: ServingSign) -> str:

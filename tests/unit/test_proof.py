@@ -102,7 +102,7 @@ def test_a_gap_is_known_without_a_call() -> None:
 
 # What the deployments of a resource serve.
 
-NEEDED = ("model id", "deployment", "answers")
+NEEDED = ("model id", "deployment", "answer")
 
 
 def serving(
@@ -114,7 +114,7 @@ def serving(
         ServingSign(one, SignState((states or {}).get(one, "agrees")), f"said {one}")
         for one in sources
     )
-    old = ServingSign("answers", SignState.DIFFERS, "of an old one")
+    old = ServingSign("answer", SignState.DIFFERS, "of an old one")
     return Serving(
         (
             ServedDeployment("blue", 0, "azureml:census:1", (old,)),
@@ -125,7 +125,7 @@ def serving(
 
 
 def test_signs_that_agree_prove_what_serves() -> None:
-    said = "green (100 %): model id, answers and traffic agree with the manifest"
+    said = "green (100 %): model id, answer and traffic agree with the manifest"
     assert judge_serving(serving()) == (Proof.PROVEN, said)
     assert judge_serving(serving({"mounted directory": "unknown", "bytes": "shown"})) == (
         Proof.PROVEN,
@@ -133,14 +133,14 @@ def test_signs_that_agree_prove_what_serves() -> None:
     )
 
 
-@pytest.mark.parametrize("source", ["model id", "mounted directory", "answers", "bytes"])
+@pytest.mark.parametrize("source", ["model id", "mounted directory", "answer", "bytes"])
 def test_one_sign_that_differs_outweighs_all_others(source: str) -> None:
     proof, reason = judge_serving(serving({source: "differs"}))
     assert (proof, reason) == (Proof.OTHER, f"green: {source} differs: said {source}")
 
 
 def test_a_router_that_differs_outweighs_all_others() -> None:
-    assert judge_serving(serving({"answers": "unknown"}, traffic="differs")) == (
+    assert judge_serving(serving({"answer": "unknown"}, traffic="differs")) == (
         Proof.OTHER,
         "traffic differs: said traffic",
     )

@@ -81,7 +81,7 @@ def test_all_signs_of_what_is_declared_agree() -> None:
             "the service has mounted /var/azureml-app/azureml-models/census/2",
         ),
         "deployment": ("agrees", "green answered 3 of 3 calls to it"),
-        "answers": ("agrees", "green answered 3 calls as spec.rollout.probe.expect"),
+        "answer": ("agrees", "green answered 3 calls as spec.rollout.probe.expect"),
     }
     assert [(one.name, one.share, one.uri) for one in serving.deployments] == [
         ("blue", 0, "azureml:census:1"),
@@ -92,7 +92,7 @@ def test_all_signs_of_what_is_declared_agree() -> None:
         "the answers fit the traffic: green 20 of 20 calls",
     )
     assert judge_serving(serving)[0] is Proof.PROVEN
-    assert len(scored) == 24, "one to blue, which answers otherwise, three to green, and 20"
+    assert len(scored) == 26, "three to each deployment, and 20"
 
 
 def test_what_is_not_declared_is_shown_and_not_judged() -> None:
@@ -106,8 +106,11 @@ def test_what_is_not_declared_is_shown_and_not_judged() -> None:
             "agrees",
             "the service has mounted /var/azureml-app/azureml-models/census/1",
         ),
-        "deployment": ("agrees", "blue answered the calls to it until one was wrong"),
-        "answers": ("unknown", "the declared answer is that of the deployments with traffic"),
+        "deployment": ("agrees", "blue answered 3 of 3 calls to it"),
+        "answer": (
+            "unknown",
+            "the declared answer is that of the declared deployments with traffic",
+        ),
     }
 
 
@@ -152,7 +155,7 @@ def test_a_document_that_says_otherwise(
 
 def test_a_canary_with_wrong_numbers_is_found() -> None:
     serving, _ = show(lambda call, _: answer(asked(call), [0.5]))
-    assert list_signs(serving)["answers"] == (
+    assert list_signs(serving)["answer"] == (
         "differs",
         "green does not answer as spec.rollout.probe.expect: /0 is 0.5, and 0.25 is expected",
     )
@@ -181,8 +184,8 @@ def test_one_answer_for_several_models_proves_none_of_them_wrong() -> None:
         spec,
         {"green": 50, "blue": 50},
     )
-    assert list_signs(serving)["answers"][0] == "agrees"
-    assert list_signs(serving, "blue")["answers"] == (
+    assert list_signs(serving)["answer"][0] == "agrees"
+    assert list_signs(serving, "blue")["answer"] == (
         "unknown",
         "several models have traffic, and one answer is declared",
     )
@@ -206,7 +209,7 @@ def test_without_a_sample_nothing_is_asked() -> None:
     serving, scored = show(spec=spec)
     assert scored == []
     why = "the manifest declares no spec.rollout.probe.request"
-    assert list_signs(serving)["answers"] == ("unknown", why)
+    assert list_signs(serving)["answer"] == ("unknown", why)
     assert (serving.traffic.state, serving.traffic.said) == ("unknown", why)
     assert judge_serving(serving)[0] is Proof.INCONCLUSIVE
 
@@ -215,7 +218,7 @@ def test_without_an_expected_answer_the_model_is_not_proven() -> None:
     spec = {**SPEC, "rollout": {"probe": {"request": {}, "count": 1}}}
     serving, _ = show(spec=spec)
     assert list_signs(serving)["deployment"][0] == "agrees"
-    assert list_signs(serving)["answers"] == (
+    assert list_signs(serving)["answer"] == (
         "unknown",
         "the manifest declares no spec.rollout.probe.expect",
     )
@@ -230,7 +233,7 @@ def test_without_the_right_to_a_key_the_document_is_still_shown() -> None:
         manifest = Manifest(RESOURCE.address, SPEC, "c.yaml", "sha256:0")
         serving = provider.show_serving(RESOURCE, manifest)
     assert list_signs(serving, "blue")["model id"][0] == "shown"
-    assert list_signs(serving, "blue")["answers"][0] == "unknown"
+    assert list_signs(serving, "blue")["answer"][0] == "unknown"
 
 
 def test_an_endpoint_that_does_not_exist_is_missing() -> None:

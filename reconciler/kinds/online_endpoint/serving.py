@@ -16,7 +16,7 @@ from reconciler.kinds.online_endpoint.probes import Attempt, EndpointProbes, Pro
 from reconciler.model import Json, Manifest, Resource
 from reconciler.plans.probes import count_calls
 from reconciler.plans.proof import (
-    ANSWERS,
+    ANSWER,
     DEPLOYMENT,
     MODEL_ID,
     MOUNTED,
@@ -30,6 +30,7 @@ from reconciler.text.counting import count
 
 _NO_SAMPLE: Final = "the manifest declares no spec.rollout.probe.request"
 _NO_ANSWER: Final = "the manifest declares no spec.rollout.probe.expect"
+_OTHERS: Final = "the declared answer is that of the declared deployments with traffic"
 _SUCCEEDED: Final = "Succeeded"
 _PROPERTIES: Final = "properties"
 _VARIABLE: Final = "AZUREML_MODEL_DIR"
@@ -117,25 +118,26 @@ class _Questions:
         """Asks a deployment by its name; yields the signs of who answered, and how."""
         if self._sample is None:
             yield _unknown(DEPLOYMENT, self._why)
-            yield _unknown(ANSWERS, self._why)
+            yield _unknown(ANSWER, self._why)
             return
-        found = _end(self._sample.probe(name, self._sample.count))
+        compares = name in self._expects
+        found = _end(self._sample.probe(name, self._sample.count, compares=compares))
         number = self._sample.count
         if isinstance(found, ProbeFault) and not found.is_answer:
             yield _unknown(DEPLOYMENT, found.message)
-            yield _unknown(ANSWERS, "the deployment did not answer all calls")
+            yield _unknown(ANSWER, "the deployment did not answer all calls")
             return
         yield ServingSign(DEPLOYMENT, SignState.AGREES, _count_answers(name, number, found))
         if not self._sample.expects:
-            yield _unknown(ANSWERS, _NO_ANSWER)
+            yield _unknown(ANSWER, _NO_ANSWER)
+        elif not compares:
+            yield _unknown(ANSWER, _OTHERS)
         elif not isinstance(found, ProbeFault):
-            yield ServingSign(ANSWERS, SignState.AGREES, found)
-        elif name in self._expects and self._has_one_model:
-            yield ServingSign(ANSWERS, SignState.DIFFERS, found.message)
-        elif name in self._expects:
-            yield _unknown(ANSWERS, "several models have traffic, and one answer is declared")
+            yield ServingSign(ANSWER, SignState.AGREES, found)
+        elif self._has_one_model:
+            yield ServingSign(ANSWER, SignState.DIFFERS, found.message)
         else:
-            yield _unknown(ANSWERS, "the declared answer is that of the deployments with traffic")
+            yield _unknown(ANSWER, "several models have traffic, and one answer is declared")
 
     def measure(self) -> ServingSign:
         """Asks the endpoint; returns whether those answer that have the declared traffic."""
