@@ -21,7 +21,13 @@ import click
 from reconciler.cli.local_emulator import find_record, record_emulator
 from reconciler.cli.local_storage import check_named_storage, find_named_storage_of
 from reconciler.emulator import Settings
-from reconciler.emulator.azurite import AzuriteUnavailable, is_installed, run_azurite
+from reconciler.emulator.azurite import (
+    AzuriteUnavailable,
+    is_installed,
+    locate_storage,
+    run_azurite,
+)
+from reconciler.emulator.certificates import Certificate
 from reconciler.emulator.tcp_ports import DEFAULT_BLOB_PORT, is_free, pick_blob_port
 from reconciler.errors import ReconcilerError
 from reconciler.model import Finding
@@ -80,22 +86,27 @@ def _enter_storage(
     running = run_azurite if is_installed() else _run_later
     port = pick_blob_port(settings.port, folder, named)
     try:
-        return stack.enter_context(running(port, folder, report))
+        return stack.enter_context(running(port, folder, report, settings.certificate))
     except AzuriteUnavailable:
         if is_free(port):
             raise
         port = pick_blob_port(settings.port, folder, named)
-        return stack.enter_context(running(port, folder, report))
+        return stack.enter_context(running(port, folder, report, settings.certificate))
 
 
 @contextlib.contextmanager
-def _run_later(port: int, folder: Path | None, report: Callable[[str], None]) -> Iterator[str]:
+def _run_later(
+    port: int,
+    folder: Path | None,
+    report: Callable[[str], None],
+    certificate: Certificate | None = None,
+) -> Iterator[str]:
     """Fetch and run Azurite on a thread, and yield the address at which it will answer."""
     ended = threading.Event()
 
     def run() -> None:
         try:
-            with run_azurite(port, folder, report) as url:
+            with run_azurite(port, folder, report, certificate) as url:
                 report(f"Blob storage is ready: {url}")
                 ended.wait()
         except AzuriteUnavailable as error:
@@ -105,7 +116,7 @@ def _run_later(port: int, folder: Path | None, report: Callable[[str], None]) ->
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield locate_storage(port, certificate)
     finally:
         ended.set()
         thread.join(_END_WITHIN_S if is_installed() else 0)
@@ -131,10 +142,12 @@ def serve_emulator(
         nonlocal listening
         listening = True
         urls = {**planes, "blob": blob_url}
+        certificate = str(settings.certificate.path) if settings.certificate else ""
+        tls = {"certificate": certificate} if certificate else {}
         if project is not None:
             record = find_record(project, environment)
-            record_emulator(record, settings.id, settings.token, urls)
-        click.echo(json.dumps({"ready": True, **urls, "blob": blob_url or None}))
+            record_emulator(record, settings.id, settings.token, urls, certificate)
+        click.echo(json.dumps({"ready": True, **urls, "blob": blob_url or None, **tls}))
         if project is not None and blob_url:
             report(check_named_storage(find_named_storage_of(project), blob_url))
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -18,14 +19,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from reconciler.cli.local_storage import check_named_storage, find_named_storage
+from reconciler.errors import ReconcilerError
 from reconciler.files import make_folder, replace_file
 from reconciler.ledgers.process import describe_process, find_start, name_machine
 from reconciler.manifests.folder import is_manifest_name
 from reconciler.model import Cloud, Finding, Project
 from reconciler.model.values import dataclass
-from reconciler.transport.connections import TransportError
+from reconciler.transport.connections import Connections, TransportError
 from reconciler.transport.loopback import LoopbackConnections
-from reconciler.transport.origins import is_loopback
+from reconciler.transport.origins import is_loopback, origin_of
 
 _FOLDER: Final = Path(".reconciler")
 _RECORD: Final = "emulator.json"
@@ -51,7 +53,8 @@ _UNREADABLE: Final = (
 class LocalEmulator:
     """The emulator that was started in a project.
 
-    `urls` has its planes and `blob`; it is empty while the emulator starts.
+    `urls` has its planes and `blob`; it is empty while the emulator starts. `certificate` is the
+    file of the certificate with which it speaks TLS, or empty.
     `pid`, `started` and `machine` identify its process as the lock of the ledger does.
     """
 
@@ -61,6 +64,7 @@ class LocalEmulator:
     pid: int
     started: str
     machine: str
+    certificate: str = ""
 
     def is_running(self) -> bool:
         """Whether its process runs on this machine."""
@@ -104,10 +108,13 @@ def find_record(root: Path, environment: str = "") -> Path:
     return root / _FOLDER / environment / _RECORD
 
 
-def record_emulator(record: Path, id_: str, token: str, urls: Mapping[str, str]) -> None:
+def record_emulator(
+    record: Path, id_: str, token: str, urls: Mapping[str, str], certificate: str = ""
+) -> None:
     """Write the emulator of this process into its file, readable by its owner only."""
     _, pid, started = describe_process()
-    _write_record(record, LocalEmulator(id_, token, urls, pid, started, name_machine()))
+    found = LocalEmulator(id_, token, urls, pid, started, name_machine(), certificate)
+    _write_record(record, found)
 
 
 def _write_record(record: Path, found: LocalEmulator) -> None:
@@ -119,6 +126,8 @@ def _write_record(record: Path, found: LocalEmulator) -> None:
         "machine": found.machine,
         **found.urls,
     }
+    if found.certificate:
+        document["certificate"] = found.certificate
     make_folder(record.parent)
     replace_file(record, json.dumps(document, indent=2).encode() + b"\n")
 
@@ -142,6 +151,8 @@ def use_emulator(
     """
     local = any(is_loopback(url) for url in project.cloud.planes.values())
     found = _find_started(project) if local else None
+    if found is not None and project.cloud.emulated:
+        _check_trust(found)
     why = found.why_gone() if found is not None else "no emulator was started in this project"
     if found is None or why:
         return project, (_note_shared(project.cloud, why),) if project.cloud.emulated else (), ()
@@ -151,6 +162,19 @@ def use_emulator(
         named = find_named_storage(Path(project.root), manifests)
         elsewhere = check_named_storage(named, found.urls.get("blob", ""))
     return replace(project, cloud=_connect(project.cloud, found)), (), elsewhere
+
+
+def _check_trust(found: LocalEmulator) -> None:
+    """Raise ReconcilerError if the emulator speaks TLS, and this process does not trust it."""
+    if not (found.certificate and found.urls and found.is_running()):
+        return
+    if _ask_id(found.urls["resourceManager"]) == found.id:
+        return
+    raise ReconcilerError(
+        "the emulator of this project speaks TLS, and its certificate is not trusted",
+        subject=found.urls["resourceManager"],
+        next_step=f"Trust it: export REQUESTS_CA_BUNDLE={shlex.quote(found.certificate)}",
+    )
 
 
 def await_record(project: Project) -> None:
@@ -223,15 +247,24 @@ def _read_record(record: Path) -> LocalEmulator | None:
         if not all(isinstance(url, str) and is_loopback(url) for url in urls.values()):
             return None
         texts = {name: str(found[name]) for name in ("id", "token", "started", "machine")}
+        texts["certificate"] = str(found.get("certificate", ""))
         return LocalEmulator(urls=urls, pid=int(found["pid"]), **texts)
     except _UNREADABLE:
         return None
 
 
+def _open_connections(url: str) -> Connections:
+    if origin_of(url)[0] == "http":
+        return LoopbackConnections(url, _WITHIN_S, _WITHIN_S)
+    from reconciler.transport.remote import RemoteConnections  # it is slow
+
+    return RemoteConnections(url, _WITHIN_S, _WITHIN_S)
+
+
 def _ask_id(url: str) -> str:
     """The id of the emulator that answers at an address of this machine; "" for none."""
-    connections = LoopbackConnections(url, _WITHIN_S, _WITHIN_S)
     try:
+        connections = _open_connections(url)
         answer = connections.send("GET", "/emulator", {}, None)
         try:
             found: Any = json.loads(answer.read(_MOST_BYTES))

@@ -18,7 +18,7 @@ from reconciler.manifests.folder import Folder, find_manifests
 from reconciler.model import Finding, SourceLocation
 
 _NAMED: Final = re.compile(
-    rb"http://(127\.0\.0\.1|localhost):([1-9][0-9]{0,4})(?=/devstoreaccount1\b)"
+    rb"https?://(127\.0\.0\.1|localhost):([1-9][0-9]{0,4})(?=/devstoreaccount1\b)"
 )
 _MOST_BYTES: Final = 8 << 20
 _MOST_FILES: Final = 5
@@ -27,7 +27,8 @@ _MOST_FILES: Final = 5
 def find_named_storage(root: Path, files: Iterable[str]) -> dict[str, list[SourceLocation]]:
     """The addresses of blob storage that files of a project name, with the first place in each.
 
-    An address has the form `http://127.0.0.1:PORT`. A file that cannot be read names none.
+    An address has the form `http://127.0.0.1:PORT` or `https://127.0.0.1:PORT`. A file that cannot
+    be read names none.
     """
     found: dict[str, list[SourceLocation]] = {}
     for name in files:
@@ -68,10 +69,16 @@ def check_named_storage(
 
     `blob` is its address; "" if it has no storage.
     """
-    here = urlsplit(blob).port
+    here = _find_listener(blob)
     return tuple(
-        _report(url, places, blob) for url, places in named.items() if urlsplit(url).port != here
+        _report(url, places, blob) for url, places in named.items() if _find_listener(url) != here
     )
+
+
+def _find_listener(url: str) -> tuple[str, int | None]:
+    """The scheme and the port of an address: its host is this machine under any name."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.port
 
 
 def _report(url: str, places: list[SourceLocation], blob: str) -> Finding:

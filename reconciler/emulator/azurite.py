@@ -19,14 +19,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from reconciler.emulator.certificates import Certificate
 from reconciler.emulator.processes import die_with_parent, end_process
 from reconciler.emulator.tcp_ports import pick_free_port
 
 VERSION: Final = "3.37.0"
 _MAIN: Final = Path("node_modules", "azurite", "dist", "src", "blob", "main.js")
 _READY_WITHIN_S: Final = 60.0
-# Storage is on this machine, and a proxy of the user cannot reach it.
-_LOCAL: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _INSTALL_WITHIN_S: Final = 600
 _REPORT_EVERY_S: Final = 5.0
 _SIZE_MB: Final = 311
@@ -38,19 +37,25 @@ class AzuriteUnavailable(Exception):
 
 @contextlib.contextmanager
 def run_azurite(
-    port: int = 0, folder: Path | None = None, report: Callable[[str], None] = lambda _: None
+    port: int = 0,
+    folder: Path | None = None,
+    report: Callable[[str], None] = lambda _: None,
+    certificate: Certificate | None = None,
 ) -> Iterator[str]:
     """Run blob storage while the block runs, and yield its URL, `http://127.0.0.1:PORT`.
 
     Blobs are stored in memory, or in `folder`. `report` gets a line each time that the progress of
-    a first fetch is worth one. Raises AzuriteUnavailable.
+    a first fetch is worth one. With a `certificate` it speaks TLS. Raises AzuriteUnavailable.
     """
     node = _find_node()
     main = _install(node, report) / _MAIN
     with tempfile.TemporaryDirectory(prefix="reconciler-azurite-") as scratch:
-        process, url = _start(node, main, port or pick_free_port(), folder, scratch)
+        chosen = port or pick_free_port()
+        options = _list_options(chosen, folder, certificate)
+        process = _start([str(node), str(main), *options], scratch)
+        url = locate_storage(chosen, certificate)
         try:
-            _await_ready(process, url)
+            _await_ready(process, url, certificate)
             yield url
         finally:
             end_process(process)
@@ -153,13 +158,20 @@ def _await_npm(
             report(f"Still fetching Azurite... [{elapsed:.0f}s elapsed, {size / 1e6:.0f} MB]")
 
 
-def _start(
-    node: Path, main: Path, port: int, folder: Path | None, scratch: str
-) -> tuple[subprocess.Popen[bytes], str]:
+def locate_storage(port: int, certificate: Certificate | None) -> str:
+    """Return the address of blob storage on a port of this machine."""
+    return f"{'https' if certificate else 'http'}://127.0.0.1:{port}"
+
+
+def _list_options(port: int, folder: Path | None, certificate: Certificate | None) -> list[str]:
     kept = ["--inMemoryPersistence"] if folder is None else ["--location", str(folder)]
-    command = [str(node), str(main), "--blobHost", "127.0.0.1", "--blobPort", str(port), *kept]
-    command += ["--silent", "--disableTelemetry", "--skipApiVersionCheck"]
-    process = subprocess.Popen(  # noqa: S603 - our own arguments
+    tls = ["--cert", str(certificate.path), "--key", str(certificate.key)] if certificate else []
+    usual = ["--silent", "--disableTelemetry", "--skipApiVersionCheck"]
+    return ["--blobHost", "127.0.0.1", "--blobPort", str(port), *kept, *tls, *usual]
+
+
+def _start(command: list[str], scratch: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - our own arguments
         command,
         cwd=scratch,
         stdin=subprocess.DEVNULL,
@@ -168,17 +180,23 @@ def _start(
         preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call, no lock is taken
         start_new_session=True,
     )
-    return process, f"http://127.0.0.1:{port}"
 
 
-def _await_ready(process: subprocess.Popen[bytes], url: str) -> None:
+def _await_ready(
+    process: subprocess.Popen[bytes], url: str, certificate: Certificate | None
+) -> None:
     """Wait until the server answers. Any answer counts, because every page needs a credential."""
+    context = certificate.make_client_context() if certificate else None
+    # Storage is on this machine, and a proxy of the user cannot reach it.
+    local = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+    )
     deadline = time.monotonic() + _READY_WITHIN_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise AzuriteUnavailable(f"it exited with code {process.returncode} at the start")
         try:
-            with _LOCAL.open(url, timeout=2):
+            with local.open(url, timeout=2):
                 return
         except urllib.error.HTTPError:
             return

@@ -59,7 +59,7 @@ class Server:
         self._clock = time.time
         self._choices = Choices(settings.switches)
         self._state = State(settings.data)
-        self._storage = Storage()
+        self._storage = Storage(settings.certificate)
         self._limits = Limits(time.time, enforced=settings.limits != "off")
         self._log: IO[str] | None = None
         random_source = RandomSource(settings.seed, self._state.count)
@@ -149,13 +149,19 @@ class Server:
             app, access_log=None, logger=make_logger(), handle_signals=False, shutdown_timeout=2.0
         )
         await runner.setup()
+        certificate = self._settings.certificate
         try:
-            site = web.TCPSite(runner, self._settings.host, self._settings.port)
+            site = web.TCPSite(
+                runner,
+                self._settings.host,
+                self._settings.port,
+                ssl_context=certificate.make_server_context() if certificate else None,
+            )
             await site.start()
             announce(self._addresses(runner))
             await self._stopped.wait()
         finally:
-            await runner.cleanup()
+            await _close_connections(runner)
             await self._jobs.close()
             await self._storage.close()
             self._state.close()
@@ -168,7 +174,8 @@ class Server:
 
     def _addresses(self, runner: web.AppRunner) -> dict[str, str]:
         host, port = runner.addresses[0][:2]
-        origin = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        scheme = "https" if self._settings.certificate else "http"
+        origin = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
         planes = ("resourceManager", "studioManagement", "services")
         return {**dict.fromkeys(planes, origin), "blob": self._settings.blob_url}
 
@@ -347,6 +354,16 @@ class Server:
                     "WWW-Authenticate": 'Bearer authorization_uri="https://login.windows.net/"'
                 },
             )
+
+
+async def _close_connections(runner: web.AppRunner) -> None:
+    """End the server; a client that does not answer the end of TLS is not waited for."""
+    connections = runner.server.connections if runner.server else []
+    transports = [one.transport for one in connections if one.transport is not None]
+    await runner.cleanup()
+    for transport in transports:
+        transport.abort()
+    await asyncio.sleep(0)  # the sockets close in the next turn of the loop
 
 
 def serve(settings: Settings, announce: Callable[[dict[str, str]], None]) -> None:

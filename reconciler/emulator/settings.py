@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from reconciler.emulator.certificates import Certificate
 from reconciler.emulator.classic.world_file import DEFAULT_WORLD, Workspace
 from reconciler.emulator.faults.fault_file import Fault
 
@@ -21,7 +22,8 @@ class Settings:
     `operation_seconds` is how long an operation runs, and after which time a Classic PATCH takes
     effect. A job runs for `job_seconds`. `blob_url` is the address of blob storage, for the
     switches that check models. `world` is what Classic holds at the start. The process is killed
-    after `crash_after` replies; 0 means never. `id` identifies this process to its project.
+    after `crash_after` replies; 0 means never. `id` identifies this process to its project. With a
+    `certificate` it speaks TLS.
     """
 
     host: str = "127.0.0.1"
@@ -39,3 +41,4 @@ class Settings:
     world: tuple[Workspace, ...] = DEFAULT_WORLD
     crash_after: int = 0
     id: str = ""
+    certificate: Certificate | None = None

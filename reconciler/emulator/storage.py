@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
+from reconciler.emulator.certificates import Certificate
 from reconciler.emulator.replies import bad_request, describe_lost_blob
 from reconciler.emulator.requests import check_count
 
@@ -31,9 +32,13 @@ KEY: Final = (
 
 
 class Storage:
-    """Reads blobs over one client session, which `open` makes."""
+    """Reads blobs over one client session, which `open` makes.
 
-    def __init__(self) -> None:
+    It trusts the `certificate` of the emulator's own blob storage.
+    """
+
+    def __init__(self, certificate: Certificate | None = None) -> None:
+        self._certificate = certificate
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
@@ -41,7 +46,9 @@ class Storage:
         import aiohttp
 
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
-        self._session = aiohttp.ClientSession(timeout=timeout)
+        context = self._certificate.make_client_context() if self._certificate else True
+        connector = aiohttp.TCPConnector(ssl=context)
+        self._session = aiohttp.ClientSession(timeout=timeout, connector=connector)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -16,7 +16,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
@@ -28,6 +28,7 @@ from reconciler.cli import main
 from reconciler.cli.commands.emulator import emulator
 from reconciler.cli.context import Invocation
 from reconciler.emulator import Settings
+from reconciler.emulator.certificates import make_certificate
 from reconciler.emulator.server import Server
 from tests.lines import check_stream
 from tests.outputs import check_output
@@ -209,6 +210,7 @@ class Emulator:
     token: str = "emulator"
     group: str = "census"
     process: Any = field(default=None, repr=False)
+    certificate: str = ""
 
     def path(self, name: str) -> str:
         scope = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{self.group}"
@@ -307,7 +309,13 @@ def spawn_emulator(
         try:
             ready = json.loads(process.stdout.readline())
             token = (env or {}).get("RECONCILER_EMULATOR_TOKEN", "emulator")
-            yield Emulator(ready["resourceManager"], ready["blob"] or "", token, process=process)
+            yield Emulator(
+                ready["resourceManager"],
+                ready["blob"] or "",
+                token,
+                process=process,
+                certificate=ready.get("certificate", ""),
+            )
         finally:
             process.terminate()
             code = process.wait(timeout=60)
@@ -328,7 +336,16 @@ def run_emulator(*options: str) -> Iterator[Emulator]:
     """
     if not _brings_storage(options):
         options = (*options, f"--blob-url={find_storage()}")
-    settings = read_settings(*options)
+    with ExitStack() as stack:
+        settings = read_settings(*(one for one in options if one != "--tls"))
+        if "--tls" in options:
+            made = stack.enter_context(make_certificate(settings.host))
+            settings = replace(settings, certificate=made)
+        yield stack.enter_context(_serve_in_thread(settings))
+
+
+@contextmanager
+def _serve_in_thread(settings: Settings) -> Iterator[Emulator]:
     ready: Future[tuple[str, Callable[[], object]]] = Future()
     clock = Clock()
     thread = threading.Thread(target=_serve, args=(settings, clock, ready))
@@ -336,7 +353,9 @@ def run_emulator(*options: str) -> Iterator[Emulator]:
     url, stop = ready.result(60)
     _CLOCKS[url] = clock
     try:
-        yield Emulator(url, settings.blob_url, settings.token)
+        files = settings.certificate
+        certificate = str(files.path) if files else ""
+        yield Emulator(url, settings.blob_url, settings.token, certificate=certificate)
     finally:
         del _CLOCKS[url]
         stop()

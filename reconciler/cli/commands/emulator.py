@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -111,6 +112,8 @@ def _list_choices() -> str:
         "reconciler emulator --port 0 --limits resource-manager",
         "# Cause failures on purpose, the same ones each time",
         "reconciler emulator --faults faults.yaml --seed 7",
+        "# Serve HTTPS, as the clients of Azure Machine Learning demand it",
+        "reconciler emulator --tls",
     ),
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
@@ -154,6 +157,11 @@ def _list_choices() -> str:
     multiple=True,
     help="Choose a behaviour where that of the service is not known; see below.",
 )
+@click.option(
+    "--tls",
+    is_flag=True,
+    help="Serve HTTPS with a certificate that is made at the start; see below.",
+)
 @click.option("--log", type=click.Path(path_type=Path), help="Append a JSON line for each request.")
 @click.option(
     "--faults", type=click.Path(path_type=Path), help="Inject the faults in this file; see below."
@@ -183,6 +191,7 @@ def emulator(  # noqa: PLR0917 - click passes every option as an argument
     blob_url: str,
     *,
     no_blob: bool,
+    tls: bool,
     switches: tuple[str, ...],
     log: Path | None,
     faults: Path | None,
@@ -197,13 +206,18 @@ def emulator(  # noqa: PLR0917 - click passes every option as an argument
     environment alone: .reconciler/NAME/emulator.json. Its blob storage has the port that
     the manifests name. Outside of a project its token is "emulator". If the variable
     RECONCILER_EMULATOR_TOKEN is set, its value is the token.
+
+    With --tls all addresses are https, that of its blob storage too. The ready line then has the
+    path of the "certificate", which is for 127.0.0.1 and localhost and signs itself. Programs trust
+    it if REQUESTS_CA_BUNDLE or SSL_CERT_FILE has this path. It is removed when the emulator stops.
     """
     from reconciler.cli.installation import check_emulator_installed
     from reconciler.cli.local_emulator import recorded_start
 
     project, id_ = _find_project(invocation), secrets.token_hex(8)
     environment = _find_environment(invocation, project)
-    with recorded_start(project, id_, environment):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(recorded_start(project, id_, environment))
         check_emulator_installed()
         from reconciler.cli.emulator_files import read_faults, read_world
         from reconciler.cli.emulator_run import (
@@ -215,6 +229,7 @@ def emulator(  # noqa: PLR0917 - click passes every option as an argument
         from reconciler.cli.local_storage import find_named_port
         from reconciler.cli.wiring import silence_library_logs
         from reconciler.emulator import Settings
+        from reconciler.emulator.certificates import make_certificate
 
         silence_library_logs()
         _check_outputs(data, log)
@@ -235,6 +250,7 @@ def emulator(  # noqa: PLR0917 - click passes every option as an argument
             world=read_world(world) if world else DEFAULT_WORLD,
             crash_after=crash_after or 0,
             id=id_,
+            certificate=stack.enter_context(make_certificate(host)) if tls else None,
         )
         check_token(settings)
         if project is None:
