@@ -21,7 +21,8 @@ from reconciler.emulator.replies import Answer
 if TYPE_CHECKING:  # only for annotations
     from aiohttp import web
 
-_SIGNATURE: Final = re.compile(r"(?<=[?&])sig=[^&]*", re.IGNORECASE)
+# Of blob storage `sig`, and of an operation of Azure Machine Learning the long parts.
+_SIGNATURE: Final = re.compile(r"(?<=[?&])(sig|c|s|h)=[^&]*", re.IGNORECASE)
 
 
 def write_line(
@@ -36,7 +37,7 @@ def write_line(
     line = {
         "at": time.time(),
         "method": request.method,
-        "path": _SIGNATURE.sub("sig=…", request.rel_url.raw_path_qs),
+        "path": _SIGNATURE.sub(r"\1=…", request.rel_url.raw_path_qs),
         "status": answer.status or None,
         "seconds": round(seconds, 6),
         "body_sha256": hashlib.sha256(body).hexdigest() if body else None,

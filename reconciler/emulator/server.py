@@ -19,6 +19,7 @@ from aiohttp import web
 
 from reconciler.emulator.azureml.assets import Assets
 from reconciler.emulator.azureml.data_plane import DataPlane
+from reconciler.emulator.azureml.faults import OnlineFaults
 from reconciler.emulator.azureml.operations import OnlineOperations
 from reconciler.emulator.azureml.routes import AzureMl
 from reconciler.emulator.azureml.state import OnlineState
@@ -100,7 +101,12 @@ class Server:
             online_operations, self._assets, self._data_plane, self._limits, settings.blob_url
         )
         targets = FaultTargets(
-            self._operations, endpoints, self._jobs, self._services, self._data_plane
+            self._operations,
+            endpoints,
+            self._jobs,
+            self._services,
+            self._data_plane,
+            OnlineFaults(online_operations),
         )
         self._fault_injector = FaultInjector(plan, self._choices, targets)
         self._stopped = asyncio.Event()

@@ -1,7 +1,9 @@
 """The rules, states and limits of the emulator's online endpoints, where no recording shows them."""
 
+import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -233,6 +235,34 @@ def test_the_address_of_an_operation_is_followed_as_it_is(ml: Ml) -> None:
         assert refused.status_code == 403, (address[-60:], refused.text)
     missing = link.replace(re.findall(r"oeidp:[^?]*", link)[0], "oeidp:none")
     assert ml.call("GET", missing).status_code == 404
+
+
+def test_the_log_of_requests_has_no_signature(tmp_path: Path) -> None:
+    log = tmp_path / "requests.jsonl"
+    with run_ml(f"--log={log}") as ml:
+        created = ml.call("PUT", ml.path(), ml.describe())
+        ml.finish(created)
+    link = urlsplit(created.headers["Azure-AsyncOperation"])
+    written = log.read_text()
+
+    assert link.path in written
+    for part in link.query.split("&")[2:]:
+        name, _, value = part.partition("=")
+        assert value not in written
+        assert f"{name}=…" in json.loads(written.splitlines()[-1])["path"]
+
+
+@pytest.mark.parametrize("body", [b"", b"null", b"[]", b'"x"', b'{"properties": true}', b"{"])
+def test_a_body_that_is_not_a_document_is_refused(ml: Ml, body: bytes) -> None:
+    ml.put()
+    ml.deploy()
+    for method, path in (
+        ("PUT", ml.path()),
+        ("PATCH", ml.path()),
+        ("PUT", ml.path(tail=BLUE)),
+        ("PATCH", ml.path(tail=BLUE)),
+    ):
+        assert ml.call(method, path, body).status_code == 400
 
 
 def test_an_operation_needs_the_token_too(ml: Ml) -> None:

@@ -45,6 +45,41 @@ PART = {
         },
     },
 }
+ONLINE: Any = {
+    "location": "eastus",
+    "tags": {"a": "b"},
+    "identity": {"type": "SystemAssigned"},
+    "properties": {
+        "authMode": "Key",
+        "keys": {"primaryKey": "a"},
+        "description": "x",
+        "properties": {"a": "b"},
+        "publicNetworkAccess": "Enabled",
+        "traffic": {"census": 0},
+        "mirrorTraffic": {},
+    },
+}
+ONLINE_EMPTY: Any = {"location": "eastus", "properties": {"authMode": "Key", "traffic": {}}}
+ONLINE_DEPLOYMENT: Any = {
+    "location": "eastus",
+    "tags": {"a": "b"},
+    "sku": {"name": "Default", "capacity": 1},
+    "properties": {
+        "endpointComputeType": "Managed",
+        "instanceType": "Standard_F4s_v2",
+        "model": "azureml://registries/r/models/m/versions/1",
+        "environmentId": "azureml://registries/r/environments/m/versions/1",
+        "codeConfiguration": {"codeId": None, "scoringScript": "score.py"},
+        "environmentVariables": {"A": "1", "AZUREML_MODEL_DIR": "/m/1"},
+        "properties": {"a": "b"},
+        "requestSettings": {"requestTimeout": "PT5S", "maxConcurrentRequestsPerInstance": 1},
+        "scaleSettings": {"scaleType": "Default"},
+        "livenessProbe": {"period": "PT1S", "failureThreshold": 3},
+        "dataCollector": {"collections": {}},
+        "appInsightsEnabled": False,
+    },
+}
+ONLINE_PATCH: Any = {"tags": {"a": "b"}, "sku": {"capacity": 2}}
 SEGMENTS = st.one_of(
     st.sampled_from(["census", "other", "listKeys", "CreateRegionalBlob", SUBSCRIPTION]),
     TEXTS.map(lambda text: quote(text.encode("utf-8", "surrogatepass"), safe="")),
@@ -64,6 +99,20 @@ PATHS = [
     "{}/{}",
 ]
 PATHS += [PATHS[2]] * 12
+ML = "providers/Microsoft.MachineLearningServices"
+WORKSPACE = f"subscriptions/{{}}/resourceGroups/{{}}/{ML}/workspaces/{{}}"
+ONLINE_PATHS = [
+    WORKSPACE,
+    f"{WORKSPACE}/onlineEndpoints",
+    f"{WORKSPACE}/onlineEndpoints/{{}}/deployments",
+    f"{WORKSPACE}/onlineEndpoints/{{}}/deployments/{{}}/skus",
+    f"{WORKSPACE}/onlineEndpoints/{{}}/{{}}",
+    f"subscriptions/{{}}/{ML}/locations/{{}}/mfeOperationsStatus/{{}}",
+    f"subscriptions/{{}}/{ML}/locations/{{}}/mfeOperationResults/{{}}",
+]
+ONLINE_PATHS += [f"{WORKSPACE}/onlineEndpoints/{{}}"] * 8
+ONLINE_PATHS += [f"{WORKSPACE}/onlineEndpoints/{{}}/deployments/{{}}"] * 8
+PATHS += ONLINE_PATHS
 WRITES = ["PUT"] * 3 + ["PATCH"] * 6 + ["GET", "DELETE"]
 METHODS = {
     "": ["GET", "PUT", "PATCH", "POST", "DELETE", "HEAD", "OPTIONS", "BREW"],
@@ -72,6 +121,10 @@ METHODS = {
     "CreateRegionalBlob": ["POST"],
     "commitmentPlans": ["GET"],
     "move": ["POST"],
+    "workspaces": ["GET"],
+    "onlineEndpoints": ["GET"],
+    "deployments": ["GET"],
+    "skus": ["GET"],
     "{}": WRITES,
 }
 
@@ -92,9 +145,15 @@ def requests(draw: st.DrawFn) -> Request:
         ("census" if number else SUBSCRIPTION) if usual else draw(SEGMENTS)
         for number in range(path.count("{}"))
     ]
-    query = {"api-version": draw(st.sampled_from(["2017-01-01", "2016-05-01-preview"]))}
+    versions = ["2024-04-01", "2022-02-01-preview"]
+    if path not in ONLINE_PATHS:
+        versions = ["2017-01-01", "2016-05-01-preview"]
+    query = {"api-version": draw(st.sampled_from(versions))}
     for name in draw(
-        pick([[]] * 6 + [["$skiptoken"], ["region"], ["api-version"], ["x", "region"]])
+        pick(
+            [[]] * 6
+            + [["$skiptoken"], ["region"], ["api-version"], ["x", "region"], ["count", "t", "s"]]
+        )
     ):
         query[name] = draw(st.one_of(TEXTS, st.sampled_from(["cGFnZTotNQ", "cGFnZTo5OTk5OTk5OQ"])))
     written = "&".join(
@@ -114,7 +173,12 @@ def requests(draw: st.DrawFn) -> Request:
 @st.composite
 def bodies(draw: st.DrawFn, path: str) -> bytes:
     usual = PLAN if "commitmentPlans" in path else draw(st.sampled_from([WHOLE, PART]))
-    form = draw(pick(["bent"] * 6 + ["whole", "any", "torn"]))
+    whole = ["whole"]
+    if path in ONLINE_PATHS:
+        written = [ONLINE_DEPLOYMENT] if "deployments" in path else [ONLINE, ONLINE_EMPTY]
+        usual = draw(st.sampled_from([*written, ONLINE_PATCH]))
+        whole = ["whole"] * 4  # only what exists can be changed
+    form = draw(pick(["bent"] * 6 + [*whole, "any", "torn"]))
     if form == "whole":
         return encode(usual)
     if form == "torn":

@@ -160,7 +160,7 @@ def _list_choices() -> str:
 @click.option(
     "--tls",
     is_flag=True,
-    help="Serve HTTPS with a certificate that is made at the start; see below.",
+    help="Serve HTTPS, with a certificate that is made at the start.",
 )
 @click.option("--log", type=click.Path(path_type=Path), help="Append a JSON line for each request.")
 @click.option(

@@ -157,7 +157,7 @@ def read_body(call: Call, kind: str) -> dict[str, Json]:
     if not isinstance(document, dict):
         raise _refuse_places([""])
     spelled = spell(_SCHEMAS[kind], document)
-    wrong = [*check_definition(_SCHEMAS[kind], spelled), *_find_null_entries(spelled)]
+    wrong = [*check_definition(_SCHEMAS[kind], spelled)] or [*_find_null_entries(spelled)]
     if wrong:
         raise _refuse_places(wrong)
     return dict(spelled)

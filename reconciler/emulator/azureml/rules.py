@@ -43,7 +43,9 @@ class WriteRules:
     def check_idle(self, endpoint: OnlineEndpoint, verb: str, what: str = "an endpoint") -> None:
         """Refuse a write while an operation runs on an endpoint or on one of its deployments."""
         if endpoint.operation:
-            raise refuse_busy(endpoint, verb, what, self._choices)
+            # The endpoint itself may show Succeeded, since the operation is on a deployment.
+            state = endpoint.state if endpoint.state != "Succeeded" else "Updating"
+            raise refuse_busy(endpoint.name, state, f"{verb} {what}", self._choices)
 
     def check_name_free(self, endpoint: OnlineEndpoint) -> None:
         """Refuse a name that another workspace of the region has (documented)."""
@@ -189,16 +191,9 @@ class WriteRules:
         ]
 
 
-def refuse_busy(endpoint: OnlineEndpoint, verb: str, what: str, choices: Choices) -> Refusal:
-    """Return the refusal of a write on a busy endpoint (public report; its status is not known).
-
-    The endpoint itself may show Succeeded meanwhile, since the operation is on a deployment.
-    """
-    state = endpoint.state if endpoint.state != "Succeeded" else "Updating"
-    message = (
-        f"Cannot {verb} {what} in endpoint {endpoint.name} because it is in {state} provisioning"
-        " state."
-    )
+def refuse_busy(name: str, state: str, what: str, choices: Choices) -> Refusal:
+    """Return the refusal of a write on a busy endpoint (public report; its status is not known)."""
+    message = f"Cannot {what} in endpoint {name[:80]} because it is in {state} provisioning state."
     status = int(choices["online-busy-status"])
     return refuse_online(status, "Conflict" if status == 409 else "BadRequest", message)
 

@@ -15,7 +15,7 @@ from reconciler.emulator.file_findings import FileFinding, check_unknown, check_
 Json = Any
 MOST_FAULTS: Final = 1000
 _LONGEST_PATH: Final = 500
-_LASTING: Final = ("slow", "stale-read", "stale-model", "slow-script", "warm-up")
+_LASTING: Final = ("stale-traffic", "slow", "stale-read", "stale-model", "slow-script", "warm-up")
 _METHODS: Final = ("GET", "PUT", "PATCH", "POST", "DELETE")
 _FIELDS: Final = ("match", "do", "times", "rate", "seconds", "status")
 _MATCH_FIELDS: Final = ("method", "path")
@@ -54,6 +54,12 @@ KINDS: Final = (
     Kind("failed-script", "the deployment is made, its scoring script fails at each call: 424"),
     Kind("slow-script", "the deployment is made, its script works for `seconds` (2) at each call"),
     Kind("warm-up", "the deployment is made, it answers after `seconds` (2), and 424 before"),
+    Kind("crash-container", "the deployment is accepted, and fails with the log of its container"),
+    Kind("stale-traffic", "the change of traffic shows, and is followed, `seconds` (2) too late"),
+    Kind("ignored-traffic", "the change of traffic shows, and the router goes on with the old one"),
+    Kind("no-quota", "400 for a deployment whose machines have no quota left"),
+    Kind("busy", "409 as while an operation runs on the online endpoint; nothing is done"),
+    Kind("missing-group", "404 of a group that does not exist, for online endpoints and models"),
     Kind("invalid-model", "400 for a write that contains the address of a model"),
 )
 

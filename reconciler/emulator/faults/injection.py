@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from reconciler.emulator.azureml.data_plane import DEFECTS, DataPlane
+from reconciler.emulator.azureml.faults import ENDS, REFUSALS, OnlineFaults
+from reconciler.emulator.azureml.replies import refuse_trouble
 from reconciler.emulator.classic.endpoint_rules import bad_argument
 from reconciler.emulator.classic.endpoints import Endpoints
 from reconciler.emulator.classic.views import render_compact
@@ -30,7 +32,14 @@ from reconciler.emulator.training.jobs import Jobs
 Json = Any
 NO_ANSWER: Final = Answer(0)
 _DEFAULT_SECONDS: Final = 2.0
-_LISTS: Final = ("webservices", "endpoints", "models", "versions")
+_LISTS: Final = (
+    "webservices",
+    "endpoints",
+    "models",
+    "versions",
+    "onlineendpoints",
+    "deployments",
+)
 _JOB_ENDS: Final = (
     "fail-job",
     "stuck-job",
@@ -52,6 +61,7 @@ class FaultTargets:
     jobs: Jobs
     services: Services
     data_plane: DataPlane
+    online: OnlineFaults
 
 
 class FaultInjector:
@@ -66,6 +76,7 @@ class FaultInjector:
         self._operations = targets.operations
         self._endpoints = targets.endpoints
         self._data_plane = targets.data_plane
+        self._online = targets.online
         self._choices = choices
 
     def choose(self, call: Call) -> FaultEntry | None:
@@ -75,6 +86,8 @@ class FaultInjector:
     def _concerns(self, fault: Fault, call: Call) -> bool:
         concerned = True
         match fault.do:
+            case do if do in {*ENDS, *REFUSALS} or (do in _ENDS and call.plane == "azureml"):
+                concerned = self._online.concerns(do, call)
             case do if do in _ENDS:
                 concerned = call.method != "GET" and call.plane not in {"services", "online"}
             case do if do in DEFECTS:
@@ -95,7 +108,9 @@ class FaultInjector:
             case "throttle":
                 raise self._throttle(call)
             case "error" if entry:
-                raise _fail(entry.fault.status)
+                raise _fail(entry.fault.status, call)
+            case do if do in REFUSALS:
+                raise self._online.refuse(do, call)
             case "invalid-model":
                 raise _refuse_model(call)
             case "wrong-type":
@@ -127,7 +142,7 @@ class FaultInjector:
                 return self._show_stale(call, answer)
             case "truncate":
                 return answer if answer.data or answer.body is not None else None
-            case do if do in {*_ENDS, *_JOB_ENDS, *DEFECTS, "stale-model"}:
+            case do if do in {*_ENDS, *_JOB_ENDS, *DEFECTS, *ENDS, "stale-model"}:
                 return answer if self._spoil(call, answer, entry) else None
         return answer
 
@@ -153,6 +168,8 @@ class FaultInjector:
             return self._hold_models(call, answer, entry)
         if do in DEFECTS:
             return self._data_plane.spoil(answer, do, answer_after(entry))
+        if call.plane == "azureml":
+            return self._online.spoil(answer, do, answer_after(entry))
         if call.plane == "services":
             return answer.status < 400 and self._jobs.spoil(call.segments[-2], do)
         if call.plane == "classic":
@@ -165,12 +182,20 @@ class FaultInjector:
         return accepted and self._services.hold_models(call, _find_key(call), answer_after(entry))
 
     def _has_earlier_state(self, fault: Fault, call: Call) -> bool:
-        before = self._get_before_last_write(call)
-        if before is None:
+        ended = self._find_end_of_last_write(call)
+        if ended is None:
             return False
         limited = fault.times is None and fault.rate is None
         seconds = _DEFAULT_SECONDS if fault.seconds is None and limited else fault.seconds
-        return seconds is None or self._operations.now() < before.ended + seconds
+        return seconds is None or self._operations.now() < ended + seconds
+
+    def _find_end_of_last_write(self, call: Call) -> float | None:
+        """Return when the last write of the resource that a GET reads ended; None without one."""
+        if call.plane == "azureml":
+            found = self._online.find_before(call)
+            return found[1] if found else None
+        before = self._get_before_last_write(call)
+        return before.ended if before else None
 
     def _get_before_last_write(self, call: Call) -> Before | None:
         """Return what a GET of a single resource showed before the last write."""
@@ -182,6 +207,8 @@ class FaultInjector:
         return self._operations.get_before_last_write(key) if key else None
 
     def _show_stale(self, call: Call, answer: Answer) -> Answer | None:
+        if call.plane == "azureml":
+            return self._online.show_before(call, answer)
         before = self._get_before_last_write(call)
         if before is None or answer.status not in {200, 204, 404}:
             return None
@@ -217,7 +244,9 @@ def answer_after(entry: FaultEntry) -> float:
     return _DEFAULT_SECONDS if entry.fault.seconds is None else entry.fault.seconds
 
 
-def _fail(status: int) -> Refusal:
+def _fail(status: int, call: Call) -> Refusal:
+    if call.plane == "azureml":
+        return refuse_trouble(status)
     code = _CODES.get(status, "InternalServerError")
     return Refusal(status, code, "The service cannot answer the request now.")
 
