@@ -27,6 +27,7 @@ _SIGN_COLOURS: Final = {SignState.AGREES: "green", SignState.DIFFERS: "red"}
 _SOURCE_WIDTH: Final = len("mounted directory")
 _STATE_WIDTH: Final = max(map(len, SignState))
 _MOST_METRICS: Final = 20
+_MOST_SAID: Final = 240
 _MOST_NAMED: Final = 10
 _NOT_PLAIN: Final = re.compile(r"[^\w .()%/-]")
 
@@ -263,7 +264,7 @@ def _list_signs(serving: Serving, paint: Paint) -> Iterator[str]:
 def _format_sign(sign: ServingSign, paint: Paint) -> str:
     colour = _SIGN_COLOURS.get(sign.state, "yellow")
     state = paint(colour, sign.state.value.ljust(_STATE_WIDTH))
-    return f"{sign.source.ljust(_SOURCE_WIDTH)}  {state}  {escape(cut(sign.said))}"
+    return f"{sign.source.ljust(_SOURCE_WIDTH)}  {state}  {escape(cut(sign.said, _MOST_SAID))}"
 
 
 def verifications_document(found: Sequence[Verification], outcome: str) -> Json:

@@ -11,8 +11,9 @@ import requests
 
 from tests.contract.azureml import SUBSCRIPTION, Ml, read, run_ml
 from tests.contract.faulty import on, write_faults
-from tests.e2e.world import Done, run
+from tests.e2e.world import Done, run, run_emulator
 from tests.golden import check
+from tests.storage import open_storage, upload_model
 
 pytestmark = pytest.mark.e2e
 SAMPLE = {"data": [[21, 10, 60], [45, 13, 40]]}
@@ -80,7 +81,14 @@ class Online:
         )
 
 
-def make_online(folder: Path, ml: Ml, mode: str = "Key") -> Online:
+def make_online(
+    folder: Path, ml: Ml, mode: str = "Key", uri: str = "azureml://jobs/j/outputs/o/paths/m.pkl"
+) -> Online:
+    """The models are the output of a job, so that their bytes are not known."""
+    for version in (1, 2, 3):
+        path = f"{ml.root}/models/census/versions/{version}"
+        body = {"properties": {"modelUri": uri, "modelType": "custom_model"}}
+        assert ml.call("PUT", path, body).status_code == 201
     ml.put(properties={"authMode": mode})
     online = Online(folder, ml)
     online.deploy("blue", 1)
@@ -195,6 +203,19 @@ def test_a_right_model_is_rolled_out_on_answers(online: Online) -> None:
     assert online.verify()["proof"] == "proven"
 
 
+def test_a_version_that_is_not_registered_is_found_before_the_first_write(online: Online) -> None:
+    online.write(
+        GREEN.replace("green: 100", "red: 100")
+        .replace("    green:", "    red:")
+        .replace("census:2", "census:9")
+    )
+    done = online.run("plan")
+    assert done.code == 1
+    assert "deployment red: the model azureml:census:9 does not exist" in done.said
+    assert "on manifests/census.yaml line 9, column 7" in done.said
+    assert "Register it, or name another version. The latest one is 3." in done.said
+
+
 @pytest.mark.parametrize("mode", ["AMLToken", "AADToken"])
 def test_an_endpoint_with_tokens_is_probed_too(shared: Ml, tmp_path: Path, mode: str) -> None:
     own = Ml(shared.url, workspace=f"w-{mode.lower()}", region=f"r-{mode.lower()}")
@@ -229,3 +250,33 @@ def test_a_deployment_that_fails_is_named_with_its_log(tmp_path: Path, do: str, 
         assert said in done.said
         assert "log of blue: " in done.said
         assert ml.get()["properties"]["traffic"] == {"green": 100}
+
+
+def test_the_bytes_of_a_model_are_compared_with_the_pinned_ones(tmp_path: Path) -> None:
+    with run_emulator(f"--blob-url={open_storage()}", "--operation-seconds=0") as running:
+        ml = Ml(running.url, workspace="bytes")
+        store = read(ml.call("GET", f"{ml.root}/datastores/workspaceblobstore"))["properties"]
+        address = f"{store['protocol']}://{store['endpoint']}/{store['accountName']}"
+        blob = f"{address}/{store['containerName']}/m/new.ilearner"
+        place = "azureml://datastores/workspaceblobstore/paths/m/new.ilearner"
+        digest = upload_model(blob, b"the bytes of the model", {}).removeprefix("sha256:")
+        online = make_online(tmp_path, ml, uri=place)
+        online.expect(online.score("green"))
+
+        def find_bytes(pin: str = "") -> tuple[str, str]:
+            more = f"\n      sha256: '{pin}'" if pin else ""
+            online.write(GREEN.replace("model: azureml:census:2", f"model: azureml:census:2{more}"))
+            (sign,) = (
+                one
+                for one in online.verify()["serving"]["deployments"][1]["signs"]
+                if one["source"] == "bytes"
+            )
+            return sign["state"], sign["said"]
+
+        said = f"sha256:{digest}, computed from every byte"
+        assert find_bytes(digest) == ("agrees", said)
+        assert find_bytes("0" * 64) == (
+            "differs",
+            f"{said}, and sha256:{'0' * 64} is expected",
+        )
+        assert find_bytes()[0] == "shown"

@@ -118,7 +118,7 @@ class _Models:
             return ServingSign(BYTES, SignState.AGREES, said)
         if blob.digest.partition(":")[0] != wanted.partition(":")[0]:
             return _unknown(f"{said}; it cannot be compared with {wanted}")
-        return ServingSign(BYTES, SignState.DIFFERS, f"{said}, and {wanted} was recorded")
+        return ServingSign(BYTES, SignState.DIFFERS, f"{said}, and {wanted} is expected")
 
 
 def _unknown(why: str) -> ServingSign:
