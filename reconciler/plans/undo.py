@@ -80,8 +80,10 @@ def _undo_one(field: Field, entry: Entry, document: Json) -> Iterator[Misfit]:
 def _stays(field: Field, forth: Json, document: Json) -> bool:
     """Whether an added value need not be removed: it is gone, or others have filled it."""
     path = split_pointer(forth["path"])
-    now = find(document, path)
-    return now is ABSENT or (forth["value"] == {} and field.at(path).branches and now != {})
+    now, below = find(document, path), field.at(path)
+    # What the service keeps as a resource of its own was created by the entry, so it is removed.
+    shared = forth["value"] == {} and below.branches and not below.separate
+    return now is ABSENT or (shared and now != {})
 
 
 def _find_moved_lists(field: Field, patch: Sequence[Json], document: Json) -> Iterator[str]:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, Final
 
+from reconciler.document.patch import apply_changes
 from reconciler.document.schema import Field, compile_schema
 from reconciler.engine.applying.apply import Declarations, FailurePolicy, apply_plan
 from reconciler.engine.applying.journal import Author
@@ -62,8 +63,10 @@ SCHEMA: Final = {
             "additionalProperties": {
                 "type": "object",
                 "description": "A member.",
+                "x-separate": True,
                 "properties": {
                     "image": {"type": "string", "description": "What it runs."},
+                    "size": {"type": "integer", "description": "Its size.", "x-server-default": 1},
                     "key": {
                         "type": "string",
                         "description": "Its key.",
@@ -193,7 +196,7 @@ class MixerKind(BaseKind):
 
 def _check_shares(now: Json) -> Check:
     """The check that the shares of the answers are the weights."""
-    first = next(iter(now["weights"].values()))
+    first = now["weights"].get("green", next(iter(now["weights"].values())))
     return Check(f"shares of {first}", {"sort": "shares", "weights": now["weights"], "count": 9})
 
 
@@ -207,7 +210,8 @@ class Desk:
 
     `sent` has what each write did. The calls count up, and `dies_at` kills the process before that
     call takes effect; with `dies_after` it takes effect. `failing` has the titles of the checks
-    that fail.
+    that fail. The next write of each member in `refusing` is refused, and so is every write after
+    the first `refuses_after` ones.
     """
 
     documents: dict[str, Json] = field(default_factory=dict)
@@ -218,6 +222,7 @@ class Desk:
     checked: list[str] = field(default_factory=list)
     failing: set[str] = field(default_factory=set)
     refusing: set[str] = field(default_factory=set)
+    refuses_after: int = -1
     slept_s: float = 0.0
     dies_at: int = 0
     dies_after: bool = False
@@ -277,9 +282,11 @@ class Desk:
         yield
 
     def _put(self, step: Step, live: Json, resolve: Any) -> None:
-        after = step.after
+        after = apply_changes(step.ops, live) if live else step.after
         parts = (
-            [f"weights {after['weights']}"] if after["weights"] != live.get("weights", {}) else []
+            [f"weights {dict(sorted(after['weights'].items()))}"]
+            if after["weights"] != live.get("weights", {})
+            else []
         )
         old, new = live.get("members", {}), after["members"]
         written = {pointer.split("/")[2] for pointer, _ in step.secrets}
@@ -289,13 +296,19 @@ class Desk:
                 parts.append(f"{'put' if name in new else 'drop'} {name}{''.join(key)}")
         if len(parts) > 1 and step.before is not ABSENT:
             raise Rejected(f"several calls in one: {parts}", status=400)
-        if any(part.split()[1] in self.refusing for part in parts):
+        named = self.refusing & {part.split()[1] for part in parts}
+        if named or len(self.sent) == self.refuses_after:
+            self.refusing -= named
             raise Rejected("no such image", status=400)
         shares = after["weights"]
         if sum(shares.values()) not in (0, 100) or not set(shares) <= set(new):
             raise Rejected(f"weights {shares} over {sorted(new)}", status=400)
         self.sent.append(parts[0] if parts else "settings")
-        self.documents[step.resource.id] = {"id": step.resource.id, **copy.deepcopy(after)}
+        document = {"id": step.resource.id, **copy.deepcopy(after)}
+        for name, member in document["members"].items():
+            if old.get(name) != new.get(name):
+                member.setdefault("size", 1)  # the service fills it in
+        self.documents[step.resource.id] = document
 
     def check_write(
         self, resource: Resource, check: Check, manifest: Manifest | None
@@ -387,7 +400,7 @@ class _Unlimited:
 def open_desk(**spec: Json) -> Desk:
     """A mixer whose member blue gets all calls, and a manifest that gives them to green."""
     desk = Desk()
-    blue = {"members": {"blue": {"image": "one"}}, "weights": {"blue": 100}}
+    blue = {"members": {"blue": {"image": "one", "size": 1}}, "weights": {"blue": 100}}
     desk.documents[MIXER.id] = {"id": MIXER.id, "note": "n", **copy.deepcopy(blue)}
     way = {"steps": [10, 50], "pause_s": 60.0, "keep_s": 600.0, "probe": True}
     given = {"strategy": way, "remove": ["blue"], **spec}

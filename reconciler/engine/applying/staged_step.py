@@ -14,6 +14,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Final
 
+from reconciler.engine.applying.journal import document_of
 from reconciler.engine.applying.step_run import Worker
 from reconciler.engine.pool import ResumableTask
 from reconciler.engine.runtime import splits_steps
@@ -244,7 +245,9 @@ class StagedStep:
 
     def _revert(self) -> ResumableTask[list[str]]:
         kind = self._runtime.kinds[self._resource.address.kind]
-        reached = self._parts[self._done - 1].step.after if self._done else self._step.before
+        # Live as it was read back: it has what the service added to what was sent.
+        live = document_of(self.after) if self._done else ABSENT
+        reached = self._step.before if live is ABSENT else live
         if reached is ABSENT or not splits_steps(kind):
             return []
         writes = kind.retreat(self._step, reached)
