@@ -105,6 +105,11 @@ def list_values_in_files(schema: str) -> tuple[Path_, ...]:
     return tuple(path for path, field in walk_fields(root) if field.in_file and "*" not in path)
 
 
+def is_map(schema: str, path: Path) -> bool:
+    """Whether people choose the keys of the value at a path."""
+    return compile_service(schema).at(path).shape is Shape.MAP
+
+
 @functools.cache
 def secret_pointers(schema: str) -> tuple[str, ...]:
     """Returns the pointers at which a secret may be written; `*` matches any name."""

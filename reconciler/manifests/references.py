@@ -164,13 +164,14 @@ def find_references(
     """Yields every reference to a secret in a spec, with its path below `spec`.
 
     A definition holds none, and neither does a value that the manifest `schema` lets a file hold.
+    A map whose keys people choose, such as the tags {env: prod}, is not a reference.
     """
     skipped = definition.list_values_in_files(schema)
     for name, below in spec.items():
         at = (*path, name)
         if not isinstance(below, dict) or at == ("spec", _DEFINITION) or at in skipped:
             continue
-        if _is_reference(below):
+        if _is_reference(below) and not definition.is_map(schema, at):
             yield at[1:], below
         else:
             yield from find_references(schema, below, at)

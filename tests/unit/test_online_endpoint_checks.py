@@ -9,7 +9,7 @@ import pytest
 from reconciler.kinds import find_kinds
 from reconciler.kinds.online_endpoint import KIND
 from reconciler.manifests.loading import load
-from reconciler.model import ABSENT, Finding, Json
+from reconciler.model import ABSENT, Finding, Json, SecretReference
 from reconciler.plans.step import make_step
 from tests.online_endpoints import (
     BLUE,
@@ -135,6 +135,22 @@ def test_all_that_is_wrong_is_found_in_one_run(tmp_path: Path) -> None:
 def test_one_wrong_word(tmp_path: Path, spec: str, expected: str) -> None:
     (found,) = check_text(tmp_path, spec)
     assert expected in found
+
+
+def test_tags_and_variables_named_as_parts_of_a_reference_are_none(tmp_path: Path) -> None:
+    spec = """\
+    tags: {env: prod, file: a.txt}
+    deployments:
+      green:
+        tags: {env: prod}
+        environment_variables: {env: prod, file: b.txt, API_KEY: {file: key}}
+    """
+    assert check_text(tmp_path, textwrap.dedent(spec)) == []
+    loaded = load(tmp_path, None, [], find_kinds())
+    assert loaded.secrets == (SecretReference(file="manifests/key"),)
+    (read,) = loaded.manifests
+    assert read.spec["tags"] == {"env": "prod", "file": "a.txt"}
+    assert read.spec["deployments"]["green"]["environment_variables"]["file"] == "b.txt"
 
 
 def test_too_many_deployments(tmp_path: Path) -> None:
