@@ -455,7 +455,7 @@ class Kind(Protocol):
     Its methods are pure; only the provider that `connect` returns makes calls.
     `kinds.base.BaseKind` has the usual defaults, so that a kind defines `bind`, `export` and
     `connect`. Capabilities are optional: `NamesParts`, `ListsWider`, `AsksForCalls`, `ClonesFrom`,
-    `KnowsOwner`, `ChecksManifests`, `ChecksSteps`, `ChecksScopes`, `SplitsSteps`,
+    `KnowsOwner`, `PlacesValues`, `ChecksManifests`, `ChecksSteps`, `ChecksScopes`, `SplitsSteps`,
     `AlternatesDeployments`.
     """
 
@@ -631,6 +631,18 @@ class KnowsOwner(Protocol):
 
     def find_owner(self, live: Json, project: str) -> str:
         """The other project that the live document names as its manager; empty without one."""
+        ...
+
+
+@runtime_checkable
+class PlacesValues(Protocol):
+    """A kind whose manifests have words of their own for the values of the document."""
+
+    def place_value(self, path: Path, value: Json | Absent, /) -> tuple[Path, Json | Absent] | None:
+        """Where a manifest declares the value at a path of the document, and the value there.
+
+        The path in the manifest begins with `spec`. None if a manifest has no word for the value.
+        """
         ...
 
 

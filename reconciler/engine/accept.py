@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from reconciler.document.pointers import format_pointer, split_pointer
-from reconciler.engine.runtime import Runtime
+from reconciler.engine.runtime import Runtime, place_value, places_values
 from reconciler.errors import ReconcilerError
 from reconciler.model import (
     ABSENT,
@@ -82,21 +82,25 @@ def _find_values(
     findings: Sequence[Drift],
     models: Mapping[str, ModelReference],
 ) -> Iterator[tuple[str, Json | Absent]]:
-    """Yield pointers and values: a model in its named entry, any other value in the definition."""
+    """Yield pointers and values: a model in its named entry, any other where it is declared."""
+    kind = runtime.kinds[manifest.address.kind]
     for pointer, finding in {one.pointer: one for one in findings}.items():
         if finding.hidden:
-            raise _refuse(manifest, finding)
+            raise _refuse(manifest, finding, "is sensitive and cannot be written into a manifest")
         model = models.get(pointer)
-        if model is None:
-            yield f"/spec/definition{pointer}", finding.live
+        if model is not None and finding.verdict is Verdict.ARTIFACT_MUTATED:
+            yield f"{model.entry}/sha256", _plain_digest(finding.live)
             continue
-        at = model.entry
-        if finding.verdict is Verdict.ARTIFACT_MUTATED:
-            yield f"{at}/sha256", _plain_digest(finding.live)
-            continue
-        yield f"{at}/uri", finding.live
-        if model.sha256:
-            yield f"{at}/sha256", _find_digest(runtime, model, str(finding.live))
+        if model is None or places_values(kind):
+            placed = place_value(kind, split_pointer(pointer), finding.live)
+            if placed is None:
+                raise _refuse(manifest, finding, "has a value that no manifest can hold")
+            yield placed
+        else:
+            yield f"{model.entry}/uri", finding.live
+        if model is not None and model.sha256:
+            digest = _find_digest(runtime, model, str(finding.live))
+            yield f"{model.entry}/sha256", digest
 
 
 def _find_digest(runtime: Runtime, model: ModelReference, uri: str) -> str | Absent:
@@ -113,9 +117,9 @@ def _plain_digest(digest: Json | Absent) -> str | Absent:
     return plain if kind == "sha256" else ABSENT
 
 
-def _refuse(manifest: Manifest, finding: Drift) -> ReconcilerError:
+def _refuse(manifest: Manifest, finding: Drift, why: str) -> ReconcilerError:
     return ReconcilerError(
-        f"{finding.pointer} is sensitive and cannot be written into a manifest",
+        f"{finding.pointer} {why}",
         subject=str(manifest.address),
         next_step="Declare a reference to it yourself, or apply the declared value.",
     )

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
-from reconciler.document.pointers import format_pointer
+from reconciler.document.pointers import format_pointer, split_pointer
 from reconciler.engine.blob_checks import check_applied_model
 from reconciler.engine.drift_history import add_to_history
 from reconciler.engine.observe import Observation, ObservedResources, observe
@@ -23,7 +23,7 @@ from reconciler.engine.planning.selection import (
     resolve_request,
     select_manifests,
 )
-from reconciler.engine.runtime import Runtime
+from reconciler.engine.runtime import Runtime, place_value
 from reconciler.engine.unmanaged import find_unmanaged
 from reconciler.model import (
     ABSENT,
@@ -99,7 +99,9 @@ def report_drift(
     now = format_utc(ended_at.timestamp())
     rules = IgnoreRules(request.ignored, now[:10])
     environment = request.inputs.environment
-    compared = [_ignore(_name_environment(_locate(one), environment), rules) for one in compared]
+    compared = [
+        _ignore(_name_environment(_locate(runtime, one), environment), rules) for one in compared
+    ]
     report = DriftReport(
         statuses=tuple(_make_status(one) for one in compared),
         findings=tuple(one for each in compared for one in each.findings),
@@ -267,7 +269,7 @@ def _ignore(compared: _Compared, rules: IgnoreRules) -> _Compared:
     return replace(compared, findings=findings, ignored=ignored)
 
 
-def _locate(compared: _Compared) -> _Compared:
+def _locate(runtime: Runtime, compared: _Compared) -> _Compared:
     """Return the findings with their places; those about a resource without a manifest have none.
 
     A place is looked for only where there is a finding, because the file is composed again for it.
@@ -276,10 +278,11 @@ def _locate(compared: _Compared) -> _Compared:
     if manifest is None or not compared.findings:
         return compared
     models = comparison.declared.models if comparison is not None else ()
-    placed = (
-        replace(one, place=one.place or find_place(manifest, models, one))
-        for one in compared.findings
-    )
+    kind = runtime.kinds[manifest.address.kind]
+    placed = []
+    for one in compared.findings:
+        at, _ = place_value(kind, split_pointer(one.pointer)) or ("/spec", ABSENT)
+        placed.append(replace(one, place=one.place or find_place(manifest, models, one, at)))
     return replace(compared, findings=tuple(placed))
 
 

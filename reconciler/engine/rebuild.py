@@ -89,7 +89,7 @@ def _rebuild_entry(
             owned[pointer] = now
         else:
             apart.append(pointer)
-    secrets = manifest.spec.get("secrets", {})
+    secrets = {**manifest.secrets, **declared.secrets}
     entry = Entry(
         address=resource.address,
         id=resource.id,
@@ -103,7 +103,7 @@ def _rebuild_entry(
         patch=(),
         inverse=(),
         owned=owned,
-        secrets={pointer: given.get("version", "") for pointer, given in secrets.items()},
+        secrets={pointer: reference.version for pointer, reference in secrets.items()},
         baseline=make_baseline(kind.field, live, {*owned, *apart, *not_observable}),
         note=_NOTE,
         wave=manifest.spec.get("wave", 0),

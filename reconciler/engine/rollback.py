@@ -33,7 +33,7 @@ from reconciler.engine.planning.step_checks import (
     recall_confirmed,
 )
 from reconciler.engine.rollback_range import RollbackRange, check_range, read_rollback_range
-from reconciler.engine.runtime import Runtime
+from reconciler.engine.runtime import Runtime, place_value
 from reconciler.engine.step_parts import add_writes
 from reconciler.errors import Unplannable
 from reconciler.model import (
@@ -185,7 +185,7 @@ def _make_comparison(
         restore(kind.field, rollback_range.kept.owned, rollback_range.places, desired)
     declared = kind.bind(manifest, live) if manifest is not None else Declared({})
     spoken = _merge_declared(kind.field, rollback_range, last_applied, desired, declared.document)
-    secrets = manifest.secrets if manifest is not None else {}
+    secrets = {**manifest.secrets, **declared.secrets} if manifest is not None else {}
     # The old values of secrets are not known, so a secret is sent only with a whole definition.
     labels = {pointer: reference.version for pointer, reference in secrets.items()}
     comparison = Comparison(
@@ -378,7 +378,7 @@ def _find_brought_back(
     undone = [change.path for change in step.changes]
     models = {model.path: model.place for model in declared.models}
     return [
-        (path, models.get(path) or manifest.place(f"/spec/definition{format_pointer(path)}"))
+        (path, models.get(path) or manifest.place((place_value(kind, path) or ("/spec",))[0]))
         for path in (change.path for change in (again.changes if again is not None else ()))
         if overlaps(path, undone)
     ]

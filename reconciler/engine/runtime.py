@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from typing import Any, Final, TypeGuard
 
+from reconciler.document.pointers import format_pointer
 from reconciler.engine.absence import ScopeLists, contradict
 from reconciler.engine.names import NameLists, add_places
 from reconciler.engine.pool import Item, Result, ResumableTask, Scheduler
@@ -27,6 +28,7 @@ from reconciler.model import (
     Manifest,
     ModelReference,
     NamedPart,
+    Path,
     Resource,
     ServiceTiming,
 )
@@ -48,6 +50,7 @@ from reconciler.ports import (
     LocatesModels,
     NamesParts,
     ObservationStore,
+    PlacesValues,
     Provider,
     RateLimiter,
     ResolveSecret,
@@ -293,6 +296,24 @@ def asks_for_calls(kind: Kind) -> TypeGuard[AsksForCalls]:
 def knows_owner(kind: Kind) -> TypeGuard[KnowsOwner]:
     """Whether a kind has this capability."""
     return _has(type(kind), KnowsOwner)
+
+
+def places_values(kind: Kind) -> TypeGuard[PlacesValues]:
+    """Whether a kind has this capability."""
+    return _has(type(kind), PlacesValues)
+
+
+def place_value(
+    kind: Kind, path: Path, value: Json | Absent = ABSENT
+) -> tuple[str, Json | Absent] | None:
+    """Return the pointer at which a manifest declares a value of the document, and the value there.
+
+    None if no manifest can declare it.
+    """
+    if not places_values(kind):
+        return f"/spec/definition{format_pointer(path)}", value
+    placed = kind.place_value(path, value)
+    return None if placed is None else (format_pointer(placed[0]), placed[1])
 
 
 def splits_steps(kind: Kind) -> TypeGuard[SplitsSteps]:

@@ -222,6 +222,12 @@ class _Loading:
         return own | {name: kind.manifest_schema_name for name, kind in self.kinds.items()}
 
     @functools.cached_property
+    def _checking(self) -> Mapping[str, ChecksManifests]:
+        """The kinds that check a manifest by itself."""
+        kinds: Mapping[str, object] = self.kinds
+        return {name: one for name, one in kinds.items() if isinstance(one, ChecksManifests)}
+
+    @functools.cached_property
     def _declaring(self) -> re.Pattern[str]:
         """Finds the kinds of documents that declare resources."""
         return match_kinds(["Fleet", *self.schemas])
@@ -569,8 +575,8 @@ class _Loading:
 
     def _check_alone(self, manifest: Manifest) -> Iterable[Finding]:
         """What the kind of a manifest finds wrong with it, without a call."""
-        kind: object = self.kinds.get(manifest.address.kind)
-        return kind.check_manifest(manifest) if isinstance(kind, ChecksManifests) else ()
+        kind = self._checking.get(manifest.address.kind)
+        return kind.check_manifest(manifest) if kind is not None else ()
 
     def _load_references(
         self, file: Path, kind: str, document: Json, places: SourceMap

@@ -100,11 +100,12 @@ def is_hidden(schema: Field, path: Path) -> bool:
 
 
 def find_place(
-    manifest: Manifest, models: Collection[ModelReference], finding: Drift
+    manifest: Manifest, models: Collection[ModelReference], finding: Drift, at: str
 ) -> SourceLocation:
     """Return where the manifest declares the value of a finding, or else the resource.
 
-    `models` are those that the manifest names; each has an entry of its own.
+    `models` are those that the manifest names; each has an entry of its own. `at` is the pointer at
+    which a manifest would declare the value.
     """
     for model in models:
         if format_pointer(model.path) == finding.pointer and model.place is not None:
@@ -114,7 +115,6 @@ def find_place(
     if finding.pointer in manifest.secrets:
         return manifest.place(format_pointer(("spec", "secrets", finding.pointer)))
     declared = finding.declared is not ABSENT or finding.hidden
-    at = f"/spec/definition{finding.pointer}"
     if finding.pointer and (declared or at in manifest.places):
         return manifest.place(at)
     return manifest.member.place if manifest.member else manifest.place("/metadata/name")

@@ -8,9 +8,10 @@ from reconciler.document.comparers import Comparer
 from reconciler.document.diff import same
 from reconciler.kinds.online_endpoint import KIND
 from reconciler.kinds.online_endpoint.addresses import expand_ids, parse_id, shorten_ids
-from reconciler.kinds.online_endpoint.forms import COMPARERS
+from reconciler.kinds.online_endpoint.forms import COMPARERS, DEPLOYMENT, ENDPOINT
+from reconciler.manifests.definition import compile_service
 from reconciler.manifests.editing.write import write_manifest
-from reconciler.model import ABSENT, Action, Json, SecretReference
+from reconciler.model import ABSENT, Action, Json, Path, SecretReference
 from reconciler.package_data import read_schema
 from reconciler.plans.step import make_step
 from reconciler.secrets.suspicion import SENSITIVE_NAMES, is_secret_name
@@ -252,3 +253,53 @@ def test_a_duration_that_no_manifest_can_hold_is_left_out() -> None:
     assert "request_settings" not in spec["deployments"]["blue"]
     assert "liveness_probe" not in spec["deployments"]["blue"]
     assert same(KIND.field, endpoint({}, one), endpoint({}, one))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        (("properties", "authMode"), "AMLToken", (("spec", "auth_mode"), "aml_token")),
+        (("properties", "traffic", "blue"), 50, (("spec", "traffic", "blue"), 50)),
+        (("tags", "team"), "a", (("spec", "tags", "team"), "a")),
+        (("properties", "scoringUri"), "x", None),
+        (("deployments", "blue"), {}, None),
+        (
+            ("deployments", "blue", "properties", "model"),
+            "azureml:census:1",
+            (("spec", "deployments", "blue", "model"), "azureml:census:1"),
+        ),
+        (
+            ("deployments", "blue", "properties", "requestSettings", "requestTimeout"),
+            "PT1M",
+            (("spec", "deployments", "blue", "request_settings", "request_timeout_ms"), 60000),
+        ),
+        (("deployments", "blue", "properties", "livenessProbe", "period"), "P1Y", None),
+        (
+            ("deployments", "b", "properties", "environmentVariables", "A"),
+            ABSENT,
+            (("spec", "deployments", "b", "environment_variables", "A"), ABSENT),
+        ),
+        (
+            ("deployments", "b", "properties", "dataCollector", "collections", "x", "dataId"),
+            "azureml:d:1",
+            (
+                ("spec", "deployments", "b", "data_collector", "collections", "x", "data"),
+                "azureml:d:1",
+            ),
+        ),
+    ],
+)
+def test_each_value_has_its_place_in_the_manifest(
+    path: Path, value: Json, expected: object
+) -> None:
+    assert KIND.place_value(path, value) == expected
+
+
+def test_every_word_leads_to_its_place_and_back() -> None:
+    for words, above in ((ENDPOINT, ()), (DEPLOYMENT, ("deployments", "blue"))):
+        for word in words:
+            placed = KIND.place_value((*above, *word.place), ABSENT)
+            assert placed == (("spec", *above, *word.path), ABSENT)
+            assert KIND.field.at((*above, *word.place)).description
+            manifest_field = compile_service(KIND.manifest_schema_name)
+            assert manifest_field.at(("spec", *above, *word.path)).description

@@ -12,10 +12,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from reconciler.document.pointers import find, format_pointer
+from reconciler.document.pointers import find, format_pointer, split_pointer
 from reconciler.document.schema import Field, find_failure, find_future_fields
 from reconciler.engine.observe import Mode
-from reconciler.engine.runtime import Runtime, checks_steps
+from reconciler.engine.runtime import Runtime, checks_steps, place_value
 from reconciler.errors import ReconcilerError, ServiceError
 from reconciler.model import (
     Absent,
@@ -28,7 +28,7 @@ from reconciler.model import (
     Step,
 )
 from reconciler.plans.step import Comparison, find_moved_once
-from reconciler.ports import ChecksReferences, ChecksScopes, ConfirmsValues, ShowsPeers
+from reconciler.ports import ChecksReferences, ChecksScopes, ConfirmsValues, Kind, ShowsPeers
 from reconciler.secrets.sas import read_signature
 from reconciler.text.times import seconds_since
 
@@ -129,7 +129,7 @@ def check_planned_step(
             if pointer in signatures:
                 read_signature(secret, str(reference), signatures[pointer])
         except ReconcilerError as error:
-            place = manifest.place(_find_reference(models, pointer))
+            place = manifest.place(_find_reference(kind, manifest, models, pointer))
             for finding in error.findings():
                 yield replace(finding, subject=str(manifest.address), place=place)
 
@@ -160,12 +160,18 @@ _NO_STEP: Final = (
 )
 
 
-def _find_reference(models: Sequence[ModelReference], pointer: str) -> str:
-    """Return where a manifest refers to a secret: in spec.secrets, or at the model it opens."""
+def _find_reference(
+    kind: Kind, manifest: Manifest, models: Sequence[ModelReference], pointer: str
+) -> str:
+    """Return where a manifest refers to a secret: in spec.secrets, or at the model it opens.
+
+    A kind with words of its own has it at its value.
+    """
     for model in models:
         if model.sas is not None and model.entry and format_pointer(model.sas_path) == pointer:
             return f"{model.entry}/sas"
-    return format_pointer(("spec", "secrets", pointer))
+    own = None if pointer in manifest.secrets else place_value(kind, split_pointer(pointer))
+    return own[0] if own is not None else format_pointer(("spec", "secrets", pointer))
 
 
 def _check_times(root: Field, manifest: Manifest, step: Step, now: datetime) -> Iterator[Finding]:

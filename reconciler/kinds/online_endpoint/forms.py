@@ -174,6 +174,9 @@ def _export_collections(value: Json) -> Json | Absent:
     return {name: export_words(_COLLECTION, one) for name, one in named}
 
 
+_COLLECTIONS: Final = Form(_bind_collections, _export_collections)
+
+
 def _list_probe(word: str, place: str) -> Iterable[Word]:
     forms = {
         "initial_delay": ("initialDelay", _SECONDS),
@@ -213,7 +216,7 @@ DEPLOYMENT: Final = (
     Word(
         ("data_collector", "collections"),
         ("properties", "dataCollector", "collections"),
-        Form(_bind_collections, _export_collections),
+        _COLLECTIONS,
     ),
     Word(
         ("data_collector", "rolling_rate"),
@@ -234,6 +237,35 @@ DEPLOYMENT: Final = (
     Word(("tags",), ("tags",), _TEXTS),
     Word(("properties",), ("properties", "properties"), _TEXTS),
 )
+
+
+def place_value(path: Path, value: Json | Absent) -> tuple[Path, Json | Absent] | None:
+    """Return where a manifest declares a value of the document, and the value in its words.
+
+    None for a value that no word of a manifest has.
+    """
+    if path[:1] != ("deployments",):
+        return _find_word(ENDPOINT, path, value, ("spec",))
+    if len(path) < 3:
+        return None
+    return _find_word(DEPLOYMENT, path[2:], value, ("spec", *path[:2]))
+
+
+def _find_word(
+    words: Iterable[Word], path: Path, value: Json | Absent, above: Path
+) -> tuple[Path, Json | Absent] | None:
+    for word in words:
+        length = len(word.place)
+        if path[:length] != word.place:
+            continue
+        at, below = (*above, *word.path), path[length:]
+        if word.form is _COLLECTIONS and len(below) > 1:
+            return _find_word(_COLLECTION, below[1:], value, (*at, below[0]))
+        if below or value is ABSENT:
+            return (*at, *below), value
+        said = word.form.to_manifest(value)
+        return None if said is ABSENT else (at, said)
+    return None
 
 
 def bind_words(words: Iterable[Word], given: Json) -> Json:

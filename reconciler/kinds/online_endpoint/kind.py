@@ -14,7 +14,7 @@ from reconciler.kinds.online_endpoint.addresses import ID_FORM
 from reconciler.kinds.online_endpoint.bind import bind_manifest, list_models
 from reconciler.kinds.online_endpoint.checks import GUARDS, check_live, check_step
 from reconciler.kinds.online_endpoint.export import export_spec
-from reconciler.kinds.online_endpoint.forms import COMPARERS
+from reconciler.kinds.online_endpoint.forms import COMPARERS, place_value
 from reconciler.kinds.online_endpoint.manifest_checks import check_manifest
 from reconciler.kinds.online_endpoint.split import retreat, split_step
 from reconciler.model import (
@@ -26,6 +26,7 @@ from reconciler.model import (
     Json,
     Manifest,
     ModelReference,
+    Path,
     Resource,
     Step,
     Write,
@@ -59,6 +60,10 @@ class OnlineEndpointKind(BaseKind):
         declared = bind_manifest(manifest, live)
         found = () if declared.findings else tuple(check_live(manifest, live))
         return replace(declared, findings=found) if found else declared
+
+    def place_value(self, path: Path, value: Json | Absent) -> tuple[Path, Json | Absent] | None:
+        """Return where a manifest declares a value of the document, in the words of `az ml`."""
+        return place_value(path, value)
 
     def check_manifest(self, manifest: Manifest) -> Iterator[Finding]:
         """Yield what is wrong with a manifest, whatever the service has."""
