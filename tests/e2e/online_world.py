@@ -66,6 +66,15 @@ class Workspace:
             time.sleep(0.02)
         return "Succeeded"
 
+    def register(self, version: int, name: str = "census") -> None:
+        """Register a version of a model."""
+        uri = f"azureml://jobs/train/outputs/model/paths/{version}"
+        properties = {"modelUri": uri, "modelType": "custom_model"}
+        status, answer, _ = self.send(
+            "PUT", f"/models/{name}/versions/{version}", {"properties": properties}
+        )
+        assert status in {200, 201}, answer
+
     def put_endpoint(self, name: str, traffic: Json = None, **more: Json) -> str:
         """What az ml sends for an endpoint."""
         properties = {"authMode": "Key", "properties": {}, "mirrorTraffic": {}}
@@ -192,7 +201,10 @@ def open_online(
     chosen = [f"--switch={name}={value}" for name, value in (switches or {}).items()]
     fast = ("--no-blob", "--operation-seconds=0.02", f"--log={folder / 'requests.log'}")
     with run_emulator(*fast, *chosen, *options) as emulator:
-        yield OnlineProject(folder / "project", Workspace(emulator, "ws"))
+        workspace = Workspace(emulator, "ws")
+        for version in range(1, 6):
+            workspace.register(version)
+        yield OnlineProject(folder / "project", workspace)
 
 
 def read_requests(project: OnlineProject) -> list[Json]:

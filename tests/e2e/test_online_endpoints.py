@@ -46,6 +46,7 @@ def list_writes(project: OnlineProject) -> list[str]:
     return [
         f"{one['method']} {one['path'].partition('?')[0].partition('/onlineEndpoints/')[2]}"
         for one in sent
+        if "onlineEndpoints" in one["path"]
         if one["status"] < 400
     ]
 
