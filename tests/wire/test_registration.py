@@ -74,13 +74,18 @@ def register(server: Scripted, model: str = "azureml:census:1", sha256: str = SH
 
 
 def test_the_first_and_the_next_version(registry: Registry, server: Scripted) -> None:
-    assert register(server) == "azureml:census:1"
+    assert register(server, "azureml:census:7") == "azureml:census:1"
     assert register(server, sha256="b" * 64) == "azureml:census:2"
     assert registry.versions["1"] == {
         "modelUri": BLOB,
         "modelType": "custom_model",
         "tags": TAGS,
     }
+
+
+def test_the_version_in_service_is_never_made_again(registry: Registry, server: Scripted) -> None:
+    assert register(server, "azureml:census:1") == "azureml:census:2"
+    assert registry.puts == ["2"]
 
 
 def test_the_same_digest_is_registered_once(registry: Registry, server: Scripted) -> None:
@@ -104,7 +109,7 @@ def test_a_lost_reply_makes_no_second_version(
         return Answer(drop=True)
 
     registry.before = lose
-    assert register(server) == "azureml:census:1"
+    assert register(server, "azureml:census:7") == "azureml:census:1"
     assert registry.puts == ["1"]
 
 
@@ -113,7 +118,7 @@ def test_a_service_that_answers_no_registration_is_an_error(
 ) -> None:
     registry.before = lambda call, _: Answer(drop=True) if call.method == "PUT" else None
     with pytest.raises(Unavailable, match="does not show whether the version 1") as failed:
-        register(server)
+        register(server, "azureml:census:7")
     assert "not made twice" in failed.value.next_step
 
 
@@ -127,7 +132,7 @@ def test_a_version_that_another_client_makes_meanwhile_is_not_ours(
 
     registry.before = overtake
     with pytest.raises(Rejected, match="was made by another client meanwhile") as failed:
-        register(server)
+        register(server, "azureml:census:7")
     assert "archive it" in failed.value.next_step
 
 

@@ -178,12 +178,26 @@ class Assets:
             version.deleted, version.modified = True, self._clock()
             self._keep(container)
             return Answer(200)
-        if version is None and kind != "models" and self._choices["online-references"] == "trust":
-            # Environments and code are taken as they come: each version that is named exists.
+        if version is None and self._is_trusted(owner, place, container):
             version = AssetVersion(owner.id, kind, name, number, _fill(kind, {}), "", 0, 0)
         if version is None:
             raise no_such_version(owner, place, has_container=bool(container))
         return Answer(200, show_version(version, owner, call))
+
+    def _is_trusted(
+        self, owner: Owner, place: tuple[str, str, str], container: AssetContainer | None
+    ) -> bool:
+        """Whether a version is taken as it comes: whichever one is named exists.
+
+        So are all versions of environments and code, and those of a model of a workspace in which
+        nothing of that model was ever registered.
+        """
+        kind, name, number = place
+        if self._choices["online-references"] != "trust":
+            return False
+        names = all(map(_NAME.fullmatch, (name, number)))
+        own = container is None and owner.workspace is not None and names
+        return kind != "models" or own
 
     def _put_version(
         self, call: Call, owner: Owner, container: AssetContainer, number: str

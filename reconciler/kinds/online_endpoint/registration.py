@@ -45,6 +45,9 @@ def register_version(
         if found:
             return f"azureml:{name}:{found}"
         version = _find_next(client, container)
+        if f"azureml:{name}:{version}" == model:
+            # The service knows no version of the model that is in service, which was deleted.
+            version = f"{int(version) + 1}"
         body = {"properties": {"modelUri": uri, "modelType": "custom_model", "tags": {**tags}}}
         try:
             reply = client.send("PUT", _address(f"{container}/versions/{quote(version)}"), body)
