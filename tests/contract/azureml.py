@@ -23,25 +23,28 @@ DESCRIPTION = json.loads((HERE / "openapi" / "azureml-online.json").read_bytes()
 Json = Any
 
 
-def flatten(node: Json) -> Json:
+def flatten(node: Json, above: tuple[str, ...] = ()) -> Json:
     """A schema of the description as JSON Schema: `allOf` merged, and null where it may be.
 
-    The description closes each of the schemas that `allOf` joins, so that no document fits all.
+    The description closes each of the schemas that `allOf` joins, so that no document fits all. A
+    schema within itself (`above`) is not looked into again.
     """
     if isinstance(node, list):
-        return [flatten(one) for one in node]
+        return [flatten(one, above) for one in node]
     if not isinstance(node, dict):
         return node
     if "$ref" in node:
-        found = flatten(DESCRIPTION["definitions"][node["$ref"].rpartition("/")[2]])
+        name = node["$ref"].rpartition("/")[2]
+        if name in above:
+            return {}
+        found = flatten(DESCRIPTION["definitions"][name], (*above, name))
         return _allow_null(found) if node.get("x-nullable") else found
-    made = {
-        k: flatten(v) for k, v in node.items() if k not in {"allOf", "example", "discriminator"}
-    }
+    left_out = {"allOf", "example", "discriminator"}
+    made = {k: flatten(v, above) for k, v in node.items() if k not in left_out}
     if made.get("format") in {"uri", "int32", "date-time", "duration"}:
         del made["format"]
     for base in node.get("allOf", ()):
-        below = flatten(base)
+        below = flatten(base, above)
         made["properties"] = {**below.get("properties", {}), **made.get("properties", {})}
         made["required"] = [*below.get("required", ()), *made.get("required", ())]
     return _allow_null(made) if node.get("x-nullable") else made
@@ -61,6 +64,7 @@ def _make_schemas() -> Json:
         "EndpointAuthKeys",
         "EndpointAuthToken",
         "DeploymentLogs",
+        "ErrorResponse",
     )
     made = {name: flatten({"$ref": f"#/definitions/{name}"}) for name in names}
     managed = flatten({"$ref": "#/definitions/ManagedOnlineDeployment"})
@@ -196,12 +200,20 @@ def code_of(answer: requests.Response) -> tuple[int, str, str]:
 
 
 def check_described(method: str, path: str, answer: requests.Response) -> None:
-    """Hold a reply of status 200 against the description of its version, by its path."""
-    described = answer.status_code == 200 and method in {"GET", "POST"}
-    name = _name_schema(path) if described and f"api-version={VERSION}" in answer.url else None
-    if name is None:
+    """Hold a reply against the description of its version, by its path."""
+    known = PROVIDER in path and f"api-version={VERSION}" in answer.url
+    if not known or not answer.content:
+        return
+    if answer.status_code >= 400:
+        assert find_faults("ErrorResponse", answer.json()) == []
+        return
+    name = _name_schema(path) if method != "DELETE" else None
+    if name is None or answer.headers["Content-Type"].startswith("text/html"):
         return
     body = answer.json()
+    if method == "PUT" and answer.status_code == 201 and "location" not in body:
+        # Recorded in 2024: the reply to a PUT of an endpoint lacks what the description demands.
+        body = {**body, "location": ""}
     listed = name.endswith("TrackedResource") and "value" in body
     for document in body["value"] if listed else [body]:
         assert find_faults(name, document) == []

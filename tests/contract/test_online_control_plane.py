@@ -300,6 +300,45 @@ def test_the_stamp_of_a_write_is_its_operation(ml: Ml) -> None:
     assert after["sku"]["capacity"] == 2
 
 
+def test_a_restart_in_the_middle_of_an_operation_loses_nothing(tmp_path: Path) -> None:
+    """The state is in --data: what runs, what it will leave, and the secret of the addresses."""
+    options = (f"--data={tmp_path / 'state'}", f"--operation-seconds={LONG_S}", "--seed=1")
+    with run_ml(*options) as ml:
+        ml.put(tags={"a": "1"})
+        ml.deploy()
+        keys = read(ml.call("POST", ml.path(tail="/listKeys")))
+        started = put_traffic(ml, {"blue": 100})
+    link = urlsplit(started.headers["Azure-AsyncOperation"])
+    with run_ml(*options) as ml:
+        status = read(ml.call("GET", f"{link.path}?{link.query}"))["status"]
+        refused = put_traffic(ml, {})
+        pass_time(ml.url, 10 * LONG_S)  # the clock of the first one was ahead
+        ended = read(ml.call("GET", f"{link.path}?{link.query}"))["status"]
+        shown = ml.get()["properties"]
+        deployed = ml.get_deployment()["properties"]["provisioningState"]
+        again = read(ml.call("POST", ml.path(tail="/listKeys")))
+
+    assert (status, refused.status_code, ended, deployed) == (
+        "Updating",
+        409,
+        "Succeeded",
+        "Succeeded",
+    )
+    assert (shown["traffic"], shown["provisioningState"]) == ({"blue": 100}, "Succeeded")
+    assert again == keys
+
+
+def test_a_seed_repeats_a_run() -> None:
+    ids = []
+    for _ in range(2):
+        with run_ml("--seed=7") as ml:
+            created = ml.call("PUT", ml.path(), ml.describe())
+            keys = read(ml.call("POST", ml.path(tail="/listKeys")))
+            ids.append((urlsplit(created.headers["Azure-AsyncOperation"]).path, keys))
+
+    assert ids[0] == ids[1]
+
+
 # What may change, and how.
 
 
