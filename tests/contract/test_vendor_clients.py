@@ -1,11 +1,13 @@
 """The vendor's clients against the emulator, over HTTPS and without any patch of them."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from tests.contract.azureml import PROVIDER, Json
 from tests.contract.foreign import run_vendor
+from tests.e2e.online_world import deployment, open_online
 from tests.e2e.world import SUBSCRIPTION, run_emulator
 
 pytestmark = pytest.mark.contract
@@ -77,3 +79,39 @@ def test_azure_ai_ml_lives_a_whole_life() -> None:
     # The client sends the present key as the new one; the strict reading makes another all the same.
     assert new[0] == old[0]
     assert new[1] not in old
+
+
+def test_azure_ai_ml_reads_what_apply_made(tmp_path: Path) -> None:
+    with open_online(tmp_path / "online", None, "--tls") as online:
+        emulator = online.workspace.emulator
+        online.environment["REQUESTS_CA_BUNDLE"] = emulator.certificate
+        deployments = {
+            "blue": deployment(1, instance_count=2),
+            "green": deployment(2, instance_type="Standard_F4s_v2"),
+        }
+        shares = {"blue": 90, "green": 10}
+        online.declare(tags={"team": "risk"}, traffic=shares, deployments=deployments)
+        online.apply()
+        place = (emulator.url, emulator.token, "read", "census")
+        said = run_vendor("by_azure_ai_ml.py", *place, certificate=emulator.certificate)
+    seen = json.loads(said.splitlines()[-1])
+    (answer,) = seen.pop("answer")
+    assert 0 <= answer < 1
+    assert seen == {
+        "auth_mode": "key",
+        "traffic": shares,
+        "tags": {"team": "risk"},
+        "deployments": {
+            name: {
+                "model": f"{WORKSPACE}/models/census/versions/{version}",
+                "environment": f"{WORKSPACE}/environments/sklearn/versions/3",
+                "instance_type": size,
+                "instance_count": count,
+                "state": "Succeeded",
+            }
+            for name, version, size, count in (
+                ("blue", 1, "Standard_DS3_v2", 2),
+                ("green", 2, "Standard_F4s_v2", 1),
+            )
+        },
+    }

@@ -1,6 +1,7 @@
 """A workspace of Azure Machine Learning at the emulator, and what other people do in it."""
 
 import json
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -44,10 +45,14 @@ class Workspace:
             },
         )
         try:
-            with urllib.request.urlopen(request, timeout=60) as reply:
+            with urllib.request.urlopen(request, timeout=60, context=self._trust()) as reply:
                 return reply.status, json.loads(reply.read() or b"null"), dict(reply.headers)
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read() or b"null"), dict(error.headers)
+
+    def _trust(self) -> ssl.SSLContext | None:
+        certificate = self.emulator.certificate
+        return ssl.create_default_context(cafile=certificate) if certificate else None
 
     def get(self, path: str) -> Json:
         status, shown, _ = self.send("GET", path)
