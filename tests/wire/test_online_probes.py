@@ -7,8 +7,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from azure.core.credentials import AccessToken
 
-from reconciler.errors import CheckFailed, Rejected, ServiceMissing, Unauthorized, Unavailable
+from reconciler.errors import (
+    CheckFailed,
+    ReconcilerError,
+    Rejected,
+    ServiceMissing,
+    Unauthorized,
+    Unavailable,
+)
 from reconciler.kinds.online_endpoint.logs import read_last_line
 from reconciler.kinds.online_endpoint.probes import EndpointProbes
 from reconciler.kinds.online_endpoint.scoring import OnlineScoring
@@ -18,6 +26,7 @@ from reconciler.transport.timeouts import Timeouts
 from tests.access import access
 from tests.clocks import FakeClock
 from tests.scripted import Answer, Call, Scripted, run_scripted
+from tests.wire.arm import NO_ENDPOINT, refusal
 
 W = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w"
 ID = f"{W}/onlineEndpoints/census"
@@ -203,6 +212,11 @@ def test_what_may_pass_is_waited_for_and_then_fails(wrong: Answer, message: str)
     [
         (Answer(400), "green: the scoring script refuses the request (status 400)"),
         (Answer(413), "green: the request is too large (status 413)"),
+        (Answer(415), "green: the service answers with status 415"),
+        (
+            Answer(302, None, {"Location": "https://x.example/"}),
+            "green: the service redirects to x",
+        ),
         (
             answer(**{"x-ms-run-function-failed": "True"}),
             "green: its scoring script failed, although the status is 200",
@@ -215,7 +229,7 @@ def test_what_may_pass_is_waited_for_and_then_fails(wrong: Answer, message: str)
 )
 def test_what_cannot_pass_fails_at_once(wrong: Answer, message: str) -> None:
     error, world = failing(lambda *_: wrong)
-    assert error.message == message
+    assert error.message.startswith(message)
     assert world.clock.slept == []
 
 
@@ -223,6 +237,13 @@ def test_an_answer_that_is_not_json_fails() -> None:
     page = Answer(200, b"<html>sign in", {"Content-Type": "text/html"})
     error, _ = failing(lambda *_: page)
     assert error.message == "green: the service answers text/html that is not JSON"
+
+
+def test_an_endpoint_that_stays_too_busy_fails_with_what_to_raise() -> None:
+    error, world = failing(lambda *_: Answer(429, None, {"Retry-After": "100"}))
+    assert error.message.startswith("green accepts no more calls: ")
+    assert "max_concurrent_requests_per_instance" in error.next_step
+    assert len(world.scored) == 1
 
 
 def test_the_reason_of_a_container_is_shown() -> None:
@@ -355,11 +376,17 @@ def test_a_key_of_azure_goes_only_to_hosts_of_azure(address: str, *, fits: bool)
             scoring._find_address(address)
 
 
-def test_an_endpoint_that_does_not_exist_is_missing() -> None:
-    with run_scripted(lambda *_: Answer(404)) as server:
-        world = World(lambda *_: answer())
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [(NO_ENDPOINT, ServiceMissing), (refusal(404, "ResourceGroupNotFound"), Rejected)],
+)
+def test_an_endpoint_that_does_not_exist_is_missing(
+    answer: Answer, error: type[ReconcilerError]
+) -> None:
+    with run_scripted(lambda *_: answer) as server:
+        world = World(lambda *_: answer)
         world.connect(server)
-        with pytest.raises(ServiceMissing):
+        with pytest.raises(error):
             OnlineScoring(world.access, world.client, RESOURCE, 1.0)
 
 
@@ -369,6 +396,32 @@ def test_the_document_of_another_endpoint_is_not_believed() -> None:
         world.connect(server)
         with pytest.raises(Unavailable, match="another endpoint"):
             OnlineScoring(world.access, world.client, RESOURCE, 1.0)
+
+
+def test_an_endpoint_of_entra_in_azure_gets_a_token_for_its_own_scope(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No call is made: the address is that of a real cloud."""
+    asked = []
+
+    class Identity:
+        def get_token(self, scope: str) -> AccessToken:
+            asked.append(scope)
+            return AccessToken("PLANTED-entra-token", 4_000_000_000)
+
+    monkeypatch.setattr("reconciler.transport.credentials.token_credential", Identity)
+    scoring = OnlineScoring.__new__(OnlineScoring)
+    scoring._access = access("https://management.azure.com")
+    scoring._mode = "aadtoken"
+    scoring._client = Client(
+        "https://census.eastus2.inference.ml.azure.com",
+        scoring._access.emit,
+        scoring._access.rate_limiter,
+    )
+    scoring._open()
+    assert asked == ["https://ml.azure.com/.default"]
+    assert scoring._key == "PLANTED-entra-token"
+    assert scoring._access.redaction.redact("x PLANTED-entra-token") == "x (sensitive value)"
 
 
 def test_no_part_of_an_id_leads_elsewhere() -> None:
@@ -432,6 +485,13 @@ def test_shares_are_counted_by_who_answers() -> None:
     assert said[-1] == "the answers fit the traffic: blue 20 of 40 calls, green 20 of 40 calls"
     assert len(world.scored) == 40
     assert not any("azureml-model-deployment" in one.headers for one in world.scored)
+
+
+def test_a_name_is_the_same_in_any_case() -> None:
+    said, _ = measure(lambda *_: answer("Green"), {"green": 100}, 20)
+    assert said[-1] == "the answers fit the traffic: green 20 of 20 calls"
+    said, _ = probe(lambda *_: answer("GREEN"))
+    assert said[-1] == "green answered 3 calls as golden.json"
 
 
 def test_the_number_of_calls_is_chosen_where_none_is_given() -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Final, TypeAlias
 
 from reconciler.document.pointers import find, format_pointer
-from reconciler.errors import CheckFailed, ServiceError, Throttled, Unavailable
+from reconciler.errors import CheckFailed, Rejected, ServiceError, Throttled, Unavailable
 from reconciler.kinds.online_endpoint.logs import read_last_line
 from reconciler.kinds.online_endpoint.scoring import OnlineScoring, Score
 from reconciler.model import ABSENT, Absent, Check, Json, Manifest, Resource
@@ -45,6 +45,7 @@ _MEANINGS: Final[Mapping[int, tuple[str, bool]]] = {
     504: ("its container does not answer in time", True),
 }
 _NO_TRAFFIC: Final = 404
+_ENDPOINT: Final = "the endpoint"
 _LOOK: Final = "Read its whole log: az ml online-deployment get-logs --name {} --endpoint-name {}"
 _BUSY: Final = "Raise max_concurrent_requests_per_instance or instance_count of the deployment."
 
@@ -190,7 +191,7 @@ class ProbeSample:
 
     def _judge(self, found: Score, deployment: str, expected: Json | Absent) -> ProbeFault | None:
         detail = _describe_answer(found)
-        if found.deployment != deployment:
+        if found.deployment.casefold() != deployment.casefold():
             who = found.deployment or "a deployment that the reply does not name"
             said = f"{who} answered a call to {deployment}"
             return ProbeFault(said, deployment, detail, may_pass=bool(found.deployment))
@@ -213,17 +214,17 @@ class ProbeSample:
         if not any(traffic.values()):
             return (yield from self._measure_none())
         counted = Counter[str]()
+        names = {name.casefold(): name for name in traffic}
         for number in range(1, calls + 1):
             found = self._ask("")
             if isinstance(found, ProbeFault):
                 return found
-            counted[found.deployment or "no named deployment"] += 1
-            if not traffic.get(found.deployment):
+            name = names.get(found.deployment.casefold(), found.deployment)
+            counted[name or "no named deployment"] += 1
+            if not traffic.get(name):
                 break  # no further answer makes this one fit
             yield f"{number} of {count(calls, 'call')} answered"
-        shares = ", ".join(
-            f"{name} {number} of {calls} calls" for name, number in sorted(counted.items())
-        )
+        shares = ", ".join(f"{one} {got} of {calls} calls" for one, got in sorted(counted.items()))
         faults = tuple(find_share_faults(traffic, counted))
         if not faults:
             return f"the answers fit the traffic: {shares}"
@@ -244,26 +245,31 @@ class ProbeSample:
 
     def _ask(self, deployment: str) -> Score | ProbeFault:
         """Sends the request once; returns the answer, or why it does not count."""
-        asked = deployment or "the endpoint"
         try:
             found = self.scoring.score(self.sample["request"], deployment)
-        except Throttled as error:
-            said = f"{asked} accepts no more calls: {error.message}"
-            return ProbeFault(said, deployment, (), _BUSY)
-        except Unavailable as error:
-            if error.status == 200:  # it answered, and not with JSON
-                return ProbeFault(f"{asked}: {error.message}", deployment)
-            return ProbeFault(f"{asked}: {error.message}", may_pass=True, error=error)
+        except (Rejected, Throttled, Unavailable) as error:
+            return _explain(error, deployment)
         who = found.deployment or deployment
+        name, detail = who or _ENDPOINT, _describe_answer(found)
         if found.status != 200:
             meaning, may_pass = _MEANINGS.get(found.status, ("it is not answered", False))
-            said = f"{who or asked}: {meaning} (status {found.status})"
-            detail = _describe_answer(found)
+            said = f"{name}: {meaning} (status {found.status})"
             return ProbeFault(said, who, detail, may_pass=may_pass, status=found.status)
         if found.failed:
-            said = f"{who or asked}: its scoring script failed, although the status is 200"
-            return ProbeFault(said, who, _describe_answer(found))
+            said = f"{name}: its scoring script failed, although the status is 200"
+            return ProbeFault(said, who, detail)
         return found
+
+
+def _explain(error: ServiceError, deployment: str) -> ProbeFault:
+    """Returns why a call has no answer that can be judged."""
+    asked = deployment or _ENDPOINT
+    if isinstance(error, Throttled):
+        return ProbeFault(f"{asked} accepts no more calls: {error.message}", deployment, (), _BUSY)
+    said = f"{asked}: {error.message}"
+    if isinstance(error, Unavailable) and error.status != 200:  # nothing was seen
+        return ProbeFault(said, may_pass=True, error=error)
+    return ProbeFault(said, deployment, status=error.status)
 
 
 def _describe_answer(found: Score) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from reconciler.document.pointers import find
 from reconciler.errors import ServiceError, ServiceMissing, Unauthorized, Unavailable
 from reconciler.kinds.ids import quote_path
+from reconciler.kinds.online_endpoint.replies import NO_ENDPOINT, is_absence
 from reconciler.model import Json, Resource
 from reconciler.model.values import dataclass
 from reconciler.ports import Access
@@ -128,7 +129,7 @@ class OnlineScoring:
         try:
             reply = self._manager.send("GET", f"{self._id}{VERSION}")
         except ServiceError as error:
-            if error.status != 404:
+            if not is_absence(error, NO_ENDPOINT):
                 raise
             subject = str(self._resource.address)
             raise ServiceMissing(
