@@ -20,8 +20,17 @@ from reconciler.errors import (
 from reconciler.kinds.online_endpoint.logs import read_last_line
 from reconciler.kinds.online_endpoint.probes import EndpointProbes
 from reconciler.kinds.online_endpoint.scoring import OnlineScoring
-from reconciler.model import Address, Check, Json, Manifest, Resource, SourceLocation
-from reconciler.transport import Client
+from reconciler.model import (
+    Address,
+    Check,
+    Event,
+    Json,
+    Manifest,
+    Resource,
+    SourceLocation,
+    Throttling,
+)
+from reconciler.transport import Client, CommandRateLimiter
 from reconciler.transport.timeouts import Timeouts
 from tests.access import access
 from tests.clocks import FakeClock
@@ -60,6 +69,7 @@ class World:
     shown: Mapping[str, Json] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     clock: FakeClock = field(default_factory=FakeClock)
+    events: list[Event] = field(default_factory=list)
     url: str = ""
 
     def answer(self, call: Call, _: int) -> Answer:
@@ -90,7 +100,9 @@ class World:
 
     def connect(self, server: Scripted, patience_s: float = 0.0) -> EndpointProbes:
         self.url = server.url
-        self.access = replace(access(server.url), patience_s=patience_s)
+        limiter = CommandRateLimiter(self.events.append)
+        given = access(server.url)
+        self.access = replace(given, patience_s=patience_s, rate_limiter=limiter)
         self.client = Client(
             server.url,
             self.access.emit,
@@ -240,8 +252,11 @@ def test_an_answer_that_is_not_json_fails() -> None:
 
 
 def test_an_endpoint_that_stays_too_busy_fails_with_what_to_raise() -> None:
-    error, world = failing(lambda *_: Answer(429, None, {"Retry-After": "100"}))
+    events: list[Event] = []
+    error, world = failing(lambda *_: Answer(429, None, {"Retry-After": "100"}), events=events)
     assert error.message.startswith("green accepts no more calls: ")
+    (throttled,) = (one for one in events if isinstance(one, Throttling))
+    assert throttled.subject.startswith("scoring calls of 127.0.0.1")
     assert "max_concurrent_requests_per_instance" in error.next_step
     assert len(world.scored) == 1
 

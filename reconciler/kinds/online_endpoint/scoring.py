@@ -17,7 +17,7 @@ from reconciler.document.pointers import find
 from reconciler.errors import ServiceError, ServiceMissing, Unauthorized, Unavailable
 from reconciler.kinds.ids import quote_path
 from reconciler.kinds.online_endpoint.replies import NO_ENDPOINT, is_absence
-from reconciler.model import Json, Resource
+from reconciler.model import Json, Resource, SeparateLimit
 from reconciler.model.values import dataclass
 from reconciler.ports import Access
 from reconciler.transport import (
@@ -40,6 +40,8 @@ _HOSTS: Final = (".inference.ml.azure.com", ".inference.ml.azure.us", ".inferenc
 _ENTRA: Final = "https://ml.azure.com"
 # What a probe must understand, and does not end a call by itself. 429 and 503 are waited out.
 _ANSWERS: Final = frozenset({400, 401, 403, 404, 408, 413, 424, 500, 502, 504})
+# An endpoint takes 500 calls per second (published); no reply shows how many are left.
+_CALLS: Final = SeparateLimit("", "scoring calls", 500, 500.0)
 _MANAGED: Final = "Look at the endpoint in Azure Machine Learning studio."
 
 
@@ -122,7 +124,14 @@ class OnlineScoring:
     def _send(self, body: Json, deployment: str) -> Reply:
         named = {_DEPLOYMENT: deployment} if deployment else {}
         return self._client.send(
-            "POST", self._path, body, self._key, repeats=True, answers=_ANSWERS, headers=named
+            "POST",
+            self._path,
+            body,
+            self._key,
+            repeats=True,
+            answers=_ANSWERS,
+            headers=named,
+            apart=_CALLS,
         )
 
     def _read(self) -> Json:
