@@ -71,8 +71,9 @@ def _undo_one(field: Field, entry: Entry, document: Json) -> Iterator[Misfit]:
         if back is None:
             yield Misfit(entry.sequence, pointer, "its earlier value is not known")
         elif not (back["op"] == "remove" and _stays(field, forth, document)):
+            fitting = _adapt(field, back, forth.get("value", ABSENT), document)
             try:
-                apply_in_place(copy.deepcopy(back), document)
+                apply_in_place(copy.deepcopy(fitting), document)
             except MISFITS:
                 yield Misfit(entry.sequence, pointer, "the place does not exist any more")
 
@@ -84,6 +85,17 @@ def _stays(field: Field, forth: Json, document: Json) -> bool:
     # What the service keeps as a resource of its own was created by the entry, so it is removed.
     shared = forth["value"] == {} and below.branches and not below.separate
     return now is ABSENT or (shared and now != {})
+
+
+def _adapt(field: Field, back: Json, left: Json | Absent, document: Json) -> Json:
+    """Return an inverse operation as the document needs it.
+
+    A service may not show a value that counts as absent, such as a share of 0. `left` is the value
+    that the change to undo has left.
+    """
+    path = split_pointer(back["path"])
+    gone = back["op"] == "replace" and find(document, path) is ABSENT
+    return {**back, "op": "add"} if gone and same(field.at(path), left, ABSENT) else back
 
 
 def _find_moved_lists(field: Field, patch: Sequence[Json], document: Json) -> Iterator[str]:
@@ -171,8 +183,12 @@ def _make_update(field: Field, step: Step, live: Json) -> Step:
     moved = next(_find_moved_lists(field, step.ops, live), None)
     if moved is not None:
         raise _refuse(step, f"the list {moved} has changed since")
+    after = step.after
+    inverse = [
+        _adapt(field, one, find(after, split_pointer(one["path"])), live) for one in step.inverse
+    ]
     try:
-        desired = apply_operations(step.inverse, live)
+        desired = apply_operations(inverse, live)
     except MISFITS as error:
         raise _refuse(step, "it has changed since") from error
     # No manifest declares the result, so no secret is due. The step writes the inverse, the

@@ -31,7 +31,7 @@ from reconciler.plans.history import (
     is_hidden,
     list_touches,
 )
-from reconciler.render.plan.rows import HIDDEN
+from reconciler.render.plan.rows import HIDDEN, MANY, count_leaves
 from reconciler.render.words.colour import Paint
 from reconciler.render.words.escape import cut, escape, shorten_uris, show_path, show_value
 from reconciler.render.words.names import list_names
@@ -155,6 +155,9 @@ def _touch(touch: Touch, paint: Paint) -> str:
     head = f"{paint.symbol(_SIGNS.get(touch.verb, '~'))} {show_path(split_pointer(touch.pointer))}"
     if touch.hidden:
         return f"{head} = {HIDDEN}"
+    size = count_leaves(touch.before) if touch.verb == "remove" else 0
+    if size > MANY:
+        return f"{head} ({count(size, 'attribute')})"
     values = [value for value in (touch.before, touch.after) if value is not ABSENT]
     return f"{head} = {' -> '.join(_show(*values))}" if values else head
 

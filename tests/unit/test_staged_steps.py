@@ -6,12 +6,15 @@ from dataclasses import replace
 
 import pytest
 
+from reconciler.document.schema import compile_schema
 from reconciler.engine.applying.journal import Author
 from reconciler.engine.applying.recover import recover_intents
 from reconciler.engine.planning.plan import make_plan
 from reconciler.engine.rollback import plan_rollback
 from reconciler.errors import StalePlan, Unavailable, Unplannable
 from reconciler.model import (
+    ABSENT,
+    Change,
     CheckEnded,
     Finding,
     Json,
@@ -22,12 +25,16 @@ from reconciler.model import (
     Step,
     StepFailed,
     StepHalted,
+    Verb,
     WriteDelayed,
     WriteDone,
     WriteStarted,
 )
 from reconciler.plans.plan_file import digest_of_plan, plan_document, read_plan
+from reconciler.plans.undo import undo
+from reconciler.render.plan.rows import FULL, make_rows
 from reconciler.text.json_text import canonical
+from tests.ledgers import make_entry
 from tests.unit.mixer import MIXER, Desk, Killed, open_desk
 from tests.unit.test_engine import LOCK_OWNER
 
@@ -395,3 +402,34 @@ def test_what_a_step_refers_to_must_exist_before_the_first_write() -> None:
         plan_of(desk)
     plan = make_plan(desk.runtime(), replace(desk.request, refresh="none"))
     assert plan.steps
+
+
+def test_a_share_of_zero_that_the_service_does_not_show_can_be_undone() -> None:
+    share = {"type": "integer", "description": "Percent.", "x-server-default": 0}
+    field = compile_schema(
+        {
+            "type": "object",
+            "description": "Shares.",
+            "properties": {
+                "shares": {"type": "object", "description": "All.", "additionalProperties": share}
+            },
+        }
+    )
+    entry = make_entry(
+        patch=({"op": "replace", "path": "/shares/blue", "value": 0},),
+        inverse=({"op": "replace", "path": "/shares/blue", "value": 100},),
+    )
+    assert undo(field, [entry], {"shares": {}}) == ({"shares": {"blue": 100}}, ())
+    moved = replace(entry, patch=({**entry.patch[0], "value": 5},))
+    _, misfits = undo(field, [moved], {"shares": {}})
+    assert [one.why for one in misfits] == ["the place does not exist any more"]
+
+
+def test_what_is_shown_of_a_large_removal_is_its_size() -> None:
+    member = {"image": "one", **{f"x{number}": number for number in range(20)}}
+    removal = Change(("members", "blue"), Verb.REMOVE, member, ABSENT)
+    step = plan_of(open_desk()).steps[0].copy_with(changes=(removal,), reasons=())
+    rows, _ = make_rows(step, FULL)
+    assert [(row.sign, row.name, row.said) for row in rows] == [
+        ("-", "members.blue", "(21 attributes)")
+    ]

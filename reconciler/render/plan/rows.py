@@ -41,6 +41,8 @@ _MOST_GATE: Final = 300
 _WHOLE: Final = (
     "sent as the whole definition: it is not known whether an update removes omitted fields"
 )
+# A removed value of more attributes is not shown itself: the start of it would say little.
+MANY: Final = 8
 _SIGNS: Final[Mapping[Verb, str]] = {
     Verb.ADD: "+",
     Verb.REPLACE: "~",
@@ -142,7 +144,7 @@ def describe_whole(step: Step, like: Sequence[Step] = ()) -> list[str]:
     """Returns the remarks on the whole resource, or on all resources, before the changes."""
     notes = _notes_at("", step)
     if step.action is Action.DELETE:
-        sizes = {_size(one.before) for one in (step, *like)}
+        sizes = {count_leaves(one.before) for one in (step, *like)}
         gone = count(sizes.pop(), "attribute") if len(sizes) == 1 else "all attributes"
         return ["; ".join([f"{gone} will be removed", *notes])]
     # Of several writes, each says itself what it sends.
@@ -289,6 +291,8 @@ def _change_row(change: Change, step: Step, bounds: Bounds) -> Row:
         compare = describe_change if change.opaque else compare_lines
         lines = compare(change.before, change.after, bounds.lines, bounds.characters)
         return replace(row, lines=tuple(lines))
+    if change.verb is Verb.REMOVE and count_leaves(change.before) > MANY:
+        return replace(row, said=f"({count(count_leaves(change.before), 'attribute')})")
     return replace(
         row,
         before="" if change.verb is Verb.ADD else show_value(change.before, bounds.characters),
@@ -320,7 +324,8 @@ def _is_structure(value: Json) -> bool:
     return isinstance(value, (dict, list)) and bool(value)
 
 
-def _size(document: Json) -> int:
+def count_leaves(document: Json) -> int:
+    """Returns how many values a document has below its objects."""
     if isinstance(document, dict):
-        return sum(_size(value) for value in document.values())
+        return sum(count_leaves(value) for value in document.values())
     return 1
