@@ -23,7 +23,7 @@ MODEL_ID: Final = "model id"
 MOUNTED: Final = "mounted directory"
 DEPLOYMENT: Final = "deployment"
 ANSWER: Final = "answer"
-BYTES: Final = "bytes"
+DIGEST: Final = "digest"
 TRAFFIC: Final = "traffic"
 _NEEDED: Final = frozenset({MODEL_ID, DEPLOYMENT, ANSWER, TRAFFIC})
 # A later call proves nothing more where one of these is the reason.
@@ -89,7 +89,8 @@ def judge_serving(serving: Serving) -> tuple[Proof, str]:
     """Returns what the signs prove about the deployments with traffic, and why.
 
     One sign that differs outweighs all others. The model's id, the deployment that answered, its
-    answers and the traffic must agree; the mounted directory and the bytes may stay unknown.
+    answer and the traffic must agree; the mounted directory and the digest may stay unknown. A blob
+    with other bytes proves nothing about instances that have loaded it before.
     """
     served = [one for one in serving.deployments if one.share]
     if not served:
@@ -97,10 +98,11 @@ def judge_serving(serving: Serving) -> tuple[Proof, str]:
     signs = [(one.name, sign) for one in served for sign in one.signs]
     signs.append(("", serving.traffic))
     for name, sign in signs:
-        if sign.state is SignState.DIFFERS:
+        if sign.state is SignState.DIFFERS and sign.source != DIGEST:
             return Proof.OTHER, _name_sign(name, sign)
     for name, sign in signs:
-        if sign.source in _NEEDED and sign.state is not SignState.AGREES:
+        needed = sign.source in _NEEDED and sign.state is not SignState.AGREES
+        if needed or sign.state is SignState.DIFFERS:
             return Proof.INCONCLUSIVE, _name_sign(name, sign)
     names = ", ".join(f"{one.name} ({one.share} %)" for one in served)
     return Proof.PROVEN, f"{names}: model id, answer and traffic agree with the manifest"

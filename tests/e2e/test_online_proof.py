@@ -151,7 +151,7 @@ def test_verify_finds_a_model_that_is_not_the_declared_one(online: Online) -> No
         "mounted directory": "agrees",
         "deployment": "agrees",
         "answer": "differs",
-        "bytes": "unknown",
+        "digest": "unknown",
     }
 
 
@@ -263,20 +263,20 @@ def test_the_bytes_of_a_model_are_compared_with_the_pinned_ones(tmp_path: Path) 
         online = make_online(tmp_path, ml, uri=place)
         online.expect(online.score("green"))
 
-        def find_bytes(pin: str = "") -> tuple[str, str]:
+        def find_digest(pin: str = "") -> tuple[str, str]:
             more = f"\n      sha256: '{pin}'" if pin else ""
             online.write(GREEN.replace("model: azureml:census:2", f"model: azureml:census:2{more}"))
             (sign,) = (
                 one
                 for one in online.verify()["serving"]["deployments"][1]["signs"]
-                if one["source"] == "bytes"
+                if one["source"] == "digest"
             )
             return sign["state"], sign["said"]
 
         said = f"sha256:{digest}, computed from every byte"
-        assert find_bytes(digest) == ("agrees", said)
-        assert find_bytes("0" * 64) == (
+        assert find_digest(digest) == ("agrees", said)
+        assert find_digest("0" * 64) == (
             "differs",
             f"{said}, and sha256:{'0' * 64} is expected",
         )
-        assert find_bytes()[0] == "shown"
+        assert find_digest()[0] == "shown"

@@ -109,7 +109,7 @@ def serving(
     states: Mapping[str, str] | None = None, *, share: int = 100, traffic: str = "agrees"
 ) -> Serving:
     """One deployment with traffic, whose signs all agree unless a state is given; and an old one."""
-    sources = (*NEEDED, "mounted directory", "bytes")
+    sources = (*NEEDED, "mounted directory", "digest")
     signs = tuple(
         ServingSign(one, SignState((states or {}).get(one, "agrees")), f"said {one}")
         for one in sources
@@ -127,16 +127,21 @@ def serving(
 def test_signs_that_agree_prove_what_serves() -> None:
     said = "green (100 %): model id, answer and traffic agree with the manifest"
     assert judge_serving(serving()) == (Proof.PROVEN, said)
-    assert judge_serving(serving({"mounted directory": "unknown", "bytes": "shown"})) == (
+    assert judge_serving(serving({"mounted directory": "unknown", "digest": "shown"})) == (
         Proof.PROVEN,
         said,
     )
 
 
-@pytest.mark.parametrize("source", ["model id", "mounted directory", "answer", "bytes"])
+@pytest.mark.parametrize("source", ["model id", "mounted directory", "answer"])
 def test_one_sign_that_differs_outweighs_all_others(source: str) -> None:
     proof, reason = judge_serving(serving({source: "differs"}))
     assert (proof, reason) == (Proof.OTHER, f"green: {source} differs: said {source}")
+
+
+def test_other_bytes_at_the_address_of_a_model_prove_nothing_about_what_serves() -> None:
+    found = judge_serving(serving({"digest": "differs"}))
+    assert found == (Proof.INCONCLUSIVE, "green: digest differs: said digest")
 
 
 def test_a_router_that_differs_outweighs_all_others() -> None:

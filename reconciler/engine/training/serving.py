@@ -15,7 +15,7 @@ from reconciler.engine.runtime import Runtime
 from reconciler.errors import LedgerConflict, LedgerInvalid, ReconcilerError
 from reconciler.model import Absent, Blob, Json, Manifest, ModelReference, Resource, Snapshot
 from reconciler.plans.proof import (
-    BYTES,
+    DIGEST,
     Proof,
     ServedDeployment,
     ServingSign,
@@ -48,7 +48,8 @@ def verify_serving(
         shown = provider.show_serving(resource, manifest)
         models = _Models(runtime, provider, resource, manifest, snapshot)
         deployments = tuple(
-            replace(one, signs=(*one.signs, models.compare_bytes(one))) for one in shown.deployments
+            replace(one, signs=(*one.signs, models.compare_digest(one)))
+            for one in shown.deployments
         )
     except (LedgerConflict, LedgerInvalid):
         raise
@@ -75,7 +76,7 @@ class _Models:
         self._references = {one.name: one for one in declared}
         self._last_applied = snapshot.last_applied_by_address.get(resource.address)
 
-    def compare_bytes(self, deployment: ServedDeployment) -> ServingSign:
+    def compare_digest(self, deployment: ServedDeployment) -> ServingSign:
         """Compares the bytes of a deployment's model with the pinned or the recorded digest."""
         address = self._locate(deployment)
         if isinstance(address, ServingSign):
@@ -113,13 +114,13 @@ class _Models:
             return _unknown("the storage reports no digest; a sha256 in the manifest compares it")
         said = f"{blob.digest}, {_TRUSTS.get(blob.trust, blob.trust)}"
         if not wanted:
-            return ServingSign(BYTES, SignState.SHOWN, f"{said}; no digest is recorded of it")
+            return ServingSign(DIGEST, SignState.SHOWN, f"{said}; no digest is recorded of it")
         if blob.digest == wanted:
-            return ServingSign(BYTES, SignState.AGREES, said)
+            return ServingSign(DIGEST, SignState.AGREES, said)
         if blob.digest.partition(":")[0] != wanted.partition(":")[0]:
             return _unknown(f"{said}; it cannot be compared with {wanted}")
-        return ServingSign(BYTES, SignState.DIFFERS, f"{said}, and {wanted} is expected")
+        return ServingSign(DIGEST, SignState.DIFFERS, f"{said}, and {wanted} is expected")
 
 
 def _unknown(why: str) -> ServingSign:
-    return ServingSign(BYTES, SignState.UNKNOWN, why)
+    return ServingSign(DIGEST, SignState.UNKNOWN, why)
