@@ -130,6 +130,56 @@ def test_the_story_of_a_fleet_is_stopped_by_one_and_ends_with_all(tmp_path: Path
     assert processes(tmp_path) == set()
 
 
+@pytest.mark.slow
+def test_the_story_of_an_online_endpoint_shifts_stops_and_completes(tmp_path: Path) -> None:
+    """`test_online_example.py` holds its parts in every run."""
+    started = time.monotonic()
+    done = run(tmp_path, "demo", "--story", "online", env={"TMPDIR": str(tmp_path)})
+    assert done.code == 0, done.said
+    assert time.monotonic() - started < 60
+    story = [
+        "$ cat manifests/census.yaml",
+        "kind: OnlineEndpoint",
+        "$ reconciler apply first.plan",
+        "blue answered 20 calls as manifests/golden.json",
+        "Of 40 calls blue answers 40.",
+        "$ reconciler plan --out second.plan",
+        '+ trained model "green" = "azureml:census:2"',
+        "$ reconciler apply second.plan",
+        "green answered 20 calls as manifests/golden.json",
+        "traffic: green 10 %, blue 90 %",
+        "the answers fit the traffic: ",
+        "traffic: green 50 %, blue 50 %",
+        "traffic: green 100 %",
+        "delete deployment blue",
+        "Of 40 calls green answers 40.",
+        "OnlineEndpoint/census: proven: green (100 %)",
+        "$ reconciler apply --auto-approve",
+        "blue does not answer as manifests/golden.json: /0 is 0.79",
+        "Reverting write complete after ",
+        "log of blue: ",
+        "Of 40 calls green answers 40.",
+        "No changes.",
+        "$ reconciler apply last.plan",
+        "Killed",
+        'traffic: {"blue": ',
+        "$ reconciler apply last.plan",
+        "Apply complete! Resources: 0 added, 1 changed, 0 destroyed.",
+        "Of 40 calls blue answers 40.",
+        "  1 x PUT onlineEndpoints/census/deployments/blue\n",
+        "  3 x PUT onlineEndpoints/census\n",
+        "  1 x DELETE onlineEndpoints/census/deployments/green\n",
+        "No changes.",
+    ]
+    places: list[int] = []
+    for sentence in story:
+        places.append(done.out.index(sentence, places[-1] if places else 0))
+    assert "Traceback" not in done.said
+    assert "Reverting failed" not in done.said
+    assert not list(tmp_path.iterdir())
+    assert processes(tmp_path) == set()
+
+
 def answers(said: str) -> list[tuple[str, float]]:
     """The label and the probability of each person in a part of a story."""
     found = re.findall(r"a week +(\S+) +probability of >50K (0\.\d+)$", said, re.MULTILINE)

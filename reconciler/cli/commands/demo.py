@@ -36,19 +36,22 @@ _WITHOUT_STORAGE = ("fleet", "night")
         "reconciler demo --story retrain",
         "# Run the story of pull requests: plan, comment, rule, approval, apply",
         "reconciler demo --story gitops",
+        "# Run the story of an online endpoint: blue, green, a probe, and a killed shift",
+        "reconciler demo --story online",
         "# Run the story of a night: a loop, drift, a report, and what people decide",
         "reconciler demo --story night",
     ),
 )
 @click.option(
     "--story",
-    type=click.Choice(["model", "fleet", "retrain", "gitops", "night"]),
+    type=click.Choice(["model", "fleet", "retrain", "gitops", "night", "online"]),
     default="model",
     show_default=True,
     help="model: one service, its drift and a killed apply. fleet: a thousand endpoints in waves."
     " retrain: a model is trained, judged, proposed in a commit, and served. gitops: pull requests"
     " with dev, prod, a rule and an approval, on a local forge. night: a loop watches three"
-    " services while other people change them.",
+    " services while other people change them. online: a new model goes into service in"
+    " steps, a wrong one is stopped by its probe, and a killed apply is completed.",
 )
 @click.option(
     "--keep",
@@ -105,6 +108,10 @@ def _find_story(name: str) -> _Story:
         from reconciler.cli.demo import night_story
 
         return night_story.set_stage, night_story.run_story
+    if name == "online":
+        from reconciler.cli.demo import online_story
+
+        return online_story.set_stage, online_story.run_story
     if name == "gitops":
         from reconciler.cli.demo import gitops_story, team
 

@@ -165,6 +165,14 @@ class Stage:
             time.sleep(0.05)
 
     def _send(self, method: str, url: str, body: Any, key: str = "") -> tuple[Any, str]:
+        """Send a call; returns the answer and the address of its operation, or ""."""
+        answer, headers = self.call(method, url, body, key)
+        return answer, headers.get("Azure-AsyncOperation", "")
+
+    def call(
+        self, method: str, url: str, body: Any, key: str = ""
+    ) -> tuple[Any, Mapping[str, str]]:
+        """Send a call to the emulator; returns the answer and its headers."""
         token = key or os.environ.get("RECONCILER_EMULATOR_TOKEN") or "emulator"
         request = urllib.request.Request(  # noqa: S310 - our own emulator
             url,
@@ -173,8 +181,7 @@ class Stage:
             headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
         )
         with LOCAL.open(request, timeout=30) as reply:
-            operation = reply.headers.get("Azure-AsyncOperation", "")
-            return json.loads(reply.read() or b"null"), operation
+            return json.loads(reply.read() or b"null"), reply.headers
 
 
 def list_variables() -> dict[str, str]:
@@ -250,10 +257,15 @@ def _claim_port() -> bool:
 
 
 @contextlib.contextmanager
-def run_emulator(port: int, state: Path, options: Sequence[str]) -> Iterator[str]:
-    """Start the emulator and yield its address; stop it at the end."""
+def run_emulator(
+    port: int, state: Path, options: Sequence[str], operation_s: float = 0.5
+) -> Iterator[str]:
+    """Start the emulator and yield its address; stop it at the end.
+
+    `operation_s` is how long an operation of a service lasts, in seconds.
+    """
     command = ["reconciler", "emulator", "--port", str(port), *options]
-    saved = ["--data", str(state), "--operation-seconds", "0.5"]
+    saved = ["--data", str(state), "--operation-seconds", str(operation_s)]
     with run_server("the emulator", [*command, *saved], state.parent) as ready:
         yield ready["resourceManager"]
 
