@@ -176,8 +176,8 @@ def run_story(stage: OnlineStage) -> None:
     _stop(stage)
     _kill(stage)
     print_text(
-        "That is all: a new model was never in front of callers before it had answered, the traffic"
-        "\nwas whole at each moment, and what was killed was completed."
+        "That is all: each new model answered a sample before its first caller, the traffic added up"
+        "\nto 100 at each moment, and what was killed was completed."
     )
 
 
@@ -211,7 +211,7 @@ def _stop(stage: OnlineStage) -> None:
     stage.register(3)
     print_text(
         "census:3 was trained with its labels the wrong way round. It answers each call with status"
-        "\n200, so nobody has noticed."
+        "\n200, so monitoring shows nothing."
     )
     _move(stage, ("green", "blue"), (2, 3))
     run(stage, "apply", "--auto-approve", expected=_FAILED)
