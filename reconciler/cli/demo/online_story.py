@@ -176,8 +176,8 @@ def run_story(stage: OnlineStage) -> None:
     _stop(stage)
     _kill(stage)
     print_text(
-        "That is all: each new model answered a sample before its first caller, the traffic added up"
-        "\nto 100 at each moment, and what was killed was completed."
+        "That is all: each new model answered a sample before its first caller, the traffic added"
+        "\nup to 100 at each moment, and what was killed was completed."
     )
 
 
