@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
@@ -200,6 +200,25 @@ class Trainer:
             if address in self._assembly.ledger.load().last_applied_by_address:
                 raise
             return Rows(text, None)
+
+    def check_comparisons(self, retrainings: Iterable[Retraining]) -> None:
+        """Raise ManifestInvalid, before a job starts, if a service cannot score the rows.
+
+        The rows are those of spec.compare, which the model in service must answer.
+        """
+        findings = [
+            Finding(
+                f"{one.promote[0].resource} cannot score the rows of a comparison",
+                subject=str(one.address),
+                place=one.comparison.place,
+                next_step="Remove compare and its margins; maxRegression compares the metrics.",
+            )
+            for one in retrainings
+            if one.comparison is not None and one.promote
+            if not isinstance(self.runtime.providers[one.promote[0].resource.kind], Trains)
+        ]
+        if findings:
+            raise ManifestInvalid(tuple(findings))
 
     def _open_scorer(self, address: Address, within_s: float | None = None) -> Scorer:
         provider, resource = self._find_service(address)

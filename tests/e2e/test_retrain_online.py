@@ -1,5 +1,6 @@
 """A retrained model reaches an online endpoint: as a version, and from blue to green in git."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.contract.test_jobs import people
 from tests.e2e.test_retrain import GATE, Training, run_training
 from tests.e2e.world import SUBSCRIPTION
 from tests.outputs import check_output
@@ -137,3 +139,39 @@ def test_a_refused_model_is_not_registered(training: Training) -> None:
     assert training.retrain()["outcome"] == "refused"
     assert [*list_versions(training)] == ["1"]
     assert (training.folder / "manifests/online.yaml").read_text() == MANIFEST
+
+
+def test_the_next_model_knows_the_one_that_was_applied(training: Training) -> None:
+    """A rule that compares finds the model in service by the digest that the apply recorded."""
+    apply = ("apply", "--auto-approve", "--target", "OnlineEndpoint/census")
+    done = training.run(*apply)
+    assert done.code == 0, done.said
+    first = training.retrain()
+    assert first["parent"] == f"sha256:{hashlib.sha256(b'old').hexdigest()}"
+    planned = training.run("plan", "--target", "OnlineEndpoint/census")
+    assert '+ trained model "green" = "azureml:census:2"' in planned.out
+    assert "create deployment green (census:2)" in planned.out
+    assert "delete deployment blue" in planned.out
+    done = training.run(*apply)
+    assert done.code == 0, done.said
+    (training.folder / "manifests/census.csv").write_bytes(people(seed=5))
+    second = training.retrain()
+    assert second["parent"] == first["digest"]
+    assert second["gates"][1]["verdict"] == "pass"
+    assert second["versions"] == [{"resource": "OnlineEndpoint/census", "id": "azureml:census:3"}]
+    spec = read_spec(training)
+    assert (spec["traffic"], [*spec["deployments"]]) == ({"blue": 100}, ["blue"])
+    assert spec["deployments"]["blue"]["model"] == "azureml:census:3"
+
+
+def test_rows_that_an_endpoint_cannot_score_are_refused_before_a_job(training: Training) -> None:
+    write(training, "  gate: [{metric: AUC, margin: 0.02}]")
+    file = training.folder / "manifests/retraining.yaml"
+    compare = "{rows: census.csv, label: income, scoredOutput: {port: output3, uri: 'URI'}}"
+    compare = compare.replace("URI", training.uri("m/${run}-rows.csv"))
+    file.write_text(file.read_text().replace("  promote:", f"  compare: {compare}\n  promote:"))
+    done = training.run("retrain", "census")
+    assert done.code == 1
+    assert "OnlineEndpoint/census cannot score the rows of a comparison" in done.err
+    assert "on manifests/retraining.yaml line 13, column" in done.err
+    assert training.count_recorded("submitting") == 0

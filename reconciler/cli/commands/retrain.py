@@ -103,6 +103,7 @@ def retrain(
         _print_none(form)
         return
     check_promotions(due)
+    trainer.check_comparisons(due)
     check_places(invocation, Path(assembly.project.root), assembly.loaded, assembly.kinds, due)
     proposer = Proposer(invocation, assembly, trainer)
     if commit or branch:
