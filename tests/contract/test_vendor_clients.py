@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.contract.azureml import PROVIDER, Json
+from tests.contract.faulty import fired, on, write_faults
 from tests.contract.foreign import run_vendor
 from tests.e2e.online_world import deployment, open_online
 from tests.e2e.world import SUBSCRIPTION, run_emulator
@@ -79,6 +80,51 @@ def test_azure_ai_ml_lives_a_whole_life() -> None:
     # The client sends the present key as the new one; the strict reading makes another all the same.
     assert new[0] == old[0]
     assert new[1] not in old
+
+
+FAULTS = (
+    on("crash-container", "PUT", "deployments/bad", times=1),
+    on("busy", "PUT", "deployments/busy", times=1),
+    on("no-quota", "PUT", "deployments/big", times=1),
+    on("throttle", "GET", r"onlineEndpoints\?", times=1),
+)
+
+
+def play_faults(client: str, folder: Path) -> tuple[Json, list[str]]:
+    """What a client saw, and the sorts of faults that its calls met."""
+    file, log = write_faults(folder, *FAULTS), folder / "log.jsonl"
+    options = ("--operation-seconds=0", f"--faults={file}", f"--log={log}")
+    seen = play(client, "faults", *options)
+    return seen, [fault for _, _, fault in fired(folder)]
+
+
+def test_azure_mgmt_says_what_goes_wrong(tmp_path: Path) -> None:
+    seen, met = play_faults("by_azure_mgmt.py", tmp_path)
+    assert met == ["crash-container", "busy", "no-quota", "throttle"]
+    assert seen == {
+        "bad": ["HttpResponseError", "BadArgument", ""],
+        "busy": ["ResourceExistsError", "Conflict", ""],
+        "big": ["HttpResponseError", "BadRequest", "InferencingClientCreateDeploymentFailed"],
+        "state": "Failed",
+        "good": "Succeeded",
+        # It waits as long as Retry-After says, and sends the call again.
+        "listed": ["census"],
+    }
+
+
+@pytest.mark.slow  # the same faults meet azure-mgmt in every run
+def test_azure_ai_ml_says_what_goes_wrong(tmp_path: Path) -> None:
+    seen, met = play_faults("by_azure_ai_ml.py", tmp_path)
+    assert met == ["crash-container", "busy", "throttle"]
+    assert seen["token"] == "Bearer"
+    assert seen["failed"][0] == "HttpResponseError"
+    assert "User container has crashed or terminated" in seen["failed"][1]
+    assert seen["state"] == "Failed"
+    assert "UserContainerStart: Failed" in seen["log"]
+    assert "ModuleNotFoundError" in seen["log"]
+    assert seen["busy"][0] == "ResourceExistsError"
+    assert "Updating provisioning state" in seen["busy"][1]
+    assert seen["throttled"] == ["census"]
 
 
 def test_azure_ai_ml_reads_what_apply_made(tmp_path: Path) -> None:
