@@ -178,7 +178,8 @@ def _bend(
         other = draw(st.sampled_from(sorted(lock_owner)))
         lock_owner[key], lock_owner[other] = lock_owner[other], lock_owner[key]
     else:
-        lock_owner[key] = draw(values)
+        # A copy: a value that is drawn twice is the same list, and must not come to hold itself.
+        lock_owner[key] = copy.deepcopy(draw(values))
 
 
 @st.composite

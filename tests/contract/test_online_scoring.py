@@ -213,7 +213,7 @@ def test_a_key_is_replaced_alone_and_by_the_value_that_is_given(ml: Ml) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [{}, [], {"keyType": "primary"}, {"keyType": "Primary", "keyValue": 3}]
+    "body", [{}, [], {"keyType": []}, {"keyType": "primary"}, {"keyType": "Primary", "keyValue": 3}]
 )
 def test_a_key_that_does_not_exist_is_not_replaced(ml: Ml, body: Json) -> None:
     old = read(ml.call("POST", ml.path(tail="/listKeys")))

@@ -40,7 +40,7 @@ def read_new_key(call: Call) -> tuple[str, str]:
     body = call.document()
     body = body if isinstance(body, dict) else {}
     kind, value = body.get("keyType"), body.get("keyValue")
-    if kind not in {"Primary", "Secondary"}:
+    if kind not in ("Primary", "Secondary"):
         raise refuse_request("ValidationError", "The keyType must be Primary or Secondary.")
     if not isinstance(value or "", str) or len(value or "") > _LONGEST_KEY:
         raise refuse_request("ValidationError", "The keyValue is not valid.")
