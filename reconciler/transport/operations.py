@@ -179,8 +179,9 @@ def _find_link(client: Client, reply: Reply) -> _Link | None:
     if not status and (reply.status != 202 or not result):
         return None
     url = client.resolve(status or result)
-    # The service chose the name and may have put our input in it.
-    name = clean(client.redaction.redact(urlsplit(url).path.rpartition("/")[2]))[:60]
+    # The service chose the name and may have put our input in it. Its last part is a guid.
+    last = urlsplit(url).path.rpartition("/")[2].rpartition(":")[2]
+    name = clean(client.redaction.redact(last))[:60]
     return _Link(url, not status, name)
 
 

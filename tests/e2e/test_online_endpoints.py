@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def list_writes(project: OnlineProject) -> list[str]:
         f"{one['method']} {one['path'].partition('?')[0].partition('/onlineEndpoints/')[2]}"
         for one in sent
         if "onlineEndpoints" in one["path"]
-        if one["status"] < 400
+        if (one["status"] or 200) < 400  # no status: the reply was dropped
     ]
 
 
@@ -207,3 +208,151 @@ def test_a_fleet_of_endpoints_is_rolled_out_in_parallel(online: OnlineProject) -
     # Writes of one endpoint wait for each other, and those of others do not.
     owners = [one.split()[1].partition("/")[0] for one in list_writes(online)]
     assert owners != sorted(owners, key=owners.index)
+
+
+# What goes wrong.
+
+GREEN = "method: PUT, path: deployments/green"
+# The calls of reconciler, and not those of the other client.
+OWN_PUT = r"method: PUT, path: 'onlineEndpoints/census\?api-version=2024-04-01'"
+
+
+@contextmanager
+def faulty(folder: Path, *faults: str) -> Iterator[OnlineProject]:
+    """A project whose manifest moves all traffic from blue to green, and a service with faults."""
+    file = folder / "faults.yaml"
+    file.write_text("".join(f"- {{{one}}}\n" for one in faults))
+    with open_online(folder / "online", {}, f"--faults={file}") as online:
+        online.workspace.version = "2025-06-01"
+        online.workspace.put_endpoint("census")
+        online.workspace.put_deployment("census", "blue")
+        online.workspace.put_endpoint("census", {"blue": 100})
+        online.declare(
+            traffic={"green": 100}, deployments={"green": deployment(2)}, rollout=ROLLOUT
+        )
+        yield online
+
+
+def expect_rollout(online: OnlineProject) -> None:
+    """Apply the rollout, and find it done and each of its writes sent once."""
+    online.apply()
+    assert online.workspace.traffic("census") == {"green": 100}
+    assert set(online.workspace.deployments("census")) == {"green"}
+    assert online.changes() == []
+
+
+def test_a_container_that_crashes_takes_no_traffic_and_is_sent_again(tmp_path: Path) -> None:
+    with faulty(tmp_path, f"match: {{{GREEN}}}, do: crash-container, times: 1") as online:
+        done = online.run("apply", "--auto-approve")
+        assert done.code == 1
+        assert "deployment green: the operation failed: User container has crashed" in done.said
+        assert "Its log says: ModuleNotFoundError: No module named 'sklearn'" in done.said
+        assert online.workspace.traffic("census") == {"blue": 100}
+        planned = online.run("plan").said
+        assert 'provisioningState = "Failed" -> "Succeeded"' in planned
+        assert "deployments.green.properties.provisioningState is Failed" in planned
+        expect_rollout(online)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        pytest.param(
+            f"match: {{{GREEN}}}, do: busy, times: 2",
+            "is in Updating provisioning state",
+            id="busy",
+        ),
+        pytest.param(
+            f"match: {{{OWN_PUT}}}, do: stale-traffic, seconds: 0.5, times: 2",
+            "complete",
+            id="stale-traffic",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            f"match: {{{OWN_PUT}}}, do: silent-rollback, times: 1",
+            "it is sent again",
+            id="silent-rollback",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            f"match: {{{GREEN}}}, do: drop-reply, times: 1",
+            "complete",
+            id="drop-reply",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_a_rollout_goes_on_after_trouble_that_passes(fault: str, said: str, tmp_path: Path) -> None:
+    with faulty(tmp_path, fault) as online:
+        done = online.apply()
+        assert said in done.said
+        assert online.workspace.traffic("census") == {"green": 100}
+        assert online.changes() == []
+        assert len([one for one in list_writes(online) if one.endswith("green")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        pytest.param(
+            f"match: {{{GREEN}}}, do: no-quota, times: 1",
+            "Current usage/limit: 0/6. Additional needed: 8",
+            id="no-quota",
+        ),
+        pytest.param(
+            "match: {method: GET, path: 'deployments.api-version=2024'}, do: missing-group,"
+            " times: 1",
+            "Resource group 'rg' could not be found",
+            id="missing-group",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "match: {method: GET, path: 'deployments.api-version=2024'}, do: list-omission,"
+            " times: 1",
+            "shows the deployment blue, and its list lacks it",
+            id="list-omission",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            f"match: {{{OWN_PUT}}}, do: fail-operation, times: 1",
+            "the operation failed",
+            id="fail-operation",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_trouble_that_a_person_must_see_leaves_traffic_where_it_was(
+    fault: str, said: str, tmp_path: Path
+) -> None:
+    with faulty(tmp_path, fault) as online:
+        done = online.run("apply", "--auto-approve")
+        assert done.code == 1
+        assert said in done.said
+        assert online.workspace.traffic("census") == {"blue": 100}
+        expect_rollout(online)
+
+
+def test_an_operation_that_does_not_end_is_waited_for_and_not_sent_again(tmp_path: Path) -> None:
+    with faulty(tmp_path, f"match: {{{GREEN}}}, do: stuck-operation, times: 1") as online:
+        for _ in range(2):
+            done = online.run("apply", "--auto-approve", "--step-timeout=1s")
+            assert done.code == 1
+            assert "is still running after 1 second" in done.said
+        sent = [one for one in list_writes(online) if one == "PUT census/deployments/green"]
+        assert len(sent) == 1
+        for file in online.folder.rglob("*"):
+            # Of the address of the operation only the guid is kept.
+            assert file.is_dir() or "mfeOperations" not in file.read_text(errors="replace"), file
+
+
+def test_watch_finds_a_split_that_somebody_moved_and_restores_it(online: OnlineProject) -> None:
+    deployments = {"blue": deployment(1), "green": deployment(2)}
+    online.declare(traffic={"blue": 100}, deployments=deployments)
+    online.apply()
+    assert online.run("watch", "--once", "--detailed-exitcode").code == 0
+    online.workspace.put_endpoint("census", {"blue": 40, "green": 60})
+    done = online.run("watch", "--once", "--detailed-exitcode")
+    assert done.code == 2
+    assert "properties.traffic.blue" in done.out
+    online.run("watch", "--once", "--mode", "apply")
+    assert online.workspace.traffic("census") == {"blue": 100}

@@ -158,17 +158,12 @@ class Arm:
         return self._serve(call, below)
 
     def _serve(self, call: Call, below: str) -> Answer:
-        match call.method, below.strip("/").split("/"):
-            case "GET", [""]:
-                return Answer(200, {"id": SCOPE, "location": "eastus", "properties": {}})
-            case "GET", ["onlineEndpoints"]:
-                return Answer(200, {"value": [self.endpoint] if self.endpoint else []})
-            case _, ["onlineEndpoints", *_] if self.endpoint is None and call.method != "PUT":
-                return Answer(204) if call.method == "DELETE" else NO_ENDPOINT
-            case "GET", ["onlineEndpoints", _]:
-                return Answer(200, self.endpoint)
-            case "GET", ["onlineEndpoints", _, "deployments"]:
-                return Answer(200, {"value": list(self.deployments.values())})
+        parts = below.strip("/").split("/")
+        if self.endpoint is None and len(parts) > 1 and call.method != "PUT":
+            return Answer(204) if call.method == "DELETE" else NO_ENDPOINT
+        match call.method, parts:
+            case "GET", _:
+                return self._show(parts)
             case "DELETE", ["onlineEndpoints", _]:
                 self.endpoint, self.deployments = None, {}
                 return self._accept(call, Answer(202, b"null"))
@@ -179,6 +174,22 @@ class Arm:
                 return refusal(403, "AuthorizationFailed")
             case method, ["onlineEndpoints", _, *rest]:
                 return self._write(call, method, rest[1] if rest else "", json.loads(call.body))
+        return refusal(404, "ResourceNotFound")
+
+    def _show(self, parts: list[str]) -> Answer:
+        match parts:
+            case [""]:
+                return Answer(200, {"id": SCOPE, "location": "eastus", "properties": {}})
+            case ["onlineEndpoints"]:
+                return Answer(200, {"value": [self.endpoint] if self.endpoint else []})
+            case ["onlineEndpoints", _]:
+                return Answer(200, self.endpoint)
+            case ["onlineEndpoints", _, "deployments"]:
+                return Answer(200, {"value": list(self.deployments.values())})
+            case ["onlineEndpoints", _, "deployments", name] if name in self.deployments:
+                return Answer(200, self.deployments[name])
+            case ["onlineEndpoints", _, "deployments", _]:
+                return refusal(404, "NoSuchDeployment")
         return refusal(404, "ResourceNotFound")
 
     def _write(self, call: Call, method: str, name: str, body: Json) -> Answer:

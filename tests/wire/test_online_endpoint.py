@@ -302,6 +302,35 @@ def test_a_list_with_other_deployments_is_not_believed(items: list[Json]) -> Non
         session.provider.read(RESOURCE)
 
 
+@pytest.mark.parametrize("where", ["traffic", "mirrorTraffic"])
+def test_a_list_that_lacks_a_deployment_with_traffic_is_checked(where: str) -> None:
+    arm = blue_and_green()
+    arm.endpoint["properties"][where] = {"green": 10, "blue": 0}
+    listed = Answer(200, {"value": [deployment()]})
+    path = "/onlineEndpoints/census/deployments"
+    arm.say("GET", path, listed, listed)
+    with serving(arm) as session:
+        with pytest.raises(Contradicted, match="shows the deployment green, and its list lacks"):
+            session.read()
+        del arm.deployments["green"]
+        assert set(session.read().document["deployments"]) == {"blue"}
+        assert session.paths()[-1] == "GET /onlineEndpoints/census/deployments/green"
+
+
+def test_a_deployment_that_the_list_lacked_is_not_created_over_the_one_that_exists() -> None:
+    arm = blue_and_green()
+    arm.say("GET", "/onlineEndpoints/census/deployments", Answer(200, {"value": [deployment()]}))
+    with serving(arm) as session:
+        live = session.read()
+        with pytest.raises(Contradicted, match="deployment green: the service shows"):
+            session.write(step_to(live.document, model(2)), live)
+        assert session.writes() == []
+        arm.say("GET", "/onlineEndpoints/census/deployments/green", refusal(403, "Forbidden"))
+        with pytest.raises(ServiceError):
+            session.write(step_to(live.document, model(2)), live)
+        assert session.writes() == []
+
+
 def test_the_case_of_ids_does_not_count() -> None:
     arm = Arm(other(id=ENDPOINT.upper(), name="CENSUS"), {"blue": deployment()})
     arm.deployments["blue"]["id"] = f"{ENDPOINT.lower()}/deployments/Blue"
@@ -690,6 +719,7 @@ def test_the_address_of_an_operation_is_followed_verbatim_and_never_shown(
     for part in (SIGNED[1:30], "MIIHhzCC", "c2lnbmF0dXJl", "ODk3Nzg5"):
         assert part not in shown
     assert "mfeOperationsStatus" in caplog.text
+    assert f"the operation {make_guid(arm.number)} is still running" in caught.value.message
 
 
 @pytest.mark.parametrize(
@@ -827,6 +857,20 @@ def test_a_busy_endpoint_is_known_by_its_words_whatever_the_status(code: int) ->
         session.slept.clear()
         list(session.provider.wait_until_idle(RESOURCE))
         assert session.slept == []
+
+
+@pytest.mark.parametrize("state", ["Failed", "Canceled"])
+def test_an_endpoint_that_failed_is_not_busy(state: str) -> None:
+    arm = blue_and_green()
+    message = UPDATING.replace("Updating", state)
+    path = "/onlineEndpoints/census/deployments/green"
+    arm.say("PUT", path, refusal(409, "EndpointNotReady", message))
+    with serving(arm) as session:
+        live = session.read()
+        with pytest.raises(Rejected) as caught:
+            session.write(step_to(live.document, model(3)), live)
+    assert type(caught.value) is Rejected
+    assert "az ml online-endpoint delete --name census" in caught.value.next_step
 
 
 def test_a_name_that_somebody_else_has_is_not_busy() -> None:

@@ -38,12 +38,13 @@ _UNSENT: Final = "Nothing was sent. Plan again."
 class Call:
     """One call. `deployment` is "" for a call about the endpoint itself.
 
-    The body may hold secrets.
+    `creates` says that live does not show what the call writes. The body may hold secrets.
     """
 
     method: str
     deployment: str = ""
     body: Json = field(default=None, repr=False)
+    creates: bool = False
 
 
 def make_call(
@@ -139,7 +140,7 @@ class _Bodies:
         body = expand_ids(body, self._workspace)
         self._complete(body, raw)
         self._write_secrets(body, (DEPLOYMENTS, name))
-        return Call("PUT", name, body)
+        return Call("PUT", name, body, creates=raw is ABSENT)
 
     def _make_patch(self, desired: Json) -> Json:
         body = {}

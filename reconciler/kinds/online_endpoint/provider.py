@@ -298,7 +298,25 @@ class OnlineEndpointProvider:
             if is_absence(error, NO_ENDPOINT):
                 return None
             raise
-        return Shown(raw, deployments)
+        shown = Shown(raw, deployments)
+        for name in shown.unlisted:
+            # A list that leaves one out would have it created again, or its traffic taken away.
+            self._check_absent(resource, name)
+        return shown
+
+    def _check_absent(self, resource: Resource, name: str) -> None:
+        """Raise Contradicted if a deployment exists that the list of deployments lacks."""
+        try:
+            self._client.send("GET", _url(resource, f"/{DEPLOYMENTS}/{name}"))
+        except ServiceError as error:
+            if is_absence(error, NO_ENDPOINT, NO_DEPLOYMENT):
+                return
+            raise
+        raise Contradicted(
+            f"the service shows the deployment {clean(name)}, and its list lacks it",
+            status=200,
+            next_step="Nothing is concluded from it, and nothing was sent. Plan again.",
+        )
 
     def _find_location(self, scope: str) -> str:
         """Return the region of a workspace, which a PUT of a new endpoint must name."""
@@ -334,6 +352,8 @@ class OnlineEndpointProvider:
         at = (DEPLOYMENTS, call.deployment) if call.deployment else ()
         self._client.redaction.know(*find_secrets(self._field.at(at), call.body))
         url = _url(resource, f"/{DEPLOYMENTS}/{call.deployment}" if call.deployment else "")
+        if call.creates and call.deployment:
+            self._check_absent(resource, call.deployment)
         apart = _DEPLOYMENT_PUTS if call.deployment and call.method == "PUT" else None
         try:
             reply = self._client.send(call.method, url, call.body, apart=apart)
@@ -360,7 +380,8 @@ class OnlineEndpointProvider:
             return canceled
         if call.deployment and call.method != "DELETE":
             line = read_last_line(self._client, f"{resource.id}/{DEPLOYMENTS}/{call.deployment}")
-            error.message += f". Its log says: {line}" if line else ""
+            said = error.message.rstrip(".")
+            error.message = f"{said}. Its log says: {line}" if line else error.message
         return error
 
     def _count_refusal(self, resource: Resource, more: int) -> None:

@@ -8,7 +8,7 @@ call.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Final, TypeVar
 
@@ -45,7 +45,8 @@ _GUID: Final = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(?![0-9a-f-])", re.IGNORECASE
 )
 # A status for it is not published, so its words decide.
-_BUSY: Final = re.compile(r"\bin (?:the )?[\"']?\w+[\"']? provisioning state", re.IGNORECASE)
+_STATE: Final = re.compile(r"\bin (?:the )?[\"']?(\w+)[\"']? provisioning state", re.IGNORECASE)
+_ENDED: Final = frozenset({"succeeded", "failed", "canceled"})
 _TAKEN: Final = re.compile(
     r"\b(?:already (?:exists|in use|taken|used)|not (?:available|unique)|must be unique)\b",
     re.IGNORECASE,
@@ -69,7 +70,7 @@ _ADVICE: Final[Mapping[str, str]] = {
     "WorkspaceManagedNetworkNotReady": "Provision the managed network of the workspace first.",
     "SecretsInjectionError": "Check the secrets that its environment variables refer to, and the"
     " rights of the endpoint's identity.",
-    "InternalServerError": "Plan again. If it persists, quote the request id to the support.",
+    "InternalServerError": "If it persists, quote the request id to the support.",
 }
 
 
@@ -109,6 +110,18 @@ class Shown:
         named |= {f"deployment {clean(name)}": one for name, one in self.deployments.items()}
         found = [one for one in named.items() if is_unsettled(one[1])]
         return ", ".join(f"{what} ({clean(read_state(one))})" for what, one in found)
+
+    @property
+    def unlisted(self) -> Sequence[str]:
+        """The deployments that have traffic although the list of deployments lacks them."""
+        listed = {name.casefold() for name in self.deployments}
+        shares = [self.endpoint["properties"].get(word) for word in ("traffic", "mirrorTraffic")]
+        named = {
+            name: share for one in shares if isinstance(one, dict) for name, share in one.items()
+        }
+        return sorted(
+            name for name, share in named.items() if share and name.casefold() not in listed
+        )
 
     def make_document(self, field_: Field, workspace: str, redaction: Redaction) -> Json:
         """The document without secrets; `redaction` learns each secret first.
@@ -203,14 +216,26 @@ def _classify(error: ServiceError) -> type[ServiceError]:
     """Return the class of an error: a refusal is Busy by its words, whatever its status is."""
     if type(error) not in {Rejected, Busy}:
         return type(error)
-    if _BUSY.search(error.message):
-        return Busy
+    state = _read_named_state(error)
+    if state:
+        return Rejected if state in _ENDED else Busy
     return Rejected if _TAKEN.search(error.message) else type(error)
+
+
+def _read_named_state(error: ServiceError) -> str:
+    """Return the state for which a write is refused, in lower case; "" if no state is named."""
+    found = _STATE.search(error.message)
+    return found[1].lower() if found else ""
 
 
 def _advise(error: ServiceError, resource: Resource) -> str:
     if _QUOTA.search(error.message):
         return _FREE
+    if _read_named_state(error) in _ENDED:
+        return (
+            "The endpoint itself failed, and takes no deployment. Delete it, then plan again:"
+            f" az ml online-endpoint delete --name {resource.short_id}"
+        )
     if error.status == 404 and not error.next_step:
         scope = resource.id.rpartition("/onlineEndpoints/")[0]
         return f"Check the subscription, the resource group and the workspace: {scope}"
