@@ -29,7 +29,9 @@ from tests.survival.leaders import (
     stop_leader,
 )
 from tests.survival.nursery import open_nursery
+from tests.survival.places import End
 from tests.survival.rivals import MET, kill_lock_owner, race
+from tests.survival.shifts import die_at_every_call, die_in_turn, open_shifts
 from tests.survival.soak import soak
 from tests.survival.storage import die_where_it_counts, open_stored
 from tests.survival.unattended import run_unattended
@@ -112,6 +114,26 @@ def test_a_kill_at_any_call_of_a_job_starts_no_second_one(tmp_path: Path, branch
         died = check_stories(die_at_calls(trained, rounds=1))
     assert {"about to send POST start", "answered POST start", "after storage.read"} <= {*died}
     assert len(died) > 30
+
+
+# A deployment that the service has taken and the ledger not, and traffic that is half shifted.
+OF_A_SHIFT = [("answered PUT {new}", 1), ("answered PUT {endpoint}", 1)]
+
+
+def test_a_kill_in_a_rollout_leaves_traffic_whole_and_sends_nothing_twice(tmp_path: Path) -> None:
+    with open_shifts(tmp_path, 1, "--operation-seconds=0.05", steps=(50, 100)) as shifts:
+        died = check_stories(die_in_turn(shifts, (End(at, (name,)) for name, at in OF_A_SHIFT)))
+    assert [name.split()[:2] for name in died] == [["answered", "PUT"]] * 2
+
+
+# With the slower operations, most kills meet one that runs.
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", ["0.05", "0.3"])
+def test_a_kill_at_any_call_of_a_rollout_sends_nothing_twice(tmp_path: Path, seconds: str) -> None:
+    with open_shifts(tmp_path, 8, f"--operation-seconds={seconds}") as shifts:
+        died = check_stories(die_at_every_call(shifts, rounds=1))
+    assert {"after ledger.intend", "within provider.write", "answered POST score"} <= {*died}
+    assert len(died) > 150
 
 
 # A race in which the two meet is enough in every run; the others may or may not meet.

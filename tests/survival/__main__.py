@@ -25,6 +25,7 @@ from tests.survival.leaders import (
 )
 from tests.survival.nursery import open_nursery
 from tests.survival.rivals import kill_lock_owner, race, stop_lock_owner
+from tests.survival.shifts import die_at_every_call, open_shifts
 from tests.survival.soak import soak
 from tests.survival.storage import die_where_it_counts, open_stored
 from tests.survival.unattended import run_unattended
@@ -113,6 +114,17 @@ def _count_places(stories: Iterable[Story], kills: Counter[str]) -> Iterator[Sto
     for story in stories:
         kills[story.place] += 1
         yield story
+
+
+def prove_shifts(folder: Path, given: Given) -> bool:
+    """A rollout of an online endpoint, killed at each call, with slow operations too."""
+    reported = True
+    for number, options in enumerate((_SOON, "--operation-seconds=0.3")):
+        place = folder / f"shifts{number}"
+        place.mkdir()
+        with open_shifts(place, 8, options) as shifts:
+            reported &= _tell(die_at_every_call(shifts, given.rounds or 10))
+    return reported
 
 
 def prove_chaos(folder: Path, given: Given) -> bool:
@@ -205,6 +217,7 @@ PROOFS: dict[str, Callable[[Path, Given], bool]] = {
     "cuts": prove_cuts,
     "storage": prove_storage,
     "jobs": prove_jobs,
+    "shifts": prove_shifts,
     "chaos": prove_chaos,
     "soak": prove_soak,
     "leaders": prove_leaders,
