@@ -148,10 +148,17 @@ def test_a_check_that_is_made_again_after_a_correction_passes() -> None:
     desk = open_desk()
     desk.failing.add("shares of 10")
     run(desk)
+    (warning,) = [one for one in plan_of(desk).findings if one.severity == "warning"]
+    assert warning.message == (
+        "the last change of it, at 2026-11-20T12:00:00Z, failed a check:"
+        " shares of 10: answer 2 has 0.2 for 0.9"
+    )
     desk.failing.clear()
     _, outcome = run(desk)
     assert outcome.failures == ()
     assert desk.ledger.load().facts["checks", "Mixer/a"].data["passed"] is True
+    desk.documents[MIXER.id]["weights"] = {}
+    assert plan_of(desk).findings == ()
 
 
 def test_a_revert_that_fails_is_reported() -> None:

@@ -60,6 +60,7 @@ from reconciler.model.values import dataclass
 from reconciler.plans import guards
 from reconciler.plans.estimate import estimate
 from reconciler.plans.evidence import CREATED_ANEW
+from reconciler.plans.history import CHECKS
 from reconciler.plans.reasons import explain_changes, format_author
 from reconciler.plans.step import Comparison, make_removal, make_step
 from reconciler.plans.waves import compute_pause, name_items, stage_members
@@ -152,7 +153,8 @@ def make_plan(runtime: Runtime, request: PlanRequest) -> Plan:
         {one.resource: one.declared.models for one in builder.comparisons},
     )
     lost = () if snapshot.lost is None else (snapshot.lost,)
-    noticed = (*lost, *_report_open_intents(snapshot, seen))
+    failed = _report_failed_checks(snapshot, steps)
+    noticed = (*lost, *_report_open_intents(snapshot, seen), *failed)
     managed = guards.count_managed(
         (one.address for one in request.manifests),
         (one.address for one in resources if seen[one].document is ABSENT),
@@ -223,6 +225,19 @@ def _report_open_intents(snapshot: Snapshot, seen: ObservedResources) -> Iterato
                 " and its result is not recorded",
                 subject=str(intent.address),
                 next_step="If no apply runs now, it was interrupted: apply finds the result first.",
+                severity="warning",
+            )
+
+
+def _report_failed_checks(snapshot: Snapshot, steps: Sequence[Step]) -> Iterator[Finding]:
+    """Yield a warning for each step whose resource has failed its last check."""
+    changed = {step.resource.address for step in steps}
+    for address, fact in snapshot.list_facts(CHECKS):
+        if address in changed and fact.data.get("passed") is False:
+            said = f"{fact.data.get('check')}: {fact.data.get('message')}"
+            yield Finding(
+                f"the last change of it, at {fact.at}, failed a check: {said}",
+                subject=str(address),
                 severity="warning",
             )
 
