@@ -150,7 +150,7 @@ class Provider(Protocol):
 
     A provider must have these three methods. Capabilities are optional: `ReadsMany`, `ShowsPeers`,
     `ListsNames`, `WaitsUntilIdle`, `KeepsCopies`, `ConfirmsValues`, `HasTiming`, `ChecksWrites`,
-    `ChecksReferences`, `LocatesModels`, `Trains`, `RegistersModels`.
+    `ChecksReferences`, `LocatesModels`, `ShowsServing`, `Scores`, `Trains`, `RegistersModels`.
     """
 
     def scan(self, scope: str, token: SecretReference | None = None, /) -> Iterable[Summary]:
@@ -368,12 +368,8 @@ class Scorer(Protocol):
 
 
 @runtime_checkable
-class Trains(Protocol):
-    """A provider of services with batch execution and scoring. Without it a service has none."""
-
-    def open_jobs(self, resource: Resource, /) -> BatchJobs:
-        """The batch execution of a live service; its key is read now and kept nowhere."""
-        ...
+class Scores(Protocol):
+    """A provider of services that score rows of a table. Without it a model cannot be compared."""
 
     def open_scorer(self, resource: Resource, within_s: float | None = None, /) -> Scorer:
         """The scoring of a live service; its key is read now and kept nowhere.
@@ -381,6 +377,15 @@ class Trains(Protocol):
         A call that the service refuses for now is sent again for `within_s` seconds, or for as long
         as any other call.
         """
+        ...
+
+
+@runtime_checkable
+class Trains(Scores, Protocol):
+    """A provider of services with batch execution and scoring. Without it a service has none."""
+
+    def open_jobs(self, resource: Resource, /) -> BatchJobs:
+        """The batch execution of a live service; its key is read now and kept nowhere."""
         ...
 
 

@@ -51,7 +51,9 @@ from reconciler.ports import (
     AlternatesDeployments,
     BatchJobs,
     Lease,
+    Provider,
     Scorer,
+    Scores,
     ShowsServing,
     Trains,
 )
@@ -180,6 +182,8 @@ class Trainer:
             key = self.access.resolve(retraining.api_key) if retraining.api_key else ""
             return open_address(self.access, retraining.url, key).jobs
         provider, resource = self._find_service(retraining.service)
+        if not isinstance(provider, Trains):
+            raise _cannot(retraining.service, "train: it has no batch execution")
         return provider.open_jobs(resource)
 
     def _open_rows(self, retraining: Retraining) -> Rows:
@@ -222,19 +226,15 @@ class Trainer:
 
     def _open_scorer(self, address: Address, within_s: float | None = None) -> Scorer:
         provider, resource = self._find_service(address)
+        if not isinstance(provider, Scores):
+            raise _cannot(address, "be scored")
         return provider.open_scorer(resource, within_s)
 
-    def _find_service(self, address: Address) -> tuple[Trains, Resource]:
+    def _find_service(self, address: Address) -> tuple[Provider, Resource]:
         """The provider and the resource of an address in the manifests."""
         manifest = self.find_manifest(address)
         kind = self._assembly.kinds[address.kind]
         provider = self.runtime.providers[address.kind]
-        if not isinstance(provider, Trains):
-            raise ReconcilerError(
-                f"the kind {address.kind} has no batch execution",
-                subject=str(address),
-                next_step="Name a service of another kind.",
-            )
         return provider, kind.identify(manifest, self._assembly.project.defaults)
 
     def _find_promoted(self, promotion: Promotion) -> ModelReference | None:
@@ -350,3 +350,9 @@ def _unknown(message: str, given: str, known: Sequence[str]) -> ReconcilerError:
     near = suggest(given, known)
     step = ask(given, near, "{}") if near else f"The fleets are: {', '.join(known) or 'none'}."
     return ReconcilerError(message, subject=given, next_step=step)
+
+
+def _cannot(address: Address, what: str) -> ReconcilerError:
+    """The error for a service whose kind lacks a capability."""
+    message, step = f"the kind {address.kind} cannot {what}", "Name a service of another kind."
+    return ReconcilerError(message, subject=str(address), next_step=step)

@@ -40,7 +40,7 @@ from reconciler.model import (
 )
 from reconciler.model.values import dataclass
 from reconciler.plans.proof import Proof, Verification, find_next_step
-from reconciler.ports import Kind, Scorer, Trains
+from reconciler.ports import Kind, Scorer, Scores
 
 _DUE: Final = "due"
 # With these results the next apply asks again.
@@ -161,7 +161,7 @@ class Prover:
 
     def _open_scorer(self, resource: Resource, within_s: float) -> Scorer:
         provider = self._runtime.provider(resource.address)
-        if not isinstance(provider, Trains):
+        if not isinstance(provider, Scores):
             message = f"the kind {resource.address.kind} cannot be scored"
             raise ReconcilerError(message, subject=str(resource.address))
         return provider.open_scorer(resource, within_s)

@@ -73,7 +73,8 @@ from reconciler.transport import (
     wait_while,
 )
 
-if TYPE_CHECKING:  # start-up: only verify needs it
+if TYPE_CHECKING:  # start-up: only verify and retrain need them
+    from reconciler.kinds.online_endpoint.rows import OnlineScorer
     from reconciler.plans.proof import Serving
 
 _COLLECTION: Final = "/onlineEndpoints"
@@ -212,12 +213,33 @@ class OnlineEndpointProvider:
             show_serving,
         )
 
+        live = self._read_existing(resource)
+        probes = EndpointProbes(self._access, self._client)
+        return show_serving(probes, resource, live.document, manifest)
+
+    def open_scorer(self, resource: Resource, within_s: float | None = None) -> OnlineScorer:
+        """Return the scoring of the deployment with the most traffic."""
+        from reconciler.kinds.online_endpoint.rows import (  # noqa: PLC0415 - start-up: only retrain needs it
+            OnlineScorer,
+            choose_deployment,
+        )
+        from reconciler.kinds.online_endpoint.scoring import (  # noqa: PLC0415 - as above
+            OnlineScoring,
+        )
+
+        live = self._read_existing(resource)
+        deployment = choose_deployment(live.document, str(resource.address))
+        patient_s = self._client.timeouts.throttled_s if within_s is None else within_s
+        scoring = OnlineScoring(self._access, self._client, resource, patient_s)
+        return OnlineScorer(scoring, deployment)
+
+    def _read_existing(self, resource: Resource) -> Live:
+        """Return the endpoint; raises ServiceMissing if it does not exist."""
         live = self.read(resource)
         if live is ABSENT:
             subject, step = str(resource.address), "Create it with: apply"
             raise ServiceMissing("does not exist", subject=subject, next_step=step)
-        probes = EndpointProbes(self._access, self._client)
-        return show_serving(probes, resource, live.document, manifest)
+        return live
 
     def register_model(
         self, resource: Resource, model: str, uri: str, digest: str, tags: Mapping[str, str]
