@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from reconciler.document.pointers import find, set_at, split_pointer
+from reconciler.document.schema import compile_schema
 from reconciler.engine.planning.plan import make_plan
 from reconciler.engine.planning.selection import PlanRequest
 from reconciler.engine.rollback import plan_rollback
@@ -24,6 +25,7 @@ from reconciler.model import (
     Plan,
     SourceLocation,
 )
+from reconciler.plans.undo import undo
 from tests.ledgers import make_entry, make_intent
 from tests.unit.test_engine import MODEL, NEW, OLD, World, carry_out
 
@@ -410,3 +412,26 @@ def test_a_failed_service_is_named_with_what_happens_next() -> None:
     found = roll(world, spec(NEW, 20)).findings
     said = [one.next_step for one in found if "provisioningState is Failed" in one.message]
     assert [one.partition(",")[0] for one in said] == ["The apply changes it in place"]
+
+
+def test_a_default_that_the_service_leaves_out_is_undone_as_if_it_were_there() -> None:
+    field = compile_schema(
+        {
+            "type": "object",
+            "properties": {
+                "traffic": {
+                    "type": "object",
+                    "additionalProperties": {"type": "integer", "x-server-default": 0},
+                }
+            },
+        }
+    )
+    entry = replace(
+        make_entry(),
+        patch=({"op": "replace", "path": "/traffic/blue", "value": 0},),
+        inverse=({"op": "replace", "path": "/traffic/blue", "value": 100},),
+    )
+    document, misfits = undo(field, [entry], {"traffic": {"green": 100}})
+    assert misfits == ()
+    assert document == {"traffic": {"green": 100, "blue": 100}}
+    assert undo(field, [entry], {})[1]
