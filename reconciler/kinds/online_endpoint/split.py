@@ -70,8 +70,8 @@ def split_step(field: Field, step: Step) -> list[tuple[Write, Json | Absent]]:
 def retreat(field: Field, step: Step, reached: Json) -> list[tuple[Write, Json | Absent]]:
     """Return the writes back to a safe state: the traffic first, then the deployments.
 
-    A deployment that was changed while it had traffic gets what it had. A new one is deleted if the
-    strategy says so.
+    A deployment that was changed while it had traffic gets what it had. One that was to get its
+    first traffic is deleted if the strategy says so.
     """
     way = _Way(field, reached, step.strategy or {})
     before = {} if step.before is ABSENT else step.before
@@ -84,7 +84,11 @@ def retreat(field: Field, step: Step, reached: Json) -> list[tuple[Write, Json |
         if way.differs(name, before, served=True):
             way.set_deployment(name, before, title=f"restore deployment {name}")
     if way.strategy.get("on_failure") == "remove":
-        for name in sorted(existing.keys() - _list(before).keys() - earlier.keys()):
+        # Also one that an earlier run has created: it was to get its first traffic.
+        candidates = (existing.keys() - _list(before).keys()) | read_shares(
+            step.after, TRAFFIC
+        ).keys()
+        for name in sorted(existing.keys() & candidates - earlier.keys()):
             way.delete(name)
     return way.writes
 
