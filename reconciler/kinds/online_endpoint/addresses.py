@@ -7,6 +7,7 @@ service returns whole ids; the document has the short form of the own workspace.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping
 from typing import Final, Literal, TypeAlias
@@ -42,16 +43,6 @@ DEPLOYMENT_NAME: Final = re.compile(r"(?=.{3,32}\Z)[a-z](?:-?[a-z0-9])*", re.ASC
 _NAME: Final = r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,254})"
 _VERSION: Final = r"(?P<version>[A-Za-z0-9][A-Za-z0-9._-]{0,254})"
 _COLLECTION: Final = r"(?P<collection>models|environments|codes|data)"
-_SHORT: Final = re.compile(rf"azureml:{_NAME}:{_VERSION}", re.IGNORECASE | re.ASCII)
-_WHOLE: Final = re.compile(
-    rf"(?:azureml:)?(?P<scope>{_WORKSPACE})/{_COLLECTION}/{_NAME}/versions/{_VERSION}/?",
-    re.IGNORECASE | re.ASCII,
-)
-_REGISTRY: Final = re.compile(
-    rf"azureml://registries/(?P<registry>[A-Za-z0-9_-]{{1,255}})/{_COLLECTION}/{_NAME}"
-    rf"/versions/{_VERSION}/?",
-    re.IGNORECASE | re.ASCII,
-)
 # Where a deployment's document has the id of an asset, and of which collection.
 ASSETS: Final[Mapping[Path, Collection]] = {
     ("properties", "model"): "models",
@@ -77,11 +68,23 @@ class AssetId:
     workspace: str = ""
 
 
+@functools.cache
+def _compile_forms() -> tuple[re.Pattern[str], ...]:
+    """Return the forms of an id; start-up: compiled when the first one is read."""
+    version = rf"{_NAME}/versions/{_VERSION}/?"
+    forms = (
+        rf"azureml:{_NAME}:{_VERSION}",
+        rf"(?:azureml:)?(?P<scope>{_WORKSPACE})/{_COLLECTION}/{version}",
+        rf"azureml://registries/(?P<registry>[A-Za-z0-9_-]{{1,255}})/{_COLLECTION}/{version}",
+    )
+    return tuple(re.compile(form, re.IGNORECASE | re.ASCII) for form in forms)
+
+
 def parse_id(text: Json) -> AssetId | None:
     """Return the asset that an id names; None for any other text."""
     if not isinstance(text, str):
         return None
-    found = _SHORT.fullmatch(text) or _WHOLE.fullmatch(text) or _REGISTRY.fullmatch(text)
+    found = next(filter(None, (form.fullmatch(text) for form in _compile_forms())), None)
     if found is None:
         return None
     parts = found.groupdict()

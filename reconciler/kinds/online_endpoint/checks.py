@@ -22,11 +22,6 @@ from reconciler.model import ABSENT, Absent, Finding, Json, Manifest, Path, Step
 from reconciler.plans.guards import forbid
 from reconciler.text.suggestions import ask, suggest
 
-GUARDS: Final = {
-    "in-place": "a new model, code or environment for a deployment that has traffic",
-    "auth-mode": "a change of how callers of an endpoint prove who they are",
-    "identity": "another identity for an endpoint that exists",
-}
 COLOURS: Final = ("blue", "green")
 # What a running deployment may not exchange, in the document and in words.
 _IN_PLACE: Final[Mapping[Path, str]] = {
