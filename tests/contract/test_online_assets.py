@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from tests.contract.azureml import switched_ml
 from tests.contract.world import Json, Service, run_service, switched
 from tests.e2e.world import SUBSCRIPTION
 
@@ -176,6 +177,8 @@ def test_the_newest_version_is_first_and_the_link_leads_to_the_rest(service: Ser
         page = service.call("GET", page["nextLink"], described=False).json()
         seen += [one["name"] for one in page["value"]]
     assert seen == ["3", "2", "1"]
+    (only,) = call(service, "GET", path, version="2").json()["value"]
+    assert only["name"] == "2"
     rising = call(service, "GET", path, _orderBy="createdtime asc").json()["value"]
     assert [one["name"] for one in rising] == ["1", "2", "3"]
 
@@ -237,6 +240,18 @@ def test_a_switch_demands_that_what_is_named_exists() -> None:
         for kind, code in ((kind, f"{name}NotFound") for kind, name in codes.items()):
             answer = call(service, "GET", place(service, f"{kind}/own/versions/3"))
             assert inner(answer) == (404, "UserError", code)
+
+
+def test_a_switch_demands_that_what_a_deployment_names_is_registered() -> None:
+    with switched_ml(online_references="check") as ml:
+        ml.put()
+        path = ml.path(tail="/deployments/blue")
+        refused = ml.call("PUT", path, ml.describe_deployment())
+        assert refused.status_code == 400
+        assert f"{ml.root}/models/census/versions/4" in refused.text
+        body = {"properties": {"modelUri": "runs:/a/b"}}
+        ml.call("PUT", f"{ml.root}/models/census/versions/4", body)
+        assert ml.deploy()["properties"]["provisioningState"] == "Succeeded"
 
 
 def test_a_registry_has_versions_of_its_own(service: Service) -> None:

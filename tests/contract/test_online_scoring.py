@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from reconciler.emulator.training.learner import Model
+from reconciler.emulator.training.tables import Column
 from tests.contract.azureml import Json, Ml, code_of, read, run_ml, switched_ml
 from tests.contract.faulty import on, write_faults
 from tests.e2e.world import pass_time, run_emulator
@@ -133,6 +135,21 @@ def test_a_registered_model_answers_by_its_bytes(storage: str) -> None:
         assert score(ml, name="blue").json() == before
         ml.deploy("blue")
         assert score(ml, name="blue").json() != before
+
+
+def test_a_trained_model_answers_what_it_predicts(storage: str) -> None:
+    columns = (Column("age", mean=40.0, scale=10.0), Column("sex", categories=("F", "M")))
+    model = Model("label", columns, (10.0, 2.0, 0.0, 5.0), (), "")
+    with run_ml_beside(storage) as ml:
+        place = f"{storage}/devstoreaccount1/models/{uuid.uuid4().hex}.ilearner"
+        upload_model(place, model.dump(), {})
+        path = f"{ml.root}/models/census/versions/4"
+        assert ml.call("PUT", path, {"properties": {"modelUri": place}}).status_code == 201
+        ml.put()
+        ml.deploy()
+        assert score(ml, {"data": [[30, "M"], [40, "F"]]}, "blue").json() == [13.0, 10.0]
+        assert score(ml, {"data": [[30]]}, "blue").status_code == 424
+        assert "X has 1 features, but the model expects 2 features" in logs(ml)
 
 
 # By which share.
@@ -413,6 +430,41 @@ def test_faults_of_the_connection_meet_scoring_calls_too(tmp_path: Path) -> None
         with pytest.raises(requests.ConnectionError):
             score(ml)
         assert score(ml).status_code == 200
+
+
+def test_the_router_follows_traffic_that_is_late(tmp_path: Path) -> None:
+    late = on("stale-traffic", "PUT", r"onlineEndpoints/census\?", seconds=600)
+    with faulty_ml(tmp_path, late) as ml:
+        ml.put()
+        for name in ("blue", "green"):
+            ml.deploy(name)
+        ml.route(blue=100)
+        assert score(ml).status_code == 404
+        pass_time(ml.url, 601)
+        assert answered(score(ml)) == "blue"
+        ml.route(green=100)
+        assert answered(score(ml)) == "blue"
+        pass_time(ml.url, 601)
+        assert answered(score(ml)) == "green"
+
+
+@pytest.mark.parametrize(("reading", "status"), [("nothing", 424), ("old", 200)])
+def test_what_answers_after_a_failed_update_is_not_known(
+    tmp_path: Path, reading: str, status: int
+) -> None:
+    # The address tells the second write from the first one.
+    crash = on("crash-container", "PUT", "deployments/blue.*2023-10-01")
+    options = (f"--switch=online-failed-update={reading}",)
+    with faulty_ml(tmp_path, crash, options=options) as ml:
+        make_census(ml)
+        before = score(ml).json()
+        body = ml.describe_deployment(model=f"{ml.root}/models/census/versions/5")
+        path = ml.path(tail="/deployments/blue")
+        put = ml.call("PUT", path, body, query={"api-version": "2023-10-01"})
+        assert ml.finish(put)["status"] == "Failed"
+        answer = score(ml)
+        assert answer.status_code == status
+        assert status == 424 or answer.json() == before
 
 
 def test_a_fault_of_a_deployment_needs_a_write_of_one(tmp_path: Path) -> None:

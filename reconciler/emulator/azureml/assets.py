@@ -272,8 +272,13 @@ class Assets:
     def _list_versions(self, call: Call, owner: Owner, container: AssetContainer | None) -> Answer:
         """List versions, the newest first unless `$orderBy` asks for the oldest."""
         view = _read_view(call)
+        wanted = call.query.get("version", "").casefold()
         live = container.live if container else []
-        found = [one for one in live if one.properties["isArchived"] in view]
+        found = [
+            one
+            for one in live
+            if one.properties["isArchived"] in view and wanted in {"", one.version.casefold()}
+        ]
         if "asc" not in call.query.get("$orderby", "").casefold().split():
             found.reverse()
         show = lambda one: show_version(one, owner, call)  # noqa: E731

@@ -5,7 +5,7 @@ The data plane adds a line for each call. The lines of calls start with the proc
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import deque
 from typing import Any, Final
 
 from reconciler.emulator.azureml.replies import refuse_request, write_moment
@@ -15,20 +15,23 @@ from reconciler.emulator.requests import Call
 
 Json = Any
 _MOST_LINES: Final = 200
+_MOST_LOGS: Final = 2000
 _PHASES: Final = ("SystemSetup", "UserContainerImagePull", "ModelDownload", "UserContainerStart")
 _CONTAINERS: Final = ("InferenceServer", "StorageInitializer")
 
 
 class ContainerLogs:
-    """The lines of each deployment's server; only the last ones are kept."""
+    """The lines of each deployment's server; only the last lines of the last servers are kept."""
 
     def __init__(self) -> None:
-        self._lines: defaultdict[tuple[str, ...], deque[str]] = defaultdict(_make_lines)
+        self._lines: dict[str, deque[str]] = {}
 
     def add(self, deployment: OnlineDeployment, now: float, text: str) -> None:
         """Add what the server wrote; each line of `text` gets the time."""
-        for line in text.splitlines():
-            self._lines[*deployment.key, deployment.served_by].append(f"{write_moment(now)} {line}")
+        lines = self._lines.setdefault(deployment.served_by, deque(maxlen=_MOST_LINES))
+        lines.extend(f"{write_moment(now)} {line}" for line in text.splitlines())
+        if len(self._lines) > _MOST_LOGS:
+            del self._lines[next(iter(self._lines))]
 
     def answer(self, call: Call, deployment: OnlineDeployment) -> Answer:
         """Answer a call of getLogs."""
@@ -60,7 +63,7 @@ class ContainerLogs:
             "Liveness Probe: GET   127.0.0.1:31311/",
             "Score:          POST  127.0.0.1:31311/score",
         ]
-        return [*begun, *self._lines[*deployment.key, deployment.served_by]]
+        return [*begun, *self._lines.get(deployment.served_by, ())]
 
 
 def name_folder(model: Json) -> str:
@@ -69,10 +72,6 @@ def name_folder(model: Json) -> str:
         return ""
     rest, _, version = model.rpartition("/versions/")
     return f"/var/azureml-app/azureml-models/{rest.rpartition('/')[2]}/{version}"
-
-
-def _make_lines() -> deque[str]:
-    return deque(maxlen=_MOST_LINES)
 
 
 def _read_request(call: Call) -> tuple[str, int]:
