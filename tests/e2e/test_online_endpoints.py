@@ -254,6 +254,27 @@ def test_a_container_that_crashes_takes_no_traffic_and_is_sent_again(tmp_path: P
         expect_rollout(online)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("reading", ["repair", "delete"])
+def test_an_endpoint_whose_creation_failed_is_repaired_if_the_service_can(
+    reading: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "faults.yaml"
+    file.write_text(f"- {{match: {{{OWN_PUT}}}, do: fail-operation, times: 1}}\n")
+    switches = {"online-failed-endpoint": reading}
+    with open_online(tmp_path / "online", switches, f"--faults={file}") as online:
+        online.declare(traffic={"green": 100}, deployments={"green": deployment(2)})
+        assert online.run("apply", "--auto-approve").code == 1
+        if reading == "delete":
+            done = online.run("apply", "--auto-approve")
+            assert done.code == 1
+            assert "az ml online-endpoint delete --name census" in done.said
+            assert online.workspace.write("DELETE", "/onlineEndpoints/census") == "Succeeded"
+        online.apply()
+        assert online.workspace.traffic("census") == {"green": 100}
+        assert online.changes() == []
+
+
 @pytest.mark.parametrize(
     ("fault", "said"),
     [

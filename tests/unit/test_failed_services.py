@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.document.diff import diff
 from reconciler.document.identity import read_creation_time
 from reconciler.document.schema import find_failure
 from reconciler.engine.drift import report_drift
@@ -134,6 +135,25 @@ def test_a_declared_part_that_failed_is_sent_again(state: str, *, sent: bool) ->
     ] * sent
     others = {"deployments": {"blue": {**online_endpoints.BLUE}}}
     assert make_step(online_endpoints.compare(online(state), **others)) is None
+
+
+def test_an_endpoint_that_failed_is_sent_again_by_who_declares_it() -> None:
+    before = online_endpoints.endpoint({}, provisioningState="Failed")
+    made = make_step(online_endpoints.compare(before, auth_mode="key"))
+    assert made is not None
+    assert [(one.path[-1], one.after) for one in made.changes] == [
+        ("provisioningState", "Succeeded")
+    ]
+    assert make_step(online_endpoints.compare(before)) is None
+
+
+def test_no_change_leads_to_a_failed_state() -> None:
+    """To undo a repair, the rest of it is undone."""
+    repaired, failed = online("Succeeded"), online("Failed")
+    assert list(diff(ONLINE.field, repaired, failed)) == []
+    green = failed["deployments"]["green"]
+    green["sku"] = {**green["sku"], "capacity": 7}
+    assert [one.path[-1] for one in diff(ONLINE.field, repaired, failed)] == ["capacity"]
 
 
 @pytest.mark.parametrize("before", [online("Succeeded", "red"), online("Failed")])

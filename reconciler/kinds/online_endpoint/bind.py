@@ -30,7 +30,7 @@ from reconciler.text.json_text import encode_canonical
 VARIABLES: Final[Path] = ("properties", "environmentVariables")
 TRAFFIC: Final[Path] = ("properties", "traffic")
 MIRROR: Final[Path] = ("properties", "mirrorTraffic")
-_STATE: Final[Path] = ("properties", "provisioningState")
+STATE: Final[Path] = ("properties", "provisioningState")
 _FAILED: Final = ("Failed", "Canceled")
 # What a new endpoint has where the manifest does not say it (code: the vendor's clients).
 _STARTING: Final = {"identity": {"type": "SystemAssigned"}, "properties": {"authMode": "Key"}}
@@ -44,10 +44,10 @@ def bind_manifest(manifest: Manifest, live: Json | Absent) -> Declared:
     secrets: dict[str, SecretReference] = {}
     for name, given in spec.get("deployments", {}).items():
         bound = _bind_deployment(name, given, secrets)
-        if find(live, ("deployments", name, *_STATE)) in _FAILED:
-            # It shows what was sent and does not serve it, so it has to be sent again.
-            set_at(bound, _STATE, "Succeeded")
+        _repair(bound, find(live, ("deployments", name, *STATE)))
         set_at(document, ("deployments", name), bound)
+    if document:
+        _repair(document, find(live, STATE))
     removed = tuple(("deployments", name) for name in find_old(spec, live))
     _complete_traffic(document, live, {str(path[-1]) for path in removed})
     if live is ABSENT and not document:
@@ -77,6 +77,15 @@ def _bind_deployment(name: str, given: Json, secrets: dict[str, SecretReference]
                 plain[variable] = value
         set_at(document, VARIABLES, plain)
     return document
+
+
+def _repair(document: Json, state: Json | Absent) -> None:
+    """Declare that an endpoint or a deployment has to succeed if it failed.
+
+    It shows what was sent and does not serve it, so it has to be sent again.
+    """
+    if state in _FAILED:
+        set_at(document, STATE, "Succeeded")
 
 
 def _complete_traffic(document: Json, live: Json | Absent, removed: set[str]) -> None:
