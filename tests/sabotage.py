@@ -476,6 +476,34 @@ SABOTAGES = (
         "halted()",
         "tests/e2e/test_watch.py::test_a_command_of_a_person_goes_first",
     ),
+    Sabotage(
+        "the answer of another deployment passes a probe",
+        "reconciler/kinds/online_endpoint/probes.py",
+        "if found.deployment.casefold() != deployment.casefold():",
+        "if False:",
+        "tests/wire/test_online_probes.py::test_what_may_pass_is_waited_for_and_then_fails",
+    ),
+    Sabotage(
+        "the key of an endpoint is sent to any address that the endpoint names",
+        "reconciler/kinds/online_endpoint/scoring.py",
+        "if not fits:",
+        "if False:",
+        "tests/wire/test_online_probes.py::test_no_key_leaves_this_machine",
+    ),
+    Sabotage(
+        "a router that ignores the traffic passes",
+        "reconciler/plans/probes.py",
+        "if least <= got <= most:",
+        "if True:",
+        "tests/unit/test_probes.py::test_a_router_that_ignores_the_traffic_is_found",
+    ),
+    Sabotage(
+        "a canary with wrong numbers passes",
+        "reconciler/plans/probes.py",
+        "return wanted == got or abs(wanted - got) <= tolerance",
+        "return True",
+        "tests/unit/test_probes.py::test_the_first_difference_is_named",
+    ),
 )
 
 

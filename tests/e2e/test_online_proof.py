@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import requests
 
 from tests.contract.azureml import SUBSCRIPTION, Ml, read, run_ml
 from tests.contract.faulty import on, write_faults
-from tests.e2e.world import Done, run, run_emulator
+from tests.e2e.world import Done, pass_time, run, run_emulator
 from tests.golden import check
 from tests.storage import open_storage, upload_model
 
@@ -34,6 +34,9 @@ spec:
     steps: [10, 100]
     probe: {request: sample.json, expect: golden.json, count: 5}
 """
+BLUE = GREEN.replace("traffic: {green: 100}", "traffic: {blue: 100}").replace(
+    "    green:", "    blue:"
+)
 
 
 @dataclass
@@ -187,11 +190,7 @@ def test_a_wrong_model_is_stopped_at_the_probe(online: Online) -> None:
 
 
 def test_a_right_model_is_rolled_out_on_answers(online: Online) -> None:
-    online.write(
-        GREEN.replace("traffic: {green: 100}", "traffic: {blue: 100}").replace(
-            "    green:", "    blue:"
-        )
-    )
+    online.write(BLUE)
     done = online.run("apply", "-auto-approve", RECONCILER_LOG="debug")
     assert done.code == 0, done.said
     assert "blue answered 5 calls as manifests/golden.json" in done.said
@@ -240,16 +239,46 @@ def test_a_deployment_that_fails_is_named_with_its_log(tmp_path: Path, do: str, 
     with run_ml("--seed=1", f"--faults={faults}") as ml:
         online = make_online(tmp_path, ml)
         online.expect(online.score("green"))
-        online.write(
-            GREEN.replace("traffic: {green: 100}", "traffic: {blue: 100}").replace(
-                "    green:", "    blue:"
-            )
-        )
+        online.write(BLUE)
         done = online.run("apply", "-auto-approve", "--patience", "0s")
         assert done.code == 1
         assert said in done.said
         assert "log of blue: " in done.said
         assert ml.get()["properties"]["traffic"] == {"green": 100}
+
+
+def test_a_router_that_ignores_its_traffic_is_found_and_the_traffic_goes_back(
+    tmp_path: Path,
+) -> None:
+    # The calls that set the stage have another version, so that the fault leaves them.
+    path = r"onlineEndpoints/census\?api-version=2024-04-01"
+    faults = write_faults(tmp_path, on("ignored-traffic", "PUT", path))
+    with run_ml("--seed=1", f"--faults={faults}") as ml:
+        online = make_online(tmp_path, replace(ml, version="2024-10-01"))
+        online.expect(online.score("green"))
+        online.write(BLUE)
+        done = online.run("apply", "-auto-approve", "--patience", "0s")
+        assert done.code == 1
+        assert "the answers do not fit the traffic: blue answered 0 of 145 calls" in done.said
+        assert "green answered 145 of 145 calls, and " in done.said
+        assert ml.get()["properties"]["traffic"] == {"green": 100}
+        assert "Then it was reverted: traffic back: green 100 %" in done.said
+
+
+@pytest.mark.parametrize(
+    ("do", "path"),
+    [("warm-up", "deployments/blue"), ("stale-traffic", r"onlineEndpoints/census\?")],
+)
+def test_what_lags_is_waited_for(tmp_path: Path, do: str, path: str) -> None:
+    faults = write_faults(tmp_path, on(do, "PUT", path, seconds=0.5))
+    with run_ml("--seed=1", f"--faults={faults}") as ml:
+        online = make_online(tmp_path, ml)
+        pass_time(ml.url, 60)
+        online.expect(online.score("green"))
+        online.write(BLUE)
+        done = online.run("apply", "-auto-approve", "--patience", "60s")
+        assert done.code == 0, done.said
+        assert ml.get()["properties"]["traffic"] == {"blue": 100}
 
 
 def test_the_bytes_of_a_model_are_compared_with_the_pinned_ones(tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def test_the_third_of_three_answers_counts_too() -> None:
             Answer(424, b"oops", {"ms-azureml-model-error-statuscode": "500"}),
             "green: its container answers with an error (status 424)",
         ),
-        (Answer(404), "green: the endpoint has no such deployment, or no traffic (status 404)"),
+        (Answer(404), "green: the endpoint does not know it, or has no traffic (status 404)"),
         (
             Answer(408),
             "green: it took longer than request_timeout_ms of the deployment (status 408)",
@@ -555,6 +555,8 @@ def test_an_endpoint_without_traffic_answers_nobody() -> None:
     said, world = measure(lambda *_: Answer(404), {"green": 0})
     assert said[-1] == "no deployment answers, as the traffic says"
     assert len(world.scored) == 1
+    with pytest.raises(CheckFailed, match="the endpoint: no deployment has traffic"):
+        measure(lambda *_: Answer(404), {"green": 100}, 20)
     with pytest.raises(CheckFailed, match="green answers, and no deployment has traffic"):
         measure(lambda *_: answer(), {})
 

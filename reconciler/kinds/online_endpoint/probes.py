@@ -36,7 +36,7 @@ _GROWTH: Final = 1.5
 # What a status means on a managed endpoint (documented), and whether it may pass.
 _MEANINGS: Final[Mapping[int, tuple[str, bool]]] = {
     400: ("the scoring script refuses the request", False),
-    404: ("the endpoint has no such deployment, or no traffic", True),
+    404: ("the endpoint does not know it, or has no traffic", True),
     408: ("it took longer than request_timeout_ms of the deployment", True),
     413: ("the request is too large", False),
     424: ("its container answers with an error", True),
@@ -253,6 +253,8 @@ class ProbeSample:
         name, detail = who or _ENDPOINT, _describe_answer(found)
         if found.status != 200:
             meaning, may_pass = _MEANINGS.get(found.status, ("it is not answered", False))
+            if found.status == _NO_TRAFFIC and not deployment:
+                meaning = "no deployment has traffic"
             said = f"{name}: {meaning} (status {found.status})"
             return ProbeFault(said, who, detail, may_pass=may_pass, status=found.status)
         if found.failed:
