@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import binascii
 import bisect
-import itertools
 import re
 import zlib
 from collections.abc import Callable, Iterator
@@ -184,10 +183,21 @@ def _find_kept(text: bytes, blanks: bytes, number: int) -> int:
         part = text[start : start + _PART]
         kept = len(part.translate(None, blanks))
         if number < kept:
-            places = (place for place, one in enumerate(part) if one not in blanks)
-            return start + next(itertools.islice(places, number, None))
+            return start + _find_place(part, blanks, number)
         number -= kept
     return len(text)
+
+
+def _find_place(part: bytes, blanks: bytes, number: int) -> int:
+    """Returns the place of the same character in a part that has it."""
+    low, high = number, len(part) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if len(part[: middle + 1].translate(None, blanks)) > number:
+            high = middle
+        else:
+            low = middle + 1
+    return low
 
 
 def _skip_padding(text: bytes, end: int) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import marshal
 import re
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
@@ -368,7 +369,7 @@ def _cut(form: bytes, offsets: int) -> Iterator[int]:
     one of them to be among the words, at any alignment.
     """
     for start in range(min(offsets, len(form) - _WORD + 1)):
-        yield memoryview(form[start : start + _WORD]).cast("Q")[0]
+        yield int.from_bytes(form[start : start + _WORD], sys.byteorder)
 
 
 def _read_words(data: bytes) -> list[int]:

@@ -65,13 +65,14 @@ class Evidence:
         views = {data: where for where, data in self._all()}
         # No needle has a line break, and nearly no needle is anywhere: all is searched at once.
         whole = b"\n".join(views)
-        found = [one for one in needles if one[-1] in whole]
+        lowered = whole.lower()
+        found = [one for one in needles if one[-1] in (lowered if one[1] != "base64" else whole)]
         return sorted(
             {
                 f"{place} ({how}) in {where}"
                 for data, where in views.items()
                 for place, how, needle in found
-                if needle in data
+                if needle in (data if how == "base64" else data.lower())
             }
         )
 
@@ -88,8 +89,8 @@ class Evidence:
 
 
 def _views(what: str, data: bytes) -> Iterator[tuple[str, bytes]]:
-    narrow = data.replace(b"\0", b"").lower() if b"\0" in data else b""
-    yield what, data.lower() + b"\n" + narrow + b"\n" + data
+    narrow = data.replace(b"\0", b"") if b"\0" in data else b""
+    yield what, data + b"\n" + narrow
 
 
 def spell(marker: Marker) -> Iterator[tuple[str, bytes]]:

@@ -235,7 +235,8 @@ class Telltale:
     def _spoil(self, call: Call, word: str) -> Answer | None:
         said = self.gossip_escaped()
         if word.isdecimal():
-            return self.refuse(int(word), f"Code{word}{self.gossip()}", **{"Retry-After": "0"})
+            # A limit that asks for no wait would be called again and again until the time is over.
+            return self.refuse(int(word), f"Code{word}{self.gossip()}", **{"Retry-After": "1"})
         if word == "cut":
             return Answer(200, {"echo": list(self.all_gossip())}, self.make_headers(), cut=True)
         if word == "slow":

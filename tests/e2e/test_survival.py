@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.world import spawn_emulator
-from tests.storage import need_storage
+from tests.storage import need_storage, open_storage
 from tests.survival.chaos import make_chaos
 from tests.survival.cuts import cut_everywhere
 from tests.survival.jobs import BRANCH, die_at_calls, open_trained
@@ -94,7 +94,7 @@ MORE_OF_A_JOB = [("answered POST jobs", 1), ("after ledger.record", 5), ("after 
 def test_a_kill_at_a_call_of_a_job_starts_no_second_one(
     tmp_path: Path, places: list[tuple[str, int]]
 ) -> None:
-    with open_trained(tmp_path) as trained:
+    with open_trained(tmp_path, storage=open_storage()) as trained:
         check_stories(trained.die(*place) for place in places)
 
 
@@ -103,14 +103,14 @@ def test_a_kill_at_a_call_of_a_job_starts_no_second_one(
     "call", [pytest.param("commit-tree", marks=pytest.mark.slow), "update-ref"]
 )
 def test_a_kill_at_a_call_of_git_loses_no_proposal(tmp_path: Path, call: str) -> None:
-    with open_trained(tmp_path, BRANCH) as trained:
+    with open_trained(tmp_path, BRANCH, storage=open_storage()) as trained:
         check_stories([trained.die(f"after git {call}", 1)])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("branch", ["", BRANCH])
 def test_a_kill_at_any_call_of_a_job_starts_no_second_one(tmp_path: Path, branch: str) -> None:
-    with open_trained(tmp_path, branch) as trained:
+    with open_trained(tmp_path, branch, storage=open_storage()) as trained:
         died = check_stories(die_at_calls(trained, rounds=1))
     assert {"about to send POST start", "answered POST start", "after storage.read"} <= {*died}
     assert len(died) > 30

@@ -121,11 +121,15 @@ class Trained:
 
 
 @contextlib.contextmanager
-def open_trained(folder: Path, branch: str = "") -> Iterator[Trained]:
-    """A project with a training service of its own; with a `branch` it is a repository."""
+def open_trained(folder: Path, branch: str = "", *, storage: str = "") -> Iterator[Trained]:
+    """A project with a training service of its own; with a `branch` it is a repository.
+
+    Without the URL of running `storage`, it has blob storage of its own.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "calls.jsonl"
-    options = ("--operation-seconds=0", "--job-seconds=0", f"--log={log}")
+    own = (f"--blob-url={storage}",) if storage else ()
+    options = ("--operation-seconds=0", "--job-seconds=0", f"--log={log}", *own)
     with spawn_emulator(*options) as emulator, open_nursery(folder / "said") as nursery:
         training = Training(folder / "project", emulator, log)
         training.write(gate=GATE)
