@@ -38,6 +38,7 @@ from reconciler.plans.step import make_removal
 from reconciler.ports import Access
 from reconciler.secrets.redaction import Redaction
 from reconciler.transport import Client, CommandRateLimiter
+from reconciler.transport.timeouts import Timeouts
 from tests.access import PLANES
 from tests.contract.classic import MODEL as CLASSIC_MODEL
 from tests.contract.classic import PREDICTIVE, SIGNATURE, WORKSPACE
@@ -83,6 +84,8 @@ SPECS: Mapping[tuple[str, str], Json] = {
 # Roles that write something that cannot be observed: a key, or the model of an endpoint.
 UNSEEN = {("WebService", "rotate"), ("Endpoint", "create"), ("Endpoint", "model")}
 _KINDS = find_kinds()
+# No real time passes, but each second of it is a call of a service that refuses all of them.
+_TIMEOUTS = Timeouts(throttled_s=20.0)
 
 
 class _Clock:
@@ -150,7 +153,9 @@ class Trial:
             resolve_secret,
             Redaction(),
         )
-        client = partial(Client, clock=self._clock.read, sleep=self._clock.sleep)
+        client = partial(
+            Client, timeouts=_TIMEOUTS, clock=self._clock.read, sleep=self._clock.sleep
+        )
         with (
             mock.patch("reconciler.kinds.web_service.provider.Client", client),
             mock.patch("reconciler.kinds.endpoint.provider.Client", client),
