@@ -599,13 +599,13 @@ def test_resource_managers_limits_do_not_hold_classic_up() -> None:
         assert set(answers) == {404}
 
 
-def test_a_thousand_endpoints_are_told_in_one_list(classic: Classic) -> None:
-    names = [f"rentalloc{number:04}" for number in range(1000)]
+def test_hundreds_of_endpoints_are_told_in_one_list(classic: Classic) -> None:
+    names = [f"rentalloc{number:04}" for number in range(300)]
     for number, name in enumerate(names):
         classic.put(name, ThrottleLevel="High", MaxConcurrentCalls=1 + number % 200)
     shown = classic.call("GET", "/endpoints").json()
     assert [one["Name"] for one in shown] == ["default", *names]
-    assert len({one["PrimaryKey"] for one in shown}) == 1001
+    assert len({one["PrimaryKey"] for one in shown}) == 301
     classic.patch(names[7], Description="changed")
     again = classic.call("GET", "/endpoints").json()
     changed = [one["Name"] for one, old in zip(again, shown, strict=True) if one != old]

@@ -1,6 +1,7 @@
 """The floors, held by a machine."""
 
 import ast
+import functools
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from tests.tree import find_tracked
 ROOT = Path(__file__).parents[2]
 
 
+@functools.cache
 def imported_by(folder: Path) -> set[str]:
     names: set[str] = set()
     for file in folder.rglob("*.py"):

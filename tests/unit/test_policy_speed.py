@@ -18,7 +18,7 @@ from reconciler.plans.plan_file import describe_steps, encode_plan
 from reconciler.plans.policies import check_policies
 from tests.plans import SPEC, live, plan, step
 
-STEPS = 5_000
+STEPS = 2_000
 TIMES = 10
 UPDATES = {"properties": {"change": {"properties": {"actions": {"contains": {"const": "update"}}}}}}
 HTTPS = {

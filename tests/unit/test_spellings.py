@@ -314,7 +314,7 @@ def test_a_secret_as_a_name_in_any_spelling_is_refused() -> None:
 
 def test_secrets_come_by_thousands_and_cost_no_more_each() -> None:
     redaction = Redaction()
-    for number in range(2000):
+    for number in range(1000):
         redaction.know(f"{number:04}-zq-{KEY[:30]}-{number:04}")
-    assert redaction.redact(f"see 1999-zq-{KEY[:30]}-1999.") == f"see {HIDDEN}."
+    assert redaction.redact(f"see 0999-zq-{KEY[:30]}-0999.") == f"see {HIDDEN}."
     assert redaction.redact("see nothing of it") == "see nothing of it"

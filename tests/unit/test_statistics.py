@@ -46,7 +46,7 @@ def test_the_bootstrap_agrees_with_scipy() -> None:
         lambda a, b, axis=-1: a.mean(axis=axis) - b.mean(axis=axis),
         paired=True,
         method="percentile",
-        n_resamples=20_000,
+        n_resamples=5_000,
         rng=1,
     ).confidence_interval
     width = expected.high - expected.low
@@ -161,9 +161,18 @@ def _delong_variance(
     return float(variance(by_positive) / len(positive) + variance(by_negative) / len(negative))
 
 
-@pytest.mark.parametrize("method", ["auc", "accuracy", "means"])
-def test_the_interval_covers_a_true_difference_of_zero(method: str) -> None:
-    runs = 200
+# The third draws samples anew for each run, of which 60 hold the same in every run. 95 % of 200 are
+# 190, and of 60 they are 57; fewer than the least would be seen once in ten thousand times.
+@pytest.mark.parametrize(
+    ("method", "runs", "least"),
+    [
+        ("auc", 200, 180),
+        ("accuracy", 200, 180),
+        ("means", 60, 49),
+        pytest.param("means", 200, 180, marks=pytest.mark.slow),
+    ],
+)
+def test_the_interval_covers_a_true_difference_of_zero(method: str, runs: int, least: int) -> None:
     covered = 0
     for seed in range(runs):
         labels, one, other = _scores(seed, 100)
@@ -178,8 +187,7 @@ def test_the_interval_covers_a_true_difference_of_zero(method: str) -> None:
         else:
             found = compare_means(one, other, seed)
         covered += found.low <= 0 <= found.high
-    # 95 % of 200 are 190; fewer than 180 would be seen once in ten thousand times.
-    assert covered >= 180
+    assert covered >= least
 
 
 def test_two_models_that_separate_all_rows_can_still_differ() -> None:
