@@ -16,8 +16,9 @@ from reconciler.kinds.online_endpoint import KIND
 from reconciler.kinds.online_endpoint.bind import MIRROR, TRAFFIC
 from reconciler.kinds.online_endpoint.shares import WHOLE, list_steps, read_shares
 from reconciler.manifests.editing.write import write_manifest
-from reconciler.manifests.schema import check_document
+from reconciler.manifests.schema import check_document, is_valid
 from reconciler.model import ABSENT, Absent, Action, ExportedSpec, Json, Step
+from reconciler.package_data import read_schema
 from reconciler.plans.step import make_step
 from tests.online_endpoints import RESOURCE, WORKSPACE, compare, deployment, endpoint, manifest
 
@@ -57,6 +58,9 @@ def endpoints(draw: st.DrawFn, *, whole: bool = False) -> Json:
         mirrorTraffic=mirrored,
         description=draw(st.sampled_from([None, "ours"])),
     )
+    for name in ("traffic", "mirrorTraffic"):
+        if not document["properties"][name] and draw(st.booleans()):
+            del document["properties"][name]
     document["tags"] = draw(st.sampled_from([{}, {"team": "a"}]))
     return document
 
@@ -272,3 +276,94 @@ def test_the_law_can_fail() -> None:
     live = endpoint({"blue": 100}, deployment())
     assert make_step(compare(live, deployments={"blue": {"instance_count": 9}})) is not None
     assert KIND.bind(manifest(traffic={"blue": 100}), live).document
+
+
+_PATTERNS: Final = {
+    "^[A-Za-z0-9._-]+$": "ws",
+    "^[^/?#%\\s]+$": "s",
+    "^[^/?#%]+$": "rg",
+    "^[0-9a-fA-F]{64}$": "ab" * 32,
+    "^([0-9]{1,5}(h|m|s))+$": "1m",
+    "^[A-Za-z_][A-Za-z0-9_]*$": "NAME",
+}
+_KEYS: Final = st.sampled_from(
+    [*NAMES, "Blue", "a/b~c", "", "API_TOKEN", "AML_APP_ROOT", "env", "file", "createdBy", "\u202e"]
+)
+_REFERENCES: Final = st.sampled_from(
+    [
+        "azureml:census:2",
+        "azureml:census@latest",
+        "azureml://registries/r/models/a/versions/1",
+        f"{WORKSPACE}/models/census/versions/2",
+        "./model",
+        "azureml:",
+        "\u202e",
+        "x" * 300,
+    ]
+)
+
+
+@st.composite
+def valid(draw: st.DrawFn, schema: Json) -> Json:
+    """A value that a manifest schema allows, as a person might write it or an attacker."""
+    if "enum" in schema or "const" in schema:
+        return draw(st.sampled_from(schema.get("enum", [schema.get("const")])))
+    for word in ("anyOf", "oneOf"):
+        if word in schema and "type" not in schema:
+            return draw(valid(draw(st.sampled_from(schema[word]))))
+    kind = schema.get("type")
+    if kind == "object":
+        return draw(_valid_object(schema))
+    if kind == "array":
+        least = schema.get("minItems", 0)
+        return draw(st.lists(valid(schema["items"]), min_size=least, max_size=3))
+    if kind in {"integer", "number"}:
+        low, high = schema.get("minimum", 0), schema.get("maximum", 200_000)
+        return draw(st.integers(int(low), int(high)))
+    if kind == "boolean":
+        return draw(st.booleans())
+    if kind is None:
+        return {"data": [[1, 2]]}
+    if "pattern" in schema:
+        return _PATTERNS.get(schema["pattern"], "census")
+    text = draw(_REFERENCES if "$comment" in schema else TEXTS)
+    return text or "x"
+
+
+@st.composite
+def _valid_object(draw: st.DrawFn, schema: Json) -> Json:
+    known = schema.get("properties", {})
+    names = draw(st.lists(st.sampled_from(sorted(known)), unique=True)) if known else []
+    if schema.get("oneOf"):
+        names = draw(st.sampled_from([["env"], ["file"], ["env", "version"]]))
+    found = {name: draw(valid(known[name])) for name in {*names, *schema.get("required", ())}}
+    more = schema.get("additionalProperties")
+    if isinstance(more, dict):
+        found |= draw(st.dictionaries(_KEYS, valid(more), max_size=3))
+    return found
+
+
+_SPEC: Final = read_schema(KIND.manifest_schema_name)["properties"]["spec"]
+
+
+@given(valid(_SPEC), st.one_of(st.just(ABSENT), endpoints()))
+def test_no_valid_manifest_breaks_the_kind(spec: Json, live: Json | Absent) -> None:
+    document = {
+        "apiVersion": "reconciler/v1",
+        "kind": KIND.name,
+        "metadata": {"name": "census"},
+        "spec": spec,
+    }
+    if not is_valid(KIND.manifest_schema_name, document):
+        return
+    written = manifest(**spec)
+    found = [*KIND.check_manifest(written), *KIND.bind(written, live).findings]
+    assert all(one.message and one.next_step and one.place for one in found)
+    step = None if found else make_step(compare(live, **spec))
+    if step is not None:
+        strategy = KIND.bind(written, live).strategy
+        assert all(one.message for one in KIND.check_step(written, step))
+        writes = KIND.split_step(step.copy_with(strategy=strategy))
+        assert not diff(KIND.field, writes[-1][1], step.after)
+        for _, reached in writes:
+            check_moment(reached, sum(read_shares(live, TRAFFIC).values()))

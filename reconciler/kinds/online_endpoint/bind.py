@@ -96,12 +96,13 @@ def _complete_traffic(document: Json, live: Json | Absent, removed: set[str]) ->
     """
     served = {name for name, share in _shares(document, TRAFFIC).items() if share}
     for path, ending in ((TRAFFIC, removed), (MIRROR, removed | served)):
-        declared = find(document, path)
-        shares = _shares(live, path)
-        ended = shares.keys() if isinstance(declared, dict) else shares.keys() & ending
+        is_declared, shares = find(document, path) is not ABSENT, _shares(live, path)
+        ended = shares.keys() if is_declared else shares.keys() & ending
         zeros = {name: 0 for name in sorted(ended) if shares[name]}
-        if zeros or isinstance(declared, dict):
-            set_at(document, path, {**zeros, **(declared if isinstance(declared, dict) else {})})
+        # A declared 0 that live does not show is there already.
+        given = {n: s for n, s in _shares(document, path).items() if s or n in shares}
+        if zeros or is_declared:
+            set_at(document, path, {**zeros, **given})
 
 
 def _shares(document: Json | Absent, path: Path) -> Mapping[str, Json]:

@@ -209,11 +209,16 @@ class _Way:
         document = self._with_settings(after)
         copied = {name: share for name, share in mirrored.items() if name not in shares}
         for path, wanted in ((TRAFFIC, shares), (MIRROR, copied)):
-            shown = find(document, path)
-            names = [*(shown if isinstance(shown, dict) else ()), *wanted]
-            if names:
-                document = copy_along(document, [path])
-                set_at(document, path, {name: wanted.get(name, 0) for name in names})
+            aim = find(after, path)
+            if wanted != read_shares(after, path):
+                shown = find(document, path)
+                names = [*(shown if isinstance(shown, dict) else ()), *wanted]
+                aim = {name: wanted.get(name, 0) for name in names}
+            document = copy_along(document, [path])
+            if aim is not ABSENT:
+                set_at(document, path, aim)
+            elif find(document, path) is not ABSENT:
+                del document[path[0]][path[1]]
         return document
 
     def _list_probes(self, names: Sequence[str]) -> tuple[Check, ...]:
