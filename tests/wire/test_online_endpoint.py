@@ -470,6 +470,21 @@ def test_a_whole_document_put_loses_nothing() -> None:
     }
 
 
+def test_an_endpoint_on_kubernetes_stays_there() -> None:
+    arm = blue_and_green()
+    arm.endpoint |= {"kind": "K8s", "sku": {"name": "Default"}}
+    arm.endpoint["properties"]["compute"] = f"{SCOPE}/computes/k8s"
+    arm.deployments["green"]["properties"]["endpointComputeType"] = "Kubernetes"
+    with serving(arm) as session:
+        live = session.read()
+        ((_, _, body),) = session.write(to_green(live, 10), live)
+        assert (body["kind"], body["sku"]) == ("K8s", {"name": "Default"})
+        assert body["properties"]["compute"] == f"{SCOPE}/computes/k8s"
+        live = session.read()
+        ((_, _, body),) = session.write(step_to(live.document, model(3)), live)
+        assert body["properties"]["endpointComputeType"] == "Kubernetes"
+
+
 def test_zeros_of_traffic_are_left_out_and_empty_traffic_is_sent() -> None:
     arm = blue_and_green()
     arm.endpoint["properties"]["traffic"] = {"blue": 100, "green": 0}
@@ -1044,6 +1059,17 @@ def test_a_put_keeps_the_secrets_that_the_service_showed() -> None:
         "API_KEY": "k3y/9+abcdefgh",
         "URL": f"https://x.example/?t={VALUE}",
     }
+
+
+def test_a_signature_in_an_address_is_in_no_document_and_is_sent_back() -> None:
+    arm = blue_and_green()
+    signed = "https://a.blob.core.windows.net/c/x?sv=2024-05-04&sig=c2lnbmF0dXJl%2Bx%3D"
+    arm.deployments["green"]["properties"]["environmentVariables"]["DATA"] = signed
+    with serving(arm) as session:
+        live = session.read()
+        assert "c2lnbmF0dXJl" not in json.dumps(live.document)
+        ((_, _, body),) = session.write(step_to(live.document, model(3)), live)
+    assert body["properties"]["environmentVariables"]["DATA"] == signed
 
 
 def test_a_reference_is_resolved_into_the_body_alone() -> None:

@@ -29,6 +29,7 @@ TRAFFIC: Final = ("properties", "traffic")
 MIRROR: Final = ("properties", "mirrorTraffic")
 _VARIABLES: Final = ("properties", "environmentVariables")
 _PROPERTIES: Final = ("properties", "properties")
+_COMPUTE: Final = ("properties", "compute")
 _CAPACITY: Final = ("sku", "capacity")
 _WHOLE: Final = 100
 _UNSENT: Final = "Nothing was sent. Plan again."
@@ -116,6 +117,7 @@ class _Bodies:
             return Call("PATCH", "", {"tags": desired["tags"]})
         body = self._strip(self._field, desired)
         self._keep_properties(body, self._raw)
+        self._keep_compute(body)
         body["location"] = find(self._raw, ("location",)) or find_location()
         for path in (TRAFFIC, MIRROR):
             shares = find(body, path)
@@ -212,6 +214,13 @@ class _Bodies:
         own = find(body, _PROPERTIES)
         if kept or isinstance(own, dict):
             set_at(body, _PROPERTIES, {**kept, **(own if isinstance(own, dict) else {})})
+
+    def _keep_compute(self, body: Json) -> None:
+        """Send back what an endpoint on Kubernetes shows: a PUT without it would be another one."""
+        for path in (_COMPUTE, ("kind",), ("sku",)):
+            shown = find(self._raw, path)
+            if find(self._raw, _COMPUTE) and shown is not ABSENT and shown is not None:
+                set_at(body, path, copy_document(shown))
 
     def _write_secrets(self, body: Json, above: Path) -> None:
         """Set the values that no read returns. Do not keep the body after sending."""
