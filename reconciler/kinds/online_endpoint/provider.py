@@ -3,14 +3,14 @@
 A read is the endpoint and the list of its deployments, which shows whole documents (recorded). A
 write is one PUT, PATCH or DELETE of one of them; its reply is an echo of the request and not the
 state (recorded), so only a read counts. The documents have no ETag: what was read right before is
-sent again. The engine calls this module. It is long because each capability of the provider has its
-method here.
+sent again. The engine calls this module.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +18,6 @@ from reconciler.document.normalize import find_secrets
 from reconciler.document.schema import Field
 from reconciler.errors import (
     Busy,
-    Contradicted,
     OperationFailed,
     ReconcilerError,
     Rejected,
@@ -26,21 +25,17 @@ from reconciler.errors import (
     ServiceMissing,
     Unavailable,
 )
-from reconciler.kinds.ids import quote_path
 from reconciler.kinds.online_endpoint.bodies import Call, make_call
 from reconciler.kinds.online_endpoint.logs import read_last_line
 from reconciler.kinds.online_endpoint.models import AssetLookup
+from reconciler.kinds.online_endpoint.reading import EndpointReader, quote_id, scope_of, url_of
 from reconciler.kinds.online_endpoint.replies import (
     DEPLOYMENTS,
     NO_DEPLOYMENT,
     NO_ENDPOINT,
-    Shown,
     explain,
     find_cancellation,
     is_absence,
-    make_foreign,
-    read_deployment,
-    read_endpoint,
 )
 from reconciler.kinds.online_endpoint.scoring import VERSION
 from reconciler.model import (
@@ -49,7 +44,6 @@ from reconciler.model import (
     Action,
     Check,
     Finding,
-    Json,
     Live,
     Manifest,
     Resource,
@@ -65,8 +59,6 @@ from reconciler.transport import (
     WRITES,
     Client,
     Reply,
-    check_complete,
-    clean,
     count_polls,
     finish_operation,
     is_loopback,
@@ -77,7 +69,6 @@ if TYPE_CHECKING:  # start-up: only verify and retrain need them
     from reconciler.kinds.online_endpoint.rows import OnlineScorer
     from reconciler.plans.proof import Serving
 
-_COLLECTION: Final = "/onlineEndpoints"
 # Recorded: an endpoint 15 to 90 s, traffic 20 to 70 s, a deployment 320 to 551 s. After a success
 # a reader has seen the old traffic (azure-dev#3881); for how long is not known.
 _RECORDED: Final = ServiceTiming(180.0, count_polls(180.0), *READS, *WRITES, lag_s=30.0)
@@ -88,8 +79,6 @@ _LOCAL: Final = ServiceTiming(0.5, count_polls(0.2), *READS, *WRITES, lag_s=1.0)
 _DEPLOYMENT_PUTS: Final = SeparateLimit(
     "x-ms-ratelimit-remaining-subscription-resource-requests", "deployment writes", 25, 25 / 60
 )
-# An endpoint that a list has just shown is not read again by the read that follows.
-_FRESH_S: Final = 30.0
 _LOOKS_S: Final = 2.0
 _MOST_DOUBLED: Final = 6
 
@@ -109,8 +98,7 @@ class OnlineEndpointProvider:
         )
         self._access, self._field = access, field
         self._lock = threading.Lock()
-        # The raw document of an endpoint that a list has shown, and when; each is used once.
-        self._listed: dict[str, tuple[Json, float]] = {}
+        self._reader = EndpointReader(self._client)
         # How many times in a row an endpoint has refused a write as busy.
         self._refusals: dict[str, int] = {}
         self._locations: dict[str, str] = {}
@@ -121,7 +109,7 @@ class OnlineEndpointProvider:
 
         No stamp: what a list of endpoints shows does not change with their deployments.
         """
-        for raw in self._list_endpoints(scope):
+        for raw in self._reader.list_endpoints(scope):
             yield Summary(raw["id"], "", idle=False)
 
     def read_many(self, resources: Sequence[Resource]) -> Mapping[Resource, Live]:
@@ -129,17 +117,8 @@ class OnlineEndpointProvider:
 
         Each read then needs one call, the list of the deployments, and the reads run in parallel.
         """
-        wanted = {one.id.casefold() for one in resources}
-        try:
-            shown = list(self._list_endpoints(_scope_of(resources[0])))
-        except ServiceError:
-            return {}
-        now = self._client.clock()
-        with self._lock:
-            for raw in shown:
-                found = raw["id"].casefold()
-                if found in wanted:
-                    self._listed[found] = raw, now
+        with suppress(ServiceError):
+            self._reader.remember(resources, scope_of(resources[0]))
         return {}
 
     def read(self, resource: Resource) -> Live | Absent:
@@ -148,10 +127,10 @@ class OnlineEndpointProvider:
         A missing workspace or resource group is a 404 too, and is not an absence.
         """
         try:
-            shown = self._read(resource)
+            shown = self._reader.read(resource)
             if shown is None:
                 return ABSENT
-            document = shown.make_document(self._field, _scope_of(resource), self._access.redaction)
+            document = shown.make_document(self._field, scope_of(resource), self._access.redaction)
         except ServiceError as error:
             raise explain(error, resource) from error
         idle = not shown.running
@@ -170,7 +149,7 @@ class OnlineEndpointProvider:
             live,
             self._access.redaction.redact_document,
             resolve,
-            lambda: self._find_location(_scope_of(resource)),
+            lambda: self._find_location(scope_of(resource)),
         )
         if step.action is Action.REPLACE:
             yield from self._send(resource, Call("DELETE"))
@@ -184,8 +163,8 @@ class OnlineEndpointProvider:
         """
 
         def look() -> tuple[Reply, str] | None:
-            reply = self._get(resource)
-            shown = None if reply is None else self._join(resource, reply.raw)
+            reply = self._reader.get(resource)
+            shown = None if reply is None else self._reader.join(resource, reply.raw)
             return None if reply is None or shown is None else (reply, shown.running)
 
         try:
@@ -250,7 +229,7 @@ class OnlineEndpointProvider:
         )
 
         known = {**tags, "sha256": digest.removeprefix("sha256:")}
-        return register_version(self._client, _quote(_scope_of(resource)), model, uri, known)
+        return register_version(self._client, quote_id(scope_of(resource)), model, uri, known)
 
     def check_references(self, manifest: Manifest, step: Step) -> Iterator[Finding]:
         """Yield what a step refers to and the workspace or the registry does not have."""
@@ -260,93 +239,13 @@ class OnlineEndpointProvider:
         """Return the address of the blob behind the id of a model; "" if it is not known."""
         return self._assets.locate_model(resource, uri)
 
-    def _list_endpoints(self, scope: str) -> Iterator[Json]:
-        """Yield the raw document of each endpoint of a workspace; the list must be complete."""
-        seen: set[str] = set()
-        for page in self._client.read_pages(f"{_quote(scope)}{_COLLECTION}{VERSION}"):
-            for item in page.raw["value"]:
-                raw = read_endpoint(item, scope)
-                found = raw["id"].casefold().rstrip("/")
-                if found in seen:
-                    raise make_foreign(f"the service lists {clean(raw['id'])} twice")
-                seen.add(found)
-                yield raw
-
-    def _read(self, resource: Resource) -> Shown | None:
-        """Return what the service shows of an endpoint; None if it does not exist."""
-        with self._lock:
-            raw, listed_at = self._listed.pop(resource.id.casefold(), (None, 0.0))
-        if raw is not None and self._client.clock() - listed_at <= _FRESH_S:
-            shown = self._join(resource, raw)
-            if shown is not None:
-                return shown
-        reply = self._get(resource)
-        if reply is None:
-            return None
-        shown = self._join(resource, reply.raw)
-        if shown is None:
-            raise Contradicted(
-                "the service shows the endpoint, and answers that it does not exist",
-                status=404,
-                next_step="Nothing is concluded from it. Plan again.",
-            )
-        return shown
-
-    def _get(self, resource: Resource) -> Reply | None:
-        """Return the reply with an endpoint; None if it does not exist."""
-        try:
-            reply = self._client.send("GET", _url(resource))
-        except ServiceError as error:
-            if is_absence(error, NO_ENDPOINT):
-                return None
-            raise
-        check_complete(reply)
-        raw = read_endpoint(reply.raw, _scope_of(resource))
-        if raw["id"].casefold().rstrip("/") != resource.id.casefold():
-            raise make_foreign(f"the service answers with another endpoint, {clean(raw['id'])}")
-        return reply
-
-    def _join(self, resource: Resource, raw: Json) -> Shown | None:
-        """Return an endpoint with the list of its deployments; None if it does not exist now."""
-        deployments: dict[str, Json] = {}
-        try:
-            for page in self._client.read_pages(_url(resource, f"/{DEPLOYMENTS}")):
-                for item in page.raw["value"]:
-                    name, one = read_deployment(item, resource.id)
-                    if name.casefold() in {known.casefold() for known in deployments}:
-                        raise make_foreign(f"the service lists the deployment {clean(name)} twice")
-                    deployments[name] = one
-        except ServiceError as error:
-            if is_absence(error, NO_ENDPOINT):
-                return None
-            raise
-        shown = Shown(raw, deployments)
-        for name in shown.unlisted:
-            # A list that leaves one out would have it created again, or its traffic taken away.
-            self._check_absent(resource, name)
-        return shown
-
-    def _check_absent(self, resource: Resource, name: str) -> None:
-        """Raise Contradicted if a deployment exists that the list of deployments lacks."""
-        try:
-            self._client.send("GET", _url(resource, f"/{DEPLOYMENTS}/{name}"))
-        except ServiceError as error:
-            if is_absence(error, NO_ENDPOINT, NO_DEPLOYMENT):
-                return
-            raise
-        raise Contradicted(
-            f"the service shows the deployment {clean(name)}, and its list lacks it",
-            status=200,
-            next_step="Nothing is concluded from it, and nothing was sent. Plan again.",
-        )
-
     def _find_location(self, scope: str) -> str:
         """Return the region of a workspace, which a PUT of a new endpoint must name."""
         with self._lock:
             known = self._locations.get(scope)
         if known is not None:
             return known
-        raw = self._client.send("GET", _quote(scope) + VERSION).raw
+        raw = self._client.send("GET", quote_id(scope) + VERSION).raw
         location = raw.get("location") if isinstance(raw, dict) else None
         if not isinstance(location, str) or not location:
             raise Unavailable(
@@ -373,9 +272,9 @@ class OnlineEndpointProvider:
         # The service may return what it received: in an error, or in the document.
         at = (DEPLOYMENTS, call.deployment) if call.deployment else ()
         self._client.redaction.know(*find_secrets(self._field.at(at), call.body))
-        url = _url(resource, f"/{DEPLOYMENTS}/{call.deployment}" if call.deployment else "")
+        url = url_of(resource, f"/{DEPLOYMENTS}/{call.deployment}" if call.deployment else "")
         if call.creates and call.deployment:
-            self._check_absent(resource, call.deployment)
+            self._reader.check_absent(resource, call.deployment)
         apart = _DEPLOYMENT_PUTS if call.deployment and call.method == "PUT" else None
         try:
             reply = self._client.send(call.method, url, call.body, apart=apart)
@@ -422,19 +321,6 @@ class OnlineEndpointProvider:
             self._client.sleep(pause)
             left -= pause
             yield
-
-
-def _scope_of(resource: Resource) -> str:
-    """Return the id of the workspace of an endpoint."""
-    return resource.id.rpartition(f"{_COLLECTION}/")[0]
-
-
-def _url(resource: Resource, below: str = "") -> str:
-    return _quote(resource.id + below) + VERSION
-
-
-def _quote(path: str) -> str:
-    return quote_path(path, "Resource Manager id")
 
 
 def _gone(error: ServiceError) -> Rejected:
