@@ -590,7 +590,7 @@ class _Loading:
         found = list(
             point_to_definition(read.faults) if read else normalize_definition(schema, spec)
         )
-        found += include_values(self.definitions, file, self.schemas[kind], spec, places)
+        include_values(self.definitions, file, self.schemas[kind], spec, places)
         faults = list(settle_spec(self.schemas[kind], spec))
         errors = check_written(self.schemas[kind], document, places)
         reported = {pointer for pointer, _ in errors}

@@ -27,10 +27,6 @@ _ADDRESS: Final = ("definition", "from", "address")
 _SUGGESTED: Final = 20
 
 
-_VARYING: Final = Finding(
-    "the name of this file has a variable",
-    next_step="All members share the file: write its name without a variable.",
-)
 _SECRETS: Final = "secrets"
 _DEFINITION: Final = "definition"
 _VERIFY: Final = "verify"
@@ -69,20 +65,20 @@ def include_definition(
 
 def include_values(
     files: DefinitionFiles, file: Path, schema: str, spec: Json, places: SourceMap
-) -> Iterator[Found]:
+) -> None:
     """Replaces the name of a JSON file by its value, where the manifest schema allows one.
 
-    Yields the names that a fleet would change. A file that cannot be read gives findings in the
-    folder. Raises ProjectTooLarge.
+    A name with a variable is left: each member of a fleet has its own file. A file that cannot be
+    read gives findings in the folder. Raises ProjectTooLarge.
     """
     for path in definition.list_values_in_files(schema):
         above, last = find(spec, path[1:-1]), path[-1]
-        if not isinstance(above, dict) or not isinstance(name := above.get(last), str):
+        if not isinstance(above, dict):
+            continue
+        name = above.get(last)
+        if not isinstance(name, str) or not is_plain(name):
             continue
         pointer = format_pointer(path)
-        if not is_plain(name):
-            yield pointer, _VARYING
-            continue
         read = files.read_value(file, name, places.find_nearest(pointer), f"the file of {last}")
         if not read.findings:
             above[last], places.mounted[pointer] = read.document, read.places

@@ -143,18 +143,42 @@ def test_a_name_that_leads_nowhere_is_a_finding(tmp_path: Path, name: str, said:
     assert found[0].startswith(f"a.yaml:5:11: {said}")
 
 
-def test_the_members_of_a_fleet_share_the_file(tmp_path: Path) -> None:
-    load_project(tmp_path, "{}", sample='{"data": [[1]]}')
-    fleet = (
-        "apiVersion: reconciler/v1\nkind: Fleet\nmetadata: {name: f}\nspec:\n"
-        "  items: {list: [{n: a}, {n: b}]}\n"
-        "  template:\n    kind: Sampled\n    metadata: {name: '${n}'}\n"
-        "    spec: {probe: {request: NAME}}\n"
-    )
-    (tmp_path / "a.yaml").write_text(fleet.replace("NAME", "sample.json"))
-    loaded = load(tmp_path, None, [], KINDS)
+FLEET = """\
+apiVersion: reconciler/v1
+kind: Fleet
+metadata: {name: f}
+spec:
+  items: {list: [{n: a}, {n: b}]}
+  template:
+    kind: Sampled
+    metadata: {name: '${n}'}
+    spec: {probe: {request: NAME}}
+"""
+
+
+def load_fleet(folder: Path, name: str, **files: str) -> Loaded:
+    load_project(folder, "{}", **files)
+    (folder / "a.yaml").write_text(FLEET.replace("NAME", name))
+    return load(folder, None, [], KINDS)
+
+
+def test_the_members_of_a_fleet_may_share_the_file(tmp_path: Path) -> None:
+    loaded = load_fleet(tmp_path, "sample.json", sample='{"data": [[1]]}')
     assert loaded.findings == ()
     assert [one.spec["probe"] for one in loaded.manifests] == [{"request": {"data": [[1]]}}] * 2
-    (tmp_path / "a.yaml").write_text(fleet.replace("NAME", "'${n}.json'"))
-    loaded = load(tmp_path, None, [], KINDS)
-    assert list_findings(loaded) == ["a.yaml:9:20: the name of this file has a variable"]
+
+
+def test_each_member_of_a_fleet_may_have_a_file_of_its_own(tmp_path: Path) -> None:
+    loaded = load_fleet(tmp_path, "'${n}1.json'", a1="[1]", b1="[2]")
+    assert loaded.findings == ()
+    assert [one.spec["probe"]["request"] for one in loaded.manifests] == [[1], [2]]
+    assert {"a1.json", "b1.json"} <= loaded.files.keys()
+
+
+def test_a_file_of_a_member_that_cannot_be_used_is_a_finding(tmp_path: Path) -> None:
+    loaded = load_fleet(tmp_path, "'${n}1.json'", a1="[1")
+    assert sorted(list_findings(loaded)) == [
+        "a.yaml:9:20: the file b1.json does not exist",
+        "a1.json:1:3: is not JSON",
+    ]
+    assert [one.subject for one in loaded.findings] == ["Sampled/b", "Sampled/a"]

@@ -16,7 +16,7 @@ from typing import Final
 from reconciler.document.forms import find_faults, settle
 from reconciler.document.pointers import format_pointer
 from reconciler.document.schema import Field
-from reconciler.manifests.definition import compile_service
+from reconciler.manifests.definition import compile_service, list_values_in_files
 from reconciler.manifests.definition_files import DefinitionFiles
 from reconciler.manifests.fleet.items import Items
 from reconciler.manifests.fleet.template import Convert, Problems, Template, compile_template
@@ -92,11 +92,11 @@ class FleetContext:
         before = len(self.folder.findings)
         if self.service:
             include_definition(self.definitions, self.file, spec, places)
-        varying = list(include_values(self.definitions, self.file, self.schema, spec, places))
+        include_values(self.definitions, self.file, self.schema, spec, places)
         found = self.folder.findings[before:]
         del self.folder.findings[before:]
         varies = _varies(spec.get("definition"), tabular=self.items.header is not None)
-        wrong = [*varying, *self._normalize_plain_parts(spec, varies=varies)]
+        wrong = list(self._normalize_plain_parts(spec, varies=varies))
         found += [_place(places, pointer, finding) for pointer, finding in wrong]
         files = frozenset(
             ("spec", *path, "file")
@@ -205,6 +205,8 @@ class _PartContext:
     def converter(self, path: Path, *, whole: bool) -> Convert | None:
         if path in self.files:
             return self._locating(path)
+        if path in list_values_in_files(self.context.schema):
+            return self._including(path)
         types = wanted_types(self.context.schema, path)
         if whole and self.context.items.header is not None and types and "string" not in types:
             return self._reading(types, path)
@@ -232,6 +234,20 @@ class _PartContext:
             return found
 
         return locate
+
+    def _including(self, path: Path) -> Convert:
+        """The conversion of the name of a JSON file to its value."""
+        folder, definitions = self.context.folder, self.context.definitions
+        place, what = self.places.find_nearest(format_pointer(path)), f"the file of {path[-1]}"
+
+        def include(value: Json, problems: Problems) -> Json:
+            before = len(folder.findings)
+            read = definitions.read_value(self.context.file, str(value), place, what)
+            problems += folder.findings[before:]
+            del folder.findings[before:]
+            return read.document
+
+        return include
 
     def _reading(self, types: frozenset[str], path: Path) -> Convert:
         """The conversion of a cell to another type, if the schema needs one."""
