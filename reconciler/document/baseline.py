@@ -95,7 +95,9 @@ def _find_parts(
 def _is_hidden(field: Field, value: Json) -> bool:
     if field.epoch:
         return False
-    return field.read_only or field.write_only or field.sensitive or field.is_sealed(value)
+    own = field.read_only or field.write_only or field.sensitive or field.is_sealed(value)
+    # The state of the last operation changes with each operation of anybody.
+    return own or bool(field.failed)
 
 
 def _is_few(value: Json, most: int = _MOST_VALUES) -> bool:

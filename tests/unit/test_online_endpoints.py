@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.document.baseline import list_moves, make_baseline
 from reconciler.document.comparers import Comparer
 from reconciler.document.diff import same
 from reconciler.kinds.online_endpoint import KIND
@@ -303,3 +304,11 @@ def test_every_word_leads_to_its_place_and_back() -> None:
             assert KIND.field.at((*above, *word.place)).description
             manifest_field = compile_service(KIND.manifest_schema_name)
             assert manifest_field.at(("spec", *above, *word.path)).description
+
+
+def test_the_state_of_a_deployment_does_not_drift() -> None:
+    baseline = make_baseline(KIND.field, LIVE, ())
+    assert "/deployments/blue/sku/capacity" in baseline
+    assert [pointer for pointer in baseline if pointer.endswith("provisioningState")] == []
+    updating = endpoint({"blue": 100}, deployment(provisioningState="Updating"))
+    assert list(list_moves(KIND.field, baseline, updating, ())) == []
