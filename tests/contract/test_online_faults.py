@@ -206,11 +206,12 @@ def test_refusals_do_nothing(tmp_path: Path) -> None:
         ("PUT", OF_BLUE, "busy", {"times": 1}),
         ("GET", OF_BLUE, "missing-group", {"times": 1}),
         ("GET", OF_BLUE, "error", {"times": 1, "status": 503}),
+        ("GET", OF_BLUE, "lost-backend", {"times": 1}),
         ("DELETE", OF_BLUE, "throttle", {"times": 1}),
     ) as ml:
         ml.put()
         quota, busy = start(ml), start(ml)
-        group, trouble = (ml.call("GET", ml.path(tail=BLUE)) for _ in range(2))
+        group, trouble, lost = (ml.call("GET", ml.path(tail=BLUE)) for _ in range(3))
         throttled = ml.call("DELETE", ml.path(tail=BLUE))
         missing = ml.call("GET", ml.path(tail=BLUE))
 
@@ -221,6 +222,7 @@ def test_refusals_do_nothing(tmp_path: Path) -> None:
     assert (busy.status_code, group.status_code) == (409, 404)
     assert group.json()["error"]["code"] == "ResourceGroupNotFound"
     assert code_of(trouble) == (503, "ServiceError", "InternalServerError")
+    assert code_of(lost) == (404, "NotFound", "InferencingClientCallFailed")
     assert (throttled.status_code, throttled.headers["Retry-After"]) == (429, "1")
     assert code_of(missing) == (404, "NotFound", "NoSuchDeployment")
 
@@ -267,6 +269,55 @@ def test_a_read_is_stale(tmp_path: Path) -> None:
     assert (len(omitted), [one["name"] for one in listed]) == (0, ["census"])
     assert before == fresh
     assert there.json()["tags"] == {"a": "1"}
+
+
+def test_an_operation_is_canceled(tmp_path: Path) -> None:
+    faults = [("PATCH", "census", "cancel-operation", {"times": 1})]
+    with faulty(tmp_path, *faults, ("PUT", OF_BLUE, "cancel-operation", {"times": 1})) as ml:
+        ml.put(tags={"a": "1"})
+        patched = ml.finish(ml.call("PATCH", ml.path(), {"tags": {}}))
+        ended = ml.finish(start(ml))
+        shown = [ml.get(), ml.get_deployment()]
+
+    assert (patched["status"], patched["error"]["code"]) == ("Canceled", "OperationCanceled")
+    assert ended["status"] == "Canceled"
+    assert [one["properties"]["provisioningState"] for one in shown] == ["Canceled", "Canceled"]
+    assert shown[0]["tags"] == {"a": "1"}
+
+
+def test_a_write_leaves_no_mark(tmp_path: Path) -> None:
+    with faulty(tmp_path, ("PATCH", "census", "unmarked-write", {"times": 2})) as ml:
+        before = [ml.put(), ml.deploy()]
+        ml.finish(ml.call("PATCH", ml.path(), {"tags": {"a": "1"}}))
+        ml.finish(ml.call("PATCH", ml.path(tail=BLUE), {"tags": {"a": "1"}}))
+        after = [ml.get(), ml.get_deployment()]
+        last = ml.put()
+
+    uris = [
+        one["properties"]["properties"]["AzureAsyncOperationUri"] for one in (*before, *after, last)
+    ]
+    assert uris[:2] == uris[2:4]
+    assert uris[4] != uris[0]
+    assert [one["tags"] for one in after] == [{"a": "1"}, {"a": "1"}]
+
+
+def test_a_failed_deployment_keeps_its_share(tmp_path: Path) -> None:
+    with faulty(tmp_path, ("PUT", "crash=yes", "crash-container", {})) as ml:
+        ml.put()
+        ml.deploy()
+        ml.deploy("green")
+        shares = {"traffic": {"blue": 50, "green": 50}}
+        ml.put(properties=shares)
+        path, body = ml.path(tail=BLUE), ml.describe_deployment()
+        ml.finish(ml.call("PUT", path, body, query={"crash": "yes"}))
+        kept = ml.put(properties=shares, tags={"a": "1"})
+        more = ml.describe(properties={"traffic": {"blue": 51, "green": 49}})
+        refused = ml.call("PUT", ml.path(), more)
+        less = ml.route(blue=0, green=100)
+
+    assert kept["tags"] == {"a": "1"}
+    assert code_of(refused) == (400, "BadRequest", "InvalidTraffic")
+    assert less["properties"]["traffic"] == {"blue": 0, "green": 100}
 
 
 @pytest.mark.parametrize("reading", ["error", "bare"])

@@ -64,7 +64,7 @@ class OnlineEndpoints:
         if "traffic" not in sent and self._choices["online-put-without-traffic"] == "keep":
             document["properties"]["traffic"] = dict(old.document["properties"]["traffic"])
         self._rules.check_endpoint_change(old, document)
-        self._rules.check_traffic(old.key, document["properties"])
+        self._rules.check_traffic(old.key, document["properties"], old.document["properties"])
         operation = self._operations.begin(old, None, "PUT", "Updating", {"document": document})
         headers = self._operations.announce(operation, reader, old.path)
         return Answer(201, self._cut(self.show(old, reader)), headers)
@@ -75,7 +75,7 @@ class OnlineEndpoints:
         endpoint = OnlineEndpoint(workspace, name, region, document, now, now)
         self._rules.check_name_free(endpoint)
         self._rules.check_endpoint_count(endpoint)
-        self._rules.check_traffic(endpoint.key, document["properties"])
+        self._rules.check_traffic(endpoint.key, document["properties"], {})
         keys = (body.get("properties") or {}).get("keys") or {}
         random_source = self._state.random_source
         endpoint.primary = keys.get("primaryKey") or random_source.key()
@@ -149,9 +149,9 @@ class OnlineEndpoints:
 
     def _check_repairable(self, endpoint: OnlineEndpoint) -> None:
         """Refuse a PUT of an endpoint whose creation failed, if a switch says so."""
-        failed = endpoint.state == "Failed" and not endpoint.scoring_path
+        failed = endpoint.state in {"Failed", "Canceled"} and not endpoint.scoring_path
         if failed and self._choices["online-failed-endpoint"] == "delete":
-            message = f"The endpoint {endpoint.name} is in Failed provisioning state. Delete it."
+            message = f"The endpoint {endpoint.name} is in {endpoint.state} provisioning state."
             raise self._rules.refuse("EndpointFailed", message)
 
     def _cut(self, shown: dict[str, Json]) -> dict[str, Json]:

@@ -6,22 +6,28 @@ Azure Machine Learning.
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from typing import Any, Final
 
 from reconciler.emulator.azureml.operations import LINK, OnlineOperations, Target
-from reconciler.emulator.azureml.replies import refuse_missing
+from reconciler.emulator.azureml.replies import refuse_missing, refuse_online
 from reconciler.emulator.azureml.rules import refuse_busy, refuse_quota
-from reconciler.emulator.azureml.state import OnlineDeployment, OnlineOperation, OnlineWorkspace
+from reconciler.emulator.azureml.state import (
+    CANCELED,
+    OnlineDeployment,
+    OnlineOperation,
+    OnlineWorkspace,
+)
 from reconciler.emulator.azureml.views import make_reader, show_deployment, show_endpoint
 from reconciler.emulator.replies import Answer, Refusal
 from reconciler.emulator.requests import Call
 
 Json = Any
-REFUSALS: Final = ("busy", "no-quota", "missing-group")
+REFUSALS: Final = ("busy", "no-quota", "missing-group", "lost-backend")
 _LATE: Final = ("stale-traffic", "ignored-traffic")
-ENDS: Final = ("crash-container", *_LATE)
+ENDS: Final = ("crash-container", "cancel-operation", "unmarked-write", *_LATE)
 _WRITES: Final = ("PUT", "PATCH", "DELETE")
 _CRASH: Final = """\
 Traceback (most recent call last):
@@ -38,6 +44,10 @@ _CRASHED: Final = {
     "message": "User container has crashed or terminated: Liveness probe failed: HTTP probe failed"
     " with statuscode: 502",
 }
+_CANCELED: Final = {
+    "code": CANCELED,
+    "message": "The operation was canceled by another operation that has a higher priority.",
+}
 _FAILED: Final = {
     "code": "InternalServerError",
     "message": "The service ended the operation unexpectedly.",
@@ -53,7 +63,7 @@ class OnlineFaults:
     def concerns(self, do: str, call: Call) -> bool:
         """Return whether a fault can act on a call of the control plane."""
         written = call.method in _WRITES and _find_names(call)
-        if do == "missing-group":
+        if do in {"missing-group", "lost-backend"}:
             return call.plane == "azureml"
         if not written or call.plane != "azureml":
             return False
@@ -73,6 +83,10 @@ class OnlineFaults:
             return refuse_busy(name, "Updating", f"{verb} {what}", self._operations.choices)
         if do == "no-quota":
             return refuse_quota("Standard_F4s_v2", call.segments[1], 0, 6, 8)
+        if do == "lost-backend":
+            inner = json.dumps({"title": "Not Found", "status": 404})
+            text = f"InferencingClient HttpRequest error, error detail: {inner}"
+            return refuse_online(404, "NotFound", text, ("InferencingClientCallFailed", text))
         group = call.segments[3] if len(call.segments) > 3 else ""
         message = f"Resource group '{group[:90]}' could not be found."
         return Refusal(404, "ResourceGroupNotFound", message)
@@ -89,6 +103,10 @@ class OnlineFaults:
                 operation.ends = math.inf
             case "silent-rollback":
                 operation.void = True
+            case "cancel-operation":
+                operation.failure = _CANCELED
+            case "unmarked-write":
+                return self._keep_stamp(operation)
             case "crash-container":
                 operation.failure, operation.crash = _CRASHED, _CRASH
             case "stale-traffic":
@@ -96,6 +114,16 @@ class OnlineFaults:
             case "ignored-traffic":
                 operation.ignored = True
         self._operations.state.keep(operation)
+        return True
+
+    def _keep_stamp(self, operation: OnlineOperation) -> bool:
+        """Let a resource go on naming the operation before; False for one that is created."""
+        target = self._operations.find_target(operation)
+        before = self._operations.befores[target.key][0] if target else None
+        if target is None or before is None:
+            return False
+        target.stamp = before.stamp
+        self._operations.state.keep(target)
         return True
 
     def _changes_traffic(self, operation: OnlineOperation) -> bool:

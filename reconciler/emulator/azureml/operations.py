@@ -34,6 +34,7 @@ from reconciler.emulator.switches import Choices
 Json = Any
 Target = OnlineEndpoint | OnlineDeployment
 LINK: Final = "Azure-AsyncOperation"
+_NO_BEFORE: Final = (None, 0.0)
 # How long an operation runs, in units of the emulator's operation. Recorded, in seconds: traffic
 # 20 to 70, an endpoint 15 to 90, a deployment 551, a new instance count 320.
 _DURATIONS: Final = {"deployment": 3.0, "Scaling": 2.0}
@@ -150,6 +151,12 @@ class OnlineOperations:
         """Return the operation of the header that announced it."""
         return self.state.operations.get(link.partition("?")[0].rpartition("/")[2])
 
+    def find_target(self, operation: OnlineOperation) -> Target | None:
+        """Return the endpoint or the deployment of an operation; None if it is missing."""
+        if operation.deployment:
+            return self.state.find_deployment(operation.endpoint, operation.deployment)
+        return self.state.endpoints.get(operation.endpoint)
+
     def _find(self, call: Call, reader: Reader, operation_id: str, word: str) -> OnlineOperation:
         operation = self.state.operations.get(operation_id)
         if operation is None:
@@ -192,18 +199,13 @@ class OnlineOperations:
             return
         outcome, operation.done = operation.outcome or {}, True
         endpoint = self.state.endpoints.get(operation.endpoint)
-        if endpoint is None or endpoint.operation != operation.id:
+        target = self.find_target(operation)
+        if endpoint is None or target is None or endpoint.operation != operation.id:
             self.state.keep(operation)
             return
         endpoint.operation = ""
-        target: Target = endpoint
-        if operation.deployment:
-            found = self.state.find_deployment(endpoint.key, operation.deployment)
-            if found is None:
-                self.state.keep(endpoint, operation)
-                return
-            target = found
-        self.befores[target.key] = (self.befores.get(target.key, (None, 0.0))[0], operation.ends)
+        before, _ = self.befores.get(target.key, _NO_BEFORE)
+        self.befores[target.key] = (before, operation.ends)
         self._end(operation, endpoint, target, outcome)
 
     def _end(
@@ -244,7 +246,7 @@ class OnlineOperations:
             target.document = outcome.get("document", target.document)
             if self.choices["online-failed-update"] == "nothing":
                 target.serving = None
-        target.state, target.exists, target.modified = "Failed", True, operation.ends
+        target.state, target.exists, target.modified = operation.status, True, operation.ends
 
     def _end_deleted(self, endpoint: OnlineEndpoint, target: Target) -> list[Target]:
         if isinstance(target, OnlineDeployment):

@@ -61,18 +61,26 @@ class WriteRules:
             message = f"The region {endpoint.region} has {most} endpoints, which is the limit."
             raise self.refuse("EndpointLimitReached", message)
 
-    def check_traffic(self, key: EndpointKey, properties: Mapping[str, Json]) -> None:
-        """Refuse traffic that does not sum to 0 or 100, or of deployments that take none."""
+    def check_traffic(
+        self, key: EndpointKey, properties: Mapping[str, Json], before: Mapping[str, Json]
+    ) -> None:
+        """Refuse traffic that does not sum to 0 or 100, or of deployments that take none.
+
+        A failed deployment keeps the share that it had `before`, and gets no more.
+        """
         live, mirrored = properties["traffic"], properties["mirrorTraffic"]
         for place, shares in (("traffic", live), ("mirrorTraffic", mirrored)):
             for name, share in shares.items():
-                self._check_share(key, f"properties.{place}", name, share)
+                grows = share > before.get(place, {}).get(name, 0)
+                self._check_share(key, f"properties.{place}", name, share, grows=grows)
         if sum(live.values()) not in {0, 100}:
             message = "The sum of traffic must be 0 or 100."
             raise self.refuse("InvalidTraffic", message, "properties.traffic")
         self._check_mirror(live, mirrored)
 
-    def _check_share(self, key: EndpointKey, place: str, name: str, share: Json) -> None:
+    def _check_share(
+        self, key: EndpointKey, place: str, name: str, share: int, *, grows: bool
+    ) -> None:
         if not 0 <= share <= 100:
             message = f"The traffic of {name[:80]} must be a whole number from 0 to 100."
             raise self.refuse("InvalidTraffic", message, place)
@@ -80,8 +88,8 @@ class WriteRules:
         if found is None or not found.exists:
             message = f"The deployment {name[:80]} does not exist."
             raise self.refuse("InvalidTraffic", message, place)
-        if share and found.state == "Failed":
-            message = f"The deployment {name[:80]} is in Failed provisioning state."
+        if grows and found.state in {"Failed", "Canceled"}:
+            message = f"The deployment {name[:80]} is in {found.state} provisioning state."
             raise self.refuse("InvalidTraffic", message, place)
 
     def _check_mirror(self, live: Mapping[str, int], mirrored: Mapping[str, int]) -> None:

@@ -17,6 +17,8 @@ from reconciler.emulator.state import Key, State, make_key
 Json = Any
 EndpointKey = tuple[str, str, str, str]
 MOST_ENDED: Final = 1000
+# The code of an operation that was ended before its time (documented).
+CANCELED: Final = "OperationCanceled"
 _NAMESPACE: Final = uuid.UUID("6d1f0a5e-7c55-4b0e-9d5a-0f6f6b1f5a11")
 _KINDS: Final = ("online-endpoint", "online-deployment", "online-operation")
 
@@ -152,6 +154,15 @@ class OnlineOperation:
     void: bool = False
     stale_s: float = 0.0
     ignored: bool = False
+
+    @property
+    def status(self) -> str:
+        """Return the word for how it is: Updating until its end, whatever it does (recorded)."""
+        if not self.done:
+            return "Updating"
+        if self.failure:
+            return "Canceled" if self.failure["code"] == CANCELED else "Failed"
+        return "Succeeded"
 
     @property
     def key(self) -> tuple[str, ...]:

@@ -148,7 +148,7 @@ def show_operation(operation: OnlineOperation, word: str, choices: Choices) -> d
     body: dict[str, Json] = {
         "id": path,
         "name": operation.id,
-        "status": _name_status(operation),
+        "status": operation.status,
         "startTime": write_moment(operation.started),
     }
     if operation.done:
@@ -227,9 +227,3 @@ def _hide_by_version(shown: dict[str, Json], day: str) -> list[str]:
     if day < "2024-10-01" or shown.get("startupProbe") is None:
         hidden.append("startupProbe")
     return hidden
-
-
-def _name_status(operation: OnlineOperation) -> str:
-    if not operation.done:
-        return "Updating"
-    return "Failed" if operation.failure else "Succeeded"

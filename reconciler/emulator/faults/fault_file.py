@@ -55,10 +55,13 @@ KINDS: Final = (
     Kind("slow-script", "the deployment is made, its script works for `seconds` (2) at each call"),
     Kind("warm-up", "the deployment is made, it answers after `seconds` (2), and 424 before"),
     Kind("crash-container", "the deployment is accepted, and fails with the log of its container"),
+    Kind("cancel-operation", "the write is accepted, its operation ends Canceled, nothing changes"),
+    Kind("unmarked-write", "the write is done, GET goes on naming the online operation before it"),
     Kind("stale-traffic", "the change of traffic shows, and is followed, `seconds` (2) too late"),
     Kind("ignored-traffic", "the change of traffic shows, and the router goes on with the old one"),
     Kind("no-quota", "400 for a deployment whose machines have no quota left"),
     Kind("busy", "409 as while an operation runs on the online endpoint; nothing is done"),
+    Kind("lost-backend", "404 of a service behind the front, which does not mean absence"),
     Kind("missing-group", "404 of a group that does not exist, for online endpoints and models"),
     Kind("invalid-model", "400 for a write that contains the address of a model"),
 )
