@@ -32,7 +32,7 @@ SAVED = "saved.plan"
 KINDS = find_kinds()
 # What a second plan says; the second line if every resource of the case was destroyed.
 NO_CHANGES = (
-    "No changes. Your web services match the manifests.\n",
+    "No changes. Your services match the manifests.\n",
     "No changes. This plan has no service to change.\n",
 )
 _COUNTS = re.compile(r"(\d+) (?:to )?add(?:ed)?, (\d+) (?:to )?changed?, (\d+) (?:to )?destroy")

@@ -234,5 +234,5 @@ def test_plan_and_show_print_the_page_and_it_is_the_same(project: Project, open_
     assert project.run("apply", "p.json").code == 0
     silent = open_page(project.run("plan", "--format", "html").out)
     expect(silent.get_by_role("heading").first).to_have_text(
-        "No changes. Your web services match the manifests."
+        "No changes. Your services match the manifests."
     )

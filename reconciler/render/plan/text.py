@@ -36,7 +36,7 @@ SAID: Final = {
     Action.FORGET: "will be forgotten",
     Action.ADOPT: "will be adopted without changes",
 }
-NOTHING_TO_DO: Final = "No changes. Your web services match the manifests."
+NOTHING_TO_DO: Final = "No changes. Your services match the manifests."
 NOTHING_THERE: Final = "No changes. This plan has no service to change."
 BASELINE_LOST: Final = (
     "baseline: lost. No ledger was found, so it is not known who made changes since the last\n"
