@@ -25,7 +25,7 @@ def example(emulator: Emulator, tmp_path: Path) -> Path:
     file.write_text(text.replace("blobs: warn", "blobs: skip"))
     # Names of endpoints are unique in the region, and other tests have the same emulator.
     own = f"spec:\n  resource: {{name: e{secrets.token_hex(4)}}}\n"
-    edit(folder, ("spec:\n", own), ("pause: 3s", "pause: 0s"), ("keepOld: 5s", "keepOld: 0s"))
+    edit(folder, ("spec:\n", own), ("pause: 2s", "pause: 0s"), ("keepOld: 3s", "keepOld: 0s"))
     return folder
 
 

@@ -153,8 +153,8 @@ _QUICK: Final = (
         "tolerance: 0.05",
     ),
     ("onFailure: keep # remove: delete a new deployment that does not pass", "onFailure: remove"),
-    ("pause: 3s # between two steps; 10m for real callers", "pause: 1s"),
-    ("keepOld: 5s # how long", "keepOld: 1s # how long"),
+    ("pause: 2s # between two steps; 10m for real callers", "pause: 1s"),
+    ("keepOld: 3s # how long", "keepOld: 1s # how long"),
 )
 
 
