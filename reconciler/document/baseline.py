@@ -79,7 +79,9 @@ def _find_parts(
         if value is ABSENT or pointer in owned or _is_hidden(field, value):
             return
         walked = isinstance(value, dict) and field.branches and not field.compare
-        if walked and (field.shape is Shape.OBJECT or _is_few(value)):
+        # A separate part has its own life, so one that changes must not hide in a digest of all.
+        apart = field.items is not None and field.items.separate
+        if walked and (field.shape is Shape.OBJECT or apart or _is_few(value)):
             for name, below in value.items():
                 child = field.child(name)
                 if child is not UNKNOWN:
