@@ -215,6 +215,20 @@ def test_a_version_that_is_not_registered_is_found_before_the_first_write(online
     assert "Register it, or name another version. The latest one is 3." in done.said
 
 
+def test_no_key_goes_to_a_host_whose_certificate_is_not_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with run_emulator("--no-blob", "--tls", "--operation-seconds=0") as running:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(running.certificate))
+        online = make_online(tmp_path, Ml(running.url))
+        online.expect(online.score("green"))
+        assert online.verify()["proof"] == "proven"
+        monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+        found = online.verify()
+        assert found["proof"] == "unreachable"
+        assert "certificate" in found["reason"]
+
+
 @pytest.mark.parametrize("mode", ["AMLToken", "AADToken"])
 def test_an_endpoint_with_tokens_is_probed_too(shared: Ml, tmp_path: Path, mode: str) -> None:
     own = Ml(shared.url, workspace=f"w-{mode.lower()}", region=f"r-{mode.lower()}")
@@ -270,7 +284,7 @@ def test_a_router_that_ignores_its_traffic_is_found_and_the_traffic_goes_back(
     [("warm-up", "deployments/blue"), ("stale-traffic", r"onlineEndpoints/census\?")],
 )
 def test_what_lags_is_waited_for(tmp_path: Path, do: str, path: str) -> None:
-    faults = write_faults(tmp_path, on(do, "PUT", path, seconds=0.5))
+    faults = write_faults(tmp_path, on(do, "PUT", path, seconds=1.3))
     with run_ml("--seed=1", f"--faults={faults}") as ml:
         online = make_online(tmp_path, ml)
         pass_time(ml.url, 60)

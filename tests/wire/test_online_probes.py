@@ -413,8 +413,16 @@ def test_the_document_of_another_endpoint_is_not_believed() -> None:
             OnlineScoring(world.access, world.client, RESOURCE, 1.0)
 
 
-def test_an_endpoint_of_entra_in_azure_gets_a_token_for_its_own_scope(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("host", "scope"),
+    [
+        ("census.eastus2.inference.ml.azure.com", "https://ml.azure.com/.default"),
+        ("census.usgovvirginia.inference.ml.azure.us", "https://ml.azure.us/.default"),
+        ("census.chinaeast2.inference.ml.azure.cn:443", "https://ml.azure.cn/.default"),
+    ],
+)
+def test_an_endpoint_of_entra_in_azure_gets_a_token_for_its_cloud(
+    host: str, scope: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No call is made: the address is that of a real cloud."""
     asked = []
@@ -429,12 +437,12 @@ def test_an_endpoint_of_entra_in_azure_gets_a_token_for_its_own_scope(
     scoring._access = access("https://management.azure.com")
     scoring._mode = "aadtoken"
     scoring._client = Client(
-        "https://census.eastus2.inference.ml.azure.com",
+        f"https://{host}",
         scoring._access.emit,
         scoring._access.rate_limiter,
     )
     scoring._open()
-    assert asked == ["https://ml.azure.com/.default"]
+    assert asked == [scope]
     assert scoring._key == "PLANTED-entra-token"
     assert scoring._access.redaction.redact("x PLANTED-entra-token") == "x (sensitive value)"
 

@@ -37,7 +37,7 @@ VERSION: Final = "?api-version=2024-04-01"
 _DEPLOYMENT: Final = "azureml-model-deployment"
 # Each endpoint has a host of its own below one of these: Azure, US Government, China (published).
 _HOSTS: Final = (".inference.ml.azure.com", ".inference.ml.azure.us", ".inference.ml.azure.cn")
-_ENTRA: Final = "https://ml.azure.com"
+_BELOW: Final = ".inference."
 # What a probe must understand, and does not end a call by itself. 429 and 503 are waited out.
 _ANSWERS: Final = frozenset({400, 401, 403, 404, 408, 413, 424, 500, 502, 504})
 # An endpoint takes 500 calls per second (published); no reply shows how many are left.
@@ -171,10 +171,7 @@ class OnlineScoring:
         """Reads the key or the token again."""
         self._until = math.inf
         if self._mode == "aadtoken":
-            # The emulator takes the token of this machine.
-            local = is_loopback(self._client.base_url)
-            know = self._access.redaction.know
-            self._key = "" if local else Tokens(_ENTRA, know).get()
+            self._key = self._get_identity()
             return
         key = self._post("listKeys").get("primaryKey") if self._mode == "key" else None
         if key is None:  # a service that shows no key has tokens, whatever its mode says
@@ -184,6 +181,16 @@ class OnlineScoring:
         self._access.redaction.know(key)
         cure = "Make a new key of the endpoint."
         self._key = check_sendable(key, "the endpoint's", str(self._resource.address), cure)
+
+    def _get_identity(self) -> str:
+        """Returns the token of our own identity for the cloud of the endpoint.
+
+        It is empty on this machine: the emulator takes the token of its cloud.
+        """
+        if is_loopback(self._client.base_url):
+            return ""
+        cloud = self._client.base_url.rpartition(_BELOW)[2].partition(":")[0]
+        return Tokens(f"https://{cloud}", self._access.redaction.know).get()
 
     def _read_token(self) -> Json:
         """Returns a token; it is read again when the service says so."""
