@@ -262,7 +262,8 @@ class _Run:
     def _keep_error(self, step: Step, error: ReconcilerError, *, failed: bool) -> None:
         with self._guard:
             if not failed:
-                self._unfinished[step.resource] = _make_finding(step, error)
+                stopped = replace(_make_finding(step, error), severity="warning")
+                self._unfinished[step.resource] = stopped
                 return
             self.failures[step.resource] = _make_finding(step, error)
             self._failed.add(step.fleet)
