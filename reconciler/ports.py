@@ -684,9 +684,10 @@ class SplitsSteps(Protocol):
         ...
 
     def retreat(self, step: Step, reached: Json, /) -> Sequence[tuple[Write, Json | Absent]]:
-        """The writes that lead from `reached` to a safe state, after a check of the step failed.
+        """The writes that lead from `reached` to a safe state, after a check or a write failed.
 
-        `reached` is the document after the last write that was done. May be empty.
+        `reached` is the live document then, or that before the step if nothing was sent. May be
+        empty.
         """
         ...
 

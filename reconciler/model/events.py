@@ -211,7 +211,7 @@ class CheckEnded:
 
 @dataclass(frozen=True, slots=True)
 class RevertStarted:
-    """A check of a step has failed, and writes revert the step to a safe state."""
+    """A check or a write of a step has failed, and other writes revert it to a safe state."""
 
     resource: Resource
     writes: int

@@ -111,3 +111,21 @@ def test_programs_are_told_of_each_write_and_each_check(tmp_path: Path) -> None:
         history = json.loads(online.run("history", "OnlineEndpoint/census", "--format=json").out)
         numbers = [one.get("write", {}).get("number") for one in history["entries"][:4]]
         assert numbers == [4, 3, 2, 1]
+
+
+def test_a_container_that_crashes_is_removed_as_the_manifest_says(tmp_path: Path) -> None:
+    match = {"method": "PUT", "path": "deployments/green"}
+    faults = tmp_path / "faults.yaml"
+    faults.write_text(json.dumps([{"match": match, "do": "crash-container"}]))
+    with open_online(tmp_path / "online", None, f"--faults={faults}") as online:
+        online.declare(traffic={"blue": 100}, deployments={"blue": deployment(1)})
+        online.apply()
+        for on_failure, there in (("keep", {"blue", "green"}), ("remove", {"blue"})):
+            declare_green(online, onFailure=on_failure)
+            done = online.run("apply", "--auto-approve")
+            assert done.code == 1, done.said
+            assert "User container has crashed" in done.said
+            assert "0 of 4 writes were done." in done.said
+            assert online.workspace.deployments("census").keys() == there
+            assert online.workspace.traffic("census") == {"blue": 100}
+        assert "reverted: delete deployment green" in done.said

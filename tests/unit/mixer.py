@@ -19,7 +19,7 @@ from reconciler.engine.applying.apply import Declarations, FailurePolicy, apply_
 from reconciler.engine.applying.journal import Author
 from reconciler.engine.planning.selection import PlanRequest
 from reconciler.engine.runtime import Runtime
-from reconciler.errors import CheckFailed, Rejected
+from reconciler.errors import CheckFailed, OperationFailed, Rejected
 from reconciler.kinds.base import BaseKind
 from reconciler.kinds.ids import IdForm
 from reconciler.model import (
@@ -211,7 +211,8 @@ class Desk:
     `sent` has what each write did. The calls count up, and `dies_at` kills the process before that
     call takes effect; with `dies_after` it takes effect. `failing` has the titles of the checks
     that fail. The next write of each member in `refusing` is refused, and so is every write after
-    the first `refuses_after` ones.
+    the first `refuses_after` ones. The operation of what is in `breaking` fails, after it took
+    effect.
     """
 
     documents: dict[str, Json] = field(default_factory=dict)
@@ -223,6 +224,7 @@ class Desk:
     failing: set[str] = field(default_factory=set)
     refusing: set[str] = field(default_factory=set)
     refuses_after: int = -1
+    breaking: set[str] = field(default_factory=set)
     slept_s: float = 0.0
     dies_at: int = 0
     dies_after: bool = False
@@ -280,6 +282,8 @@ class Desk:
         if dies:
             raise Killed
         yield
+        if self.sent[-1] in self.breaking:
+            raise OperationFailed("the operation failed", status=200)
 
     def _put(self, step: Step, live: Json, resolve: Any) -> None:
         after = apply_changes(step.ops, live) if live else step.after

@@ -135,6 +135,24 @@ def test_a_failed_check_reverts_the_step_and_says_what_it_saw(
     assert desk.list_parts()[len(sent) :] == [(0, 5, title) for title in titles]
 
 
+@pytest.mark.parametrize(
+    ("broken", "back"),
+    [("put green", ["drop green"]), (SENT[1], ["weights {'blue': 100}", "drop green"])],
+)
+def test_a_write_whose_operation_fails_is_reverted_too(broken: str, back: list[str]) -> None:
+    desk = open_desk()
+    before = copy.deepcopy(desk.documents)
+    desk.breaking.add(broken)
+    _, outcome = run(desk)
+    (failure,) = outcome.failures
+    assert failure.message == "the operation failed"
+    number = SENT.index(broken)
+    assert f"{number} of 5 writes w" in failure.next_step
+    assert "Then it was reverted: " in failure.next_step
+    assert desk.sent == [*SENT[: number + 1], *back]
+    assert desk.documents == before
+
+
 def test_a_failed_check_can_keep_what_is_new() -> None:
     desk = open_desk(strategy={"probe": True, "on_failure": "keep"})
     desk.failing.add("green answers")

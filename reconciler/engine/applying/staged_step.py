@@ -2,8 +2,8 @@
 
 Each write is a step of its own to the worker: it reads first, records an intent, and proves the
 write. So an interrupted step goes on at the write after the last recorded one. A pause counts from
-the last recorded write. After a failed check the step is reverted as its kind says. The apply
-calls this module.
+the last recorded write. After a failed check, or a write that the service could not make, the step
+is reverted as its kind says. The apply calls this module.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from reconciler.engine.applying.step_run import Worker
 from reconciler.engine.pool import ResumableTask
 from reconciler.engine.runtime import splits_steps
 from reconciler.engine.step_parts import list_parts
-from reconciler.errors import CheckFailed, Interrupted, ReconcilerError
+from reconciler.errors import CheckFailed, Interrupted, OperationFailed, ReconcilerError
 from reconciler.model import (
     ABSENT,
     Absent,
@@ -127,7 +127,8 @@ class StagedStep:
     def carry_out(self) -> ResumableTask[Live | Absent]:
         """Run the writes that are left; returns what was read back after the last one.
 
-        Raises CheckFailed once the step is reverted, Interrupted, and the errors of the worker.
+        Raises CheckFailed or OperationFailed once the step is reverted, Interrupted, and the other
+        errors of the worker.
         """
         try:
             if self._done:
@@ -136,7 +137,7 @@ class StagedStep:
                 self._make_checks(self._parts[self._done - 1].write.checks)
             for part in self._parts[self._done :]:
                 yield from self._carry_out_part(part)
-        except CheckFailed as error:
+        except (CheckFailed, OperationFailed) as error:
             yield from self._retreat(error)
             raise
         except ReconcilerError as error:
@@ -230,23 +231,26 @@ class StagedStep:
             said |= {"check": check.title, "message": message, "detail": detail}
         self._worker.journal.note(CHECKS, str(self._resource.address), said)
 
-    def _retreat(self, error: CheckFailed) -> ResumableTask[None]:
-        """Revert the step after a failed check, and say in the error what was done."""
-        done = self._describe_done() if self._done else "No write of the step was sent."
+    def _retreat(self, error: CheckFailed | OperationFailed) -> ResumableTask[None]:
+        """Revert the step after a failure, and say in the error what was done."""
+        is_write = isinstance(error, OperationFailed)
+        done = "" if self._done or is_write else "No write of the step was sent."
+        said = [error.evidence, done or self._describe_done()]
         error.next_step = error.next_step or _CORRECT
         try:
+            if is_write:
+                # The service took the write, and a part of it may be there.
+                self.after = self._runtime.read(self._resource)
             titles = yield from self._revert()
+            said += [f"Then it was reverted: {'; '.join(titles)}."] if titles else []
         except ReconcilerError as failed:
-            said = f"Reverting failed: {failed.message.rstrip('.')}."
-            error.evidence = " ".join(one for one in (done, said, failed.evidence) if one)
-            return
-        back = f" Then it was reverted: {'; '.join(titles)}." if titles else ""
-        error.evidence = f"{done}{back}"
+            said += [f"Reverting failed: {failed.message.rstrip('.')}.", failed.evidence]
+        error.evidence = " ".join(one for one in said if one)
 
     def _revert(self) -> ResumableTask[list[str]]:
         kind = self._runtime.kinds[self._resource.address.kind]
         # Live as it was read back: it has what the service added to what was sent.
-        live = document_of(self.after) if self._done else ABSENT
+        live = document_of(self.after)
         reached = self._step.before if live is ABSENT else live
         if reached is ABSENT or not splits_steps(kind):
             return []

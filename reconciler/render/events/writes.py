@@ -58,7 +58,7 @@ def describe_write(event: WriteEvent, paint: Paint) -> str:  # noqa: PLR0911 - o
             said = f"Check {word} after {show_elapsed(elapsed)}"
             return f"{said}: {_title(event)}{_seen(event)}"
         case RevertStarted(writes=writes):
-            return f"A check has failed: reverting in {count(writes, 'write')}"
+            return f"Reverting in {count(writes, 'write')}"
         case StepHalted(done=done, count=total):
             return f"Stopped after {done} of {count(total, 'write')}; apply goes on with the rest"
     assert_never(event)
