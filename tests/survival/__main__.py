@@ -122,7 +122,7 @@ def prove_shifts(folder: Path, given: Given) -> bool:
     for number, options in enumerate((_SOON, "--operation-seconds=0.3")):
         place = folder / f"shifts{number}"
         place.mkdir()
-        with open_shifts(place, 8, options) as shifts:
+        with open_shifts(place, 4, options) as shifts:
             reported &= _tell(die_at_every_call(shifts, given.rounds or 10))
     return reported
 
