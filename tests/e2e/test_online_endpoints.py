@@ -329,7 +329,7 @@ def test_a_rollout_goes_on_after_trouble_that_passes(fault: str, said: str, tmp_
         ),
         pytest.param(
             "match: {method: GET, path: 'deployments.api-version=2024'}, do: list-omission,"
-            " times: 1",
+            " times: 2",
             "shows the deployment blue, and its list lacks it",
             id="list-omission",
             marks=pytest.mark.slow,

@@ -99,7 +99,26 @@ class EndpointReader:
         return reply
 
     def join(self, resource: Resource, raw: Json) -> Shown | None:
-        """Return an endpoint with the list of its deployments; None if it does not exist now."""
+        """Return an endpoint with the list of its deployments; None if it does not exist now.
+
+        A list that lacks a deployment with traffic would have it created again, or its traffic
+        taken away. It may only be late, so it is read once more. Raises Contradicted then.
+        """
+        for last in (False, True):
+            shown = self._list_deployments(resource, raw)
+            missing = [] if shown is None else [*self._find_missing(resource, shown)]
+            if not missing:
+                return shown
+            if last:
+                raise _contradict(missing[0])
+        raise AssertionError  # not reached
+
+    def check_absent(self, resource: Resource, name: str) -> None:
+        """Raise Contradicted if a deployment exists, which the list of deployments lacked."""
+        if self._exists(resource, name):
+            raise _contradict(name)
+
+    def _list_deployments(self, resource: Resource, raw: Json) -> Shown | None:
         deployments: dict[str, Json] = {}
         try:
             for page in self._client.read_pages(url_of(resource, f"/{DEPLOYMENTS}")):
@@ -112,25 +131,27 @@ class EndpointReader:
             if is_absence(error, NO_ENDPOINT):
                 return None
             raise
-        shown = Shown(raw, deployments)
-        for name in shown.unlisted:
-            # A list that leaves one out would have it created again, or its traffic taken away.
-            self.check_absent(resource, name)
-        return shown
+        return Shown(raw, deployments)
 
-    def check_absent(self, resource: Resource, name: str) -> None:
-        """Raise Contradicted if a deployment exists that the list of deployments lacks."""
+    def _find_missing(self, resource: Resource, shown: Shown) -> Iterator[str]:
+        return (name for name in shown.unlisted if self._exists(resource, name))
+
+    def _exists(self, resource: Resource, name: str) -> bool:
         try:
             self._client.send("GET", url_of(resource, f"/{DEPLOYMENTS}/{name}"))
         except ServiceError as error:
             if is_absence(error, NO_ENDPOINT, NO_DEPLOYMENT):
-                return
+                return False
             raise
-        raise Contradicted(
-            f"the service shows the deployment {clean(name)}, and its list lacks it",
-            status=200,
-            next_step="Nothing is concluded from it, and nothing was sent. Plan again.",
-        )
+        return True
+
+
+def _contradict(name: str) -> Contradicted:
+    return Contradicted(
+        f"the service shows the deployment {clean(name)}, and its list lacks it",
+        status=200,
+        next_step="Nothing is concluded from it. Plan again.",
+    )
 
 
 def scope_of(resource: Resource) -> str:
