@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -308,12 +309,14 @@ def test_a_method_that_an_address_lacks_is_405(service: Service, method: str, ta
     assert "GET" in answer.headers["Allow"]
 
 
-def test_versions_are_there_after_a_restart(tmp_path: object) -> None:
+def test_versions_are_there_after_a_restart_in_their_order(tmp_path: Path) -> None:
     with run_service(f"--data={tmp_path}") as service:
-        kept = register(service, "7").json()
+        kept = [register(service, number).json() for number in ("7", "10", "9")]
         register(service, "8")
         call(service, "DELETE", place(service, "models/census/versions/8"))
+        container = call(service, "GET", place(service, "models/census")).json()
     with run_service(f"--data={tmp_path}") as service:
         path = place(service, "models/census/versions")
-        assert call(service, "GET", path).json()["value"] == [kept]
+        assert call(service, "GET", path).json()["value"] == kept[::-1]
+        assert call(service, "GET", place(service, "models/census")).json() == container
         assert inner(register(service, "8"))[0] == 409

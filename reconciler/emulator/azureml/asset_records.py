@@ -37,8 +37,8 @@ class Owner:
 class AssetVersion:
     """A version of an asset. Times are in seconds since 1970.
 
-    `sent` is the address that the request had, which the service writes in another way. A
-    `deleted` version is kept, since it may not be made again.
+    `number` counts the versions of the asset. `sent` is the address that the request had, which the
+    service writes in another way. A `deleted` version is kept, since it may not be made again.
     """
 
     owner: str
@@ -49,14 +49,20 @@ class AssetVersion:
     sent: str
     created: float
     modified: float
+    number: int = 0
     deleted: bool = False
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Return the key of the version."""
+        return self.owner.casefold(), self.kind, self.name.casefold(), self.version.casefold()
 
 
 @dataclass
 class AssetContainer:
     """An asset with its versions in the order of their creation; `properties` are its own.
 
-    `highest` is the highest number that a version has had.
+    `highest` is the highest version that is a number, and `made` how many versions there have been.
     """
 
     owner: str
@@ -66,6 +72,7 @@ class AssetContainer:
     created: float
     modified: float
     highest: int = 0
+    made: int = 0
     versions: dict[str, AssetVersion] = field(default_factory=dict)
 
     @property

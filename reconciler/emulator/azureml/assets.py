@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
@@ -96,9 +96,12 @@ class Assets:
         self._datastores = Datastores(blob_url)
         self._containers: dict[AssetKey, AssetContainer] = {}
         for row in state.read("asset"):
-            versions = {name: AssetVersion(**one) for name, one in row["versions"].items()}
-            container = AssetContainer(**{**row, "versions": versions})
+            container = AssetContainer(**row)
             self._containers[container.key] = container
+        versions = [AssetVersion(**row) for row in state.read("asset-version")]
+        for version in sorted(versions, key=lambda one: one.number):
+            *asset, number = version.key
+            self._containers[asset[0], asset[1], asset[2]].versions[number] = version
 
     def find(self, reference: str) -> AssetVersion | None:
         """Return the version that an id names; None for one that is not registered."""
@@ -176,7 +179,7 @@ class Assets:
             if container is None or version is None:
                 return Answer(204)
             version.deleted, version.modified = True, self._clock()
-            self._keep(container)
+            self._keep(container, version)
             return Answer(200)
         if version is None and self._is_trusted(owner, place, container):
             version = AssetVersion(owner.id, kind, name, number, _fill(kind, {}), "", 0, 0)
@@ -207,20 +210,17 @@ class Assets:
         kept = container.versions.get(number.casefold())
         if kept is not None and not kept.deleted:
             self._update(kept, properties, sent, owner)
-            self._keep(container)
+            self._keep(container, kept)
             return Answer(200, show_version(kept, owner, call))
         if kept is not None and self._choices["online-deleted-version"] == "reject":
             raise refuse_recreation(kept)
-        now = self._clock()
-        version = AssetVersion(
-            owner.id, container.kind, container.name, _check_name(number), {}, sent, now, now
-        )
+        version = self._make_version(owner, container, _check_name(number), sent)
         version.properties = _fill(container.kind, properties)
         version.properties |= self._rewrite(version, owner)
         container.versions.pop(number.casefold(), None)
         container.versions[number.casefold()] = version
         container.highest = max(container.highest, int(number) if number.isdecimal() else 0)
-        self._keep(container)
+        self._keep(container, version)
         path = "/".join(quote(segment, safe="") for segment in call.segments)
         query = f"api-version={quote(call.query.get('api-version', ''))}"
         location = f"{call.origin}/{path}?{query}"
@@ -293,10 +293,21 @@ class Assets:
         own = {one: _COMMON[one] for one in _OF_CONTAINER}
         return AssetContainer(owner.id, kind, _check_name(name), own, now, now)
 
-    def _keep(self, container: AssetContainer) -> None:
+    def _make_version(
+        self, owner: Owner, container: AssetContainer, number: str, sent: str
+    ) -> AssetVersion:
+        now, names = self._clock(), (owner.id, container.kind, container.name)
+        container.made += 1
+        return AssetVersion(*names, number, {}, sent, now, now, container.made)
+
+    def _keep(self, container: AssetContainer, version: AssetVersion | None = None) -> None:
+        """Write an asset and a version of it; each version is a row, since there may be many."""
         container.modified = self._clock()
-        row = ("asset", container.key, asdict(container))
-        self._state.write([row], (), count=self._random_source.count)
+        bare = asdict(replace(container, versions={}))
+        rows: list[tuple[str, tuple[str, ...], Json]] = [("asset", container.key, bare)]
+        if version is not None:
+            rows.append(("asset-version", version.key, asdict(version)))
+        self._state.write(rows, (), count=self._random_source.count)
         self._containers[container.key] = container
 
 
