@@ -173,8 +173,9 @@ def test_a_deployment_with_a_share_of_0_gets_no_call(ml: Ml) -> None:
 
 
 def test_without_traffic_there_is_nobody_to_answer(ml: Ml) -> None:
-    ml.route()
-    assert score(ml).status_code == 404
+    for shares in ({}, {"blue": 0, "green": 0}):
+        ml.put(properties={"traffic": shares})
+        assert score(ml).status_code == 404
     assert answered(score(ml, name="blue")) == "blue"
 
 
@@ -300,7 +301,10 @@ def test_a_name_that_no_deployment_has_is_404(ml: Ml) -> None:
 def test_a_switch_lets_traffic_answer_in_the_place_of_an_unknown_name() -> None:
     with switched_ml(online_unknown_deployment="traffic") as ml:
         make_census(ml)
-        assert answered(score(ml, name="red")) == "blue"
+        ml.put(properties={"traffic": {"blue": 100}, "mirrorTraffic": {"green": 50}})
+        assert {answered(score(ml, name="red")) for _ in range(20)} == {"blue"}
+        # Only calls without the header are mirrored.
+        assert count(ml)["green"] == (0, 0)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b'{"data": [[1e999]]}', {"rows": []}, {"data": [1]}])
@@ -353,6 +357,10 @@ def test_a_deployment_can_answer_wrongly(tmp_path: Path) -> None:
         )
         assert found["blue"] == expected["blue"]
         assert found["green"] == [expected["green"][0] + 1]
+        # Another tag starts no instances.
+        path = wrong.path(tail="/deployments/green")
+        wrong.finish(wrong.call("PATCH", path, {"tags": {"a": "b"}}))
+        assert score(wrong, name="green").json() == found["green"]
         # The next PUT starts new instances, which do as their model does.
         wrong.deploy("green", model=f"{wrong.root}/models/census/versions/5")
         assert score(wrong, name="green").json() == expected["green"]
@@ -507,6 +515,18 @@ def test_what_is_being_created_answers_nobody() -> None:
         assert "ModelDownload: Waiting" in logs(ml)
         ml.finish(put)
         assert score(ml, name="blue").status_code == 200
+
+
+def test_a_change_that_is_due_is_routed_though_nobody_read_it() -> None:
+    with run_ml("--operation-seconds=600") as ml:
+        make_census(ml)
+        uri, token = ml.get()["properties"]["scoringUri"], key(ml)
+        sent = {"Authorization": f"Bearer {token}"}
+        ml.call("PUT", ml.path(), ml.describe(properties={"traffic": {"green": 100}}))
+        before = answered(requests.post(uri, json=ROW, headers=sent, timeout=60))
+        pass_time(ml.url, 601)
+        after = answered(requests.post(uri, json=ROW, headers=sent, timeout=60))
+        assert (before, after) == ("blue", "green")
 
 
 def test_the_cloud_describes_itself_to_the_vendors_client(ml: Ml) -> None:
