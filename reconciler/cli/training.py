@@ -219,7 +219,7 @@ class Trainer:
             )
             for one in retrainings
             if one.comparison is not None and one.promote
-            if not isinstance(self.runtime.providers[one.promote[0].resource.kind], Trains)
+            if not isinstance(self.runtime.providers[one.promote[0].resource.kind], Scores)
         ]
         if findings:
             raise ManifestInvalid(tuple(findings))
@@ -263,7 +263,10 @@ class Trainer:
         """Whether its answers can prove something: by `spec.verify`, or by the kind itself."""
         if "verify" in manifest.spec:
             return True
-        return isinstance(self.runtime.provider(manifest.address), ShowsServing)
+        try:
+            return isinstance(self.runtime.provider(manifest.address), ShowsServing)
+        except ManifestInvalid:  # the project does not say where the services of this kind are
+            return False
 
     def verify_all(self, manifests: Sequence[Manifest]) -> Iterator[Verification]:
         """Prove which model answers for each of the resources, in their order."""

@@ -52,7 +52,7 @@ def find_difference(wanted: Json, got: Json, tolerance: float) -> AnswerDifferen
     Numbers may differ by the tolerance, at any depth. An answer that is a text of JSON is compared
     by its content: many scoring scripts encode their answer twice.
     """
-    if isinstance(got, str) and got != wanted:
+    if got != wanted and (isinstance(got, str) or isinstance(wanted, str)):
         wanted, got = _decode(wanted), _decode(got)
     return next(_list_differences(wanted, got, tolerance, ()), None)
 

@@ -22,7 +22,7 @@ spec:
       environment: azureml:sklearn:3
       code_configuration: {code: azureml:score:1, scoring_script: score.py}
       instance_type: Standard_F4s_v2
-  rollout: {steps: [100]}
+  rollout: {steps: [100], probe: {request: sample.json, count: 3}}
 """
 
 
@@ -35,6 +35,7 @@ def story(tmp_path: Path) -> Iterator[Story]:
         head, _, _ = file.read_text().partition("  promote:")
         file.write_text(f"{head}  promote: [{{resource: OnlineEndpoint/income}}]\n")
         (made.folder / "manifests/income.yaml").write_text(ONLINE)
+        (made.folder / "manifests/sample.json").write_text('{"data": [["a", "b"]]}')
         root = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/census/providers"
         path = f"{root}/Microsoft.MachineLearningServices/workspaces/ml/models/income/versions/1"
         body = {"properties": {"modelUri": made.uri(FIRST), "modelType": "custom_model"}}
@@ -55,5 +56,9 @@ def test_the_margin_is_that_over_the_model_which_the_deployment_serves(story: St
     (margin,) = (one for one in result["gates"] if one["rule"] == "AUC margin 0.02")
     assert margin["verdict"] == "pass"
     assert margin["numbers"]["rows"] == 120.0
+    assert (
+        "probe: {request: sample.json, count: 3}"
+        in (story.folder / "manifests/income.yaml").read_text()
+    )
     # The first model is not one of rows: its answers are random.
     assert 0.3 < margin["numbers"]["live"] < 0.7 < margin["numbers"]["candidate"]

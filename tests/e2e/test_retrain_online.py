@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from reconciler.kinds.online_endpoint.provider import OnlineEndpointProvider
 from tests.contract.test_jobs import people
 from tests.e2e.test_retrain import GATE, Training, run_training
 from tests.e2e.world import SUBSCRIPTION
@@ -164,7 +165,11 @@ def test_the_next_model_knows_the_one_that_was_applied(training: Training) -> No
     assert spec["deployments"]["blue"]["model"] == "azureml:census:3"
 
 
-def test_rows_that_an_endpoint_cannot_score_are_refused_before_a_job(training: Training) -> None:
+def test_rows_that_a_kind_cannot_score_are_refused_before_a_job(
+    training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kind of another vendor may have no scoring."""
+    monkeypatch.delattr(OnlineEndpointProvider, "open_scorer")
     write(training, "  gate: [{metric: AUC, margin: 0.02}]")
     file = training.folder / "manifests/retraining.yaml"
     compare = "{rows: census.csv, label: income, scoredOutput: {port: output3, uri: 'URI'}}"

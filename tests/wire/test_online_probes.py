@@ -318,6 +318,19 @@ def test_a_key_that_is_refused_twice_is_an_error() -> None:
     assert len(world.scored) == 2
 
 
+def test_without_the_right_to_the_keys_the_right_is_named() -> None:
+    def forbid(call: Call, number: int) -> Answer:
+        refuses = call.target.partition("?")[0].endswith("/listKeys")
+        return refusal(403, "AuthorizationFailed") if refuses else world.answer(call, number)
+
+    world = World(lambda *_: answer())
+    with run_scripted(forbid) as server:
+        world.connect(server)
+        with pytest.raises(Unauthorized) as caught:
+            OnlineScoring(world.access, world.client, RESOURCE, 1.0)
+    assert caught.value.next_step == "The identity needs the right onlineEndpoints/listKeys/action."
+
+
 def test_an_endpoint_without_keys_is_asked_for_a_token() -> None:
     token = {"accessToken": "PLANTED-jwt", "refreshAfterTimeUtc": 4_000_000_000}
     empty = {"primaryKey": None, "secondaryKey": None}

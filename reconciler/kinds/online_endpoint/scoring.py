@@ -202,7 +202,12 @@ class OnlineScoring:
         return shown.get("accessToken")
 
     def _post(self, call: str) -> Mapping[str, Json]:
-        reply = self._manager.send("POST", f"{self._id}/{call}{VERSION}", repeats=True)
+        try:
+            reply = self._manager.send("POST", f"{self._id}/{call}{VERSION}", repeats=True)
+        except Unauthorized as error:
+            if error.status == 403:
+                error.next_step = f"The identity needs the right onlineEndpoints/{call}/action."
+            raise
         return reply.raw if isinstance(reply.raw, dict) else {}
 
     def _unusable(self, message: str) -> Unavailable:
