@@ -11,7 +11,7 @@ import yaml
 
 from reconciler.kinds.online_endpoint.provider import OnlineEndpointProvider
 from tests.contract.test_jobs import people
-from tests.e2e.test_retrain import GATE, Training, run_training
+from tests.e2e.test_retrain import GATE, Training, run_mortal, run_training
 from tests.e2e.world import SUBSCRIPTION
 from tests.outputs import check_output
 
@@ -180,3 +180,33 @@ def test_rows_that_a_kind_cannot_score_are_refused_before_a_job(
     assert "OnlineEndpoint/census cannot score the rows of a comparison" in done.err
     assert "on manifests/retraining.yaml line 13, column" in done.err
     assert training.count_recorded("submitting") == 0
+
+
+# The wire tests of a registration lose its replies in every run.
+@pytest.mark.slow
+def test_a_kill_around_the_registration_makes_no_second_version(training: Training) -> None:
+    note = training.folder.parent / "places"
+    assert run_mortal(training, 0, note, "census", "--again") == 0
+    places = note.read_text().splitlines()
+    assert [one for one in places if " PUT " in one] == ["about to send PUT 2", "answered PUT 2"]
+    # The sixth line of seven is that of the registration.
+    assert places.count("after ledger.record") == 7
+    kills = [
+        (1, "about to send PUT"),
+        (1, "answered PUT"),
+        (6, "before ledger.record"),
+        (6, "after ledger.record"),
+        (1, "before write_whole"),
+    ]
+    killed = training.folder.parent / "killed"
+    for version, (number, name) in enumerate(kills, 3):
+        (training.folder / "manifests/census.csv").write_bytes(people(seed=version))
+        among = f"{name} {version}" if name.endswith("PUT") else name
+        assert run_mortal(training, number, killed, among=among) == -9, name
+        result = training.retrain()
+        assert result["outcome"] == "proposed", name
+        assert result["versions"][0]["id"] == f"azureml:census:{version}"
+        assert len(list_versions(training)) == version
+        spec = read_spec(training)
+        (served,) = spec["traffic"]
+        assert spec["deployments"][served]["model"] == f"azureml:census:{version}"
