@@ -11,6 +11,7 @@ import requests
 
 from tests.contract.azureml import SUBSCRIPTION, Ml, read, run_ml
 from tests.contract.faulty import on, write_faults
+from tests.e2e.online_world import deployment, open_online
 from tests.e2e.world import Done, pass_time, run, run_emulator
 from tests.golden import check
 from tests.storage import open_storage, upload_model
@@ -323,3 +324,33 @@ def test_the_bytes_of_a_model_are_compared_with_the_pinned_ones(tmp_path: Path) 
             f"{said}, and sha256:{'0' * 64} is expected",
         )
         assert find_digest()[0] == "shown"
+
+
+def test_what_a_script_prints_of_its_environment_is_in_no_output(tmp_path: Path) -> None:
+    secret = "s3cr3t-tok3n/1"
+    faults = write_faults(tmp_path, on("failed-script", "PUT", "deployments/green"))
+    variables = {"A": "1", "TOKEN": {"env": "TOKEN"}}
+    with open_online(tmp_path / "online", None, f"--faults={faults}") as online:
+        online.environment["TOKEN"] = secret
+        online.declare(traffic={"blue": 100}, deployments={"blue": deployment(1)})
+        online.apply()
+        for name, content in (("sample.json", '{"data": [[1, 2]]}'), ("golden.json", "[0.5]")):
+            (online.folder / "manifests" / name).write_text(content)
+        online.declare(
+            traffic={"green": 100},
+            deployments={"green": deployment(2, environment_variables=variables)},
+            rollout={
+                "steps": [100],
+                "pause": "0s",
+                "probe": {"request": "sample.json", "expect": "golden.json", "count": 2},
+            },
+        )
+        # The second run sends nothing, so that it knows the value from the service alone.
+        for _ in range(2):
+            done = online.run("apply", "--auto-approve", "--patience", "0s")
+            assert done.code == 1
+            assert "No module named 'sklearn' (environment: A=1," in done.said
+            assert secret not in done.said
+        for file in online.folder.rglob("*"):
+            if file.is_file():
+                assert secret not in file.read_text(errors="replace"), file

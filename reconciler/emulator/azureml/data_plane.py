@@ -202,7 +202,7 @@ class DataPlane:
         if defect and do == "slow-script":
             await self._wait(deployment, defect.seconds)
         if do == "failed-script":
-            raise answers.ScriptFailed("ModuleNotFoundError: No module named 'sklearn'")
+            raise answers.ScriptFailed(_complain(deployment))
         try:
             body = call.document()
         except Refusal as refusal:
@@ -269,6 +269,13 @@ def _refuse_container(deployment: OnlineDeployment, status: int, message: str) -
         _FAILED: "True",
     }
     return refusal
+
+
+def _complain(deployment: OnlineDeployment) -> str:
+    """Return what a script without a package says. Like many, it prints its environment too."""
+    variables: Mapping[str, str] = (deployment.serving or {}).get("environmentVariables") or {}
+    found = ", ".join(f"{name}={value}" for name, value in sorted(variables.items()))
+    return f"ModuleNotFoundError: No module named 'sklearn' (environment: {found})"
 
 
 def _describe(endpoint: OnlineEndpoint) -> Json:
