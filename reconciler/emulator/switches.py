@@ -79,6 +79,7 @@ SWITCHES: Final = (
     Switch("plan-etag", ("check", "ignore"), "an old etag in a write of a commitment plan"),
     Switch("plan-in-use", ("reject", "accept"), "DELETE of a plan that services use"),
     Switch("plan-delete-missing", ("204", "404", "200"), "DELETE of a missing commitment plan"),
+    Switch("list-page-size", (), "items on a page of a list", default_number=1000),
     Switch("online-references", ("trust", "check"), "whether a deployment's assets must exist"),
     Switch(
         "online-deleted-version", ("reject", "accept"), "a version of an asset that was deleted"
@@ -86,32 +87,126 @@ SWITCHES: Final = (
     Switch("online-model-address", _URI_CHANGES, "another modelUri of a version that exists"),
     Switch("online-unknown-deployment", ("404", "traffic"), "a scoring call of a name unknown"),
     Switch("online-present-key", ("new", "keep"), "regenerateKeys with the present value"),
-    Switch("list-page-size", (), "items on a page of a list", default_number=1000),
-    Switch("online-page-size", (), "items on a page of online endpoints", default_number=30),
-    Switch("online-quota", (), "cores of a family of machines", default_number=10_000),
-    Switch("online-most-endpoints", (), "endpoints of a region", default_number=100),
-    Switch("online-most-deployments", (), "deployments of a region", default_number=500),
-    Switch("online-deployment-refill", (), "seconds until a PUT is refilled", default_number=12),
-    Switch("online-busy-status", ("409", "400"), "a write while an operation runs"),
-    Switch("online-refusal-status", ("400", "409", "422"), "a write that breaks a rule"),
-    Switch("online-operation-body", ("2025", "2022"), "the form of an operation's status"),
-    Switch("online-failed-operation", ("error", "bare"), "what a failed operation says"),
-    Switch("online-delete-results", ("204", "200", "404"), "the results of a DELETE at its end"),
-    Switch("online-delete-body", ("null", "empty"), "the body of an accepted DELETE"),
-    Switch("online-unsigned-operation", ("refuse", "answer"), "an operation without signature"),
-    Switch("online-put-without-traffic", ("clear", "keep"), "a PUT that leaves out traffic"),
-    Switch("online-put-reply", ("2024", "2022"), "the reply to a PUT of an online endpoint"),
-    Switch("online-patch-tags", ("replace", "merge"), "the tags of a PATCH"),
-    Switch("online-endpoint-change", ("reject", "accept"), "another authMode or identity"),
-    Switch("online-deployment-change", ("reject", "accept"), "another instanceType or codeId"),
-    Switch("online-server-variables", ("shown", "hidden"), "the variables that the service adds"),
-    Switch("online-stale-variables", ("keep", "replace"), "such variables that a PUT sends"),
-    Switch("online-failed-update", ("nothing", "old"), "what serves after a failed update"),
-    Switch("online-failed-endpoint", ("delete", "repair"), "PUT of one whose creation failed"),
-    Switch("online-get-while-creating", ("echo", "404"), "GET of a deployment that is created"),
-    Switch("online-last-modified", ("kept", "moved"), "lastModifiedAt after a write"),
-    Switch("online-capacity-stamp", ("old", "new"), "the operation that GET names after scaling"),
-    Switch("online-name-release", ("kept", "free"), "the name of a deleted endpoint elsewhere"),
+    Switch(
+        "online-page-size",
+        (),
+        "items on a page of online endpoints, deployments and models",
+        default_number=30,
+    ),
+    Switch(
+        "online-quota",
+        (),
+        "cores of a family of machines that a region's deployments may use",
+        default_number=10_000,
+    ),
+    Switch(
+        "online-most-endpoints", (), "online endpoints that a region may have", default_number=100
+    ),
+    Switch("online-most-deployments", (), "deployments that a region may have", default_number=500),
+    Switch(
+        "online-deployment-refill",
+        (),
+        "seconds until the bucket of 25 PUTs of deployments gets one back",
+        default_number=12,
+    ),
+    Switch(
+        "online-busy-status",
+        ("409", "400"),
+        "the status of a write while an operation runs on the endpoint",
+    ),
+    Switch(
+        "online-refusal-status",
+        ("400", "409", "422"),
+        "the status of a write that breaks a rule, such as that of traffic",
+    ),
+    Switch(
+        "online-operation-body",
+        ("2025", "2022"),
+        "the form of an operation's status: since 2025, or of 2022",
+    ),
+    Switch(
+        "online-failed-operation",
+        ("error", "bare"),
+        "whether the status of a failed operation has its error",
+    ),
+    Switch(
+        "online-delete-results",
+        ("204", "200", "404"),
+        "the status of the results of a DELETE after its end",
+    ),
+    Switch(
+        "online-delete-body",
+        ("null", "empty"),
+        "the body of an accepted DELETE: the text null, or nothing",
+    ),
+    Switch(
+        "online-unsigned-operation",
+        ("refuse", "answer"),
+        "GET of an operation whose address has no signature",
+    ),
+    Switch(
+        "online-put-without-traffic",
+        ("clear", "keep"),
+        "the traffic after a PUT that leaves it out",
+    ),
+    Switch(
+        "online-put-reply",
+        ("2024", "2022"),
+        "the body of the reply to a PUT: since 2024, or of 2022",
+    ),
+    Switch(
+        "online-patch-tags",
+        ("replace", "merge"),
+        "the tags after a PATCH of an endpoint or a deployment",
+    ),
+    Switch(
+        "online-endpoint-change",
+        ("reject", "accept"),
+        "a PUT of an endpoint with another authMode or identity",
+    ),
+    Switch(
+        "online-deployment-change",
+        ("reject", "accept"),
+        "a PUT of a deployment with other machines or code",
+    ),
+    Switch(
+        "online-server-variables",
+        ("shown", "hidden"),
+        "the environment variables that the service adds",
+    ),
+    Switch(
+        "online-stale-variables",
+        ("keep", "replace"),
+        "the same variables where a PUT sends them back",
+    ),
+    Switch(
+        "online-failed-update",
+        ("nothing", "old"),
+        "what answers after the update of a deployment failed",
+    ),
+    Switch(
+        "online-failed-endpoint",
+        ("delete", "repair"),
+        "how an endpoint is mended whose creation failed",
+    ),
+    Switch(
+        "online-get-while-creating", ("echo", "404"), "GET of a deployment that is being created"
+    ),
+    Switch(
+        "online-last-modified",
+        ("kept", "moved"),
+        "lastModifiedAt after a write of an endpoint or a deployment",
+    ),
+    Switch(
+        "online-capacity-stamp",
+        ("old", "new"),
+        "the operation that GET names after a PATCH of the capacity",
+    ),
+    Switch(
+        "online-name-release",
+        ("kept", "free"),
+        "the name of a deleted endpoint, for another workspace",
+    ),
 )
 
 
