@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from reconciler.document.diff import is_omitted, same
 from reconciler.document.pointers import find, format_pointer
+from reconciler.document.schema import Field, walk_fields
 from reconciler.model import (
     ABSENT,
     Absent,
@@ -49,11 +50,23 @@ def explain_changes(comparison: Comparison, changes: tuple[Change, ...]) -> Iter
         elif change.verb is Verb.REMOVE and (
             comparison.declared.exact or change.path in comparison.declared.removed
         ):
-            yield Reason(pointer, Cause.UNDECLARED, "not declared")
+            yield Reason(pointer, Cause.UNDECLARED, _describe_removal(comparison.schema, change))
         elif comparison.last_applied is None:
             yield Reason(pointer, Cause.MANIFEST if comparison.ledger_known else Cause.UNKNOWN)
         else:
             yield _explain_change(comparison, comparison.last_applied, pointer, change)
+
+
+def _describe_removal(schema: Field, change: Change) -> str:
+    """Return why a value is removed; of a separate part also which model goes with it."""
+    field = schema.at(change.path)
+    models = (
+        find(change.before, path)
+        for path, below in walk_fields(field)
+        if field.separate and below.model
+    )
+    named = [f"its model is {one}" for one in models if isinstance(one, str)]
+    return "; ".join(["not declared", *named])
 
 
 def _explain_call(comparison: Comparison, change: Change) -> Reason | None:

@@ -14,7 +14,10 @@ from reconciler.manifests.definition import compile_service
 from reconciler.manifests.editing.write import write_manifest
 from reconciler.model import ABSENT, Action, Json, Path, SecretReference
 from reconciler.package_data import read_schema
+from reconciler.plans.reasons import explain_changes
 from reconciler.plans.step import make_step
+from reconciler.render.plan.groups import StepGroup
+from reconciler.render.plan.text import sum_up
 from reconciler.secrets.suspicion import SENSITIVE_NAMES, is_secret_name
 from tests.online_endpoints import (
     BLUE,
@@ -312,3 +315,14 @@ def test_the_state_of_a_deployment_does_not_drift() -> None:
     assert [pointer for pointer in baseline if pointer.endswith("provisioningState")] == []
     updating = endpoint({"blue": 100}, deployment(provisioningState="Updating"))
     assert list(list_moves(KIND.field, baseline, updating, ())) == []
+
+
+def test_people_read_which_model_comes_and_which_one_goes() -> None:
+    rollout = {"keepOld": "1m"}
+    given = {"traffic": {"green": 100}, "deployments": {"green": GREEN}, "rollout": rollout}
+    comparison = compare(LIVE, **given)
+    step = make_step(comparison)
+    assert step is not None
+    assert sum_up(StepGroup((step,), step)).startswith("model green → azureml:census:2, ")
+    notes = {one.pointer: one.note for one in explain_changes(comparison, step.changes)}
+    assert notes["/deployments/blue"] == "not declared; its model is azureml:census:1"

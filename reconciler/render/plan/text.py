@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from reconciler.document.pointers import format_pointer
-from reconciler.model import Action, Cause, Finding, Plan, Step, Verb
+from reconciler.model import Action, Cause, Finding, ModelChange, Plan, Step, Verb
 from reconciler.plans.guards import MOST_REASON, is_final
 from reconciler.plans.plan_file import encode_plan, find_digests
 from reconciler.plans.waves import arrange
@@ -163,14 +163,18 @@ def sum_up(group: StepGroup) -> str:
 def _sum_up(step: Step, *, named: bool = True) -> str:
     if step.action is Action.DELETE:
         return ""
-    models = [
-        f"model → …/{escape(model.after.rpartition('/')[2])}" if named else f"model → {OWN}"
-        for model in step.models
-    ]
+    models = [_sum_up_model(model) if named else f"model → {OWN}" for model in step.models]
     others = sum(change.after != {} for change in step.changes) - len(models)
     if others > 0 or not models:
         models.append(count(max(others, 0), "attribute"))
     return ", ".join(models)
+
+
+def _sum_up_model(model: ModelChange) -> str:
+    """An address by its last part; an id as it is, with the name of what has the model."""
+    if model.after.startswith(("http://", "https://")):
+        return f"model → …/{escape(model.after.rpartition('/')[2])}"
+    return f"model {escape(cut(model.name))} → {escape(cut(model.after))}"
 
 
 def render_group(group: StepGroup, paint: Paint, *, full: bool = False) -> str:
