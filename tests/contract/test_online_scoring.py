@@ -167,6 +167,20 @@ def test_traffic_is_routed_by_its_shares(ml: Ml) -> None:
     assert 4 <= seen["green"] <= 48
 
 
+def test_a_seed_repeats_the_choices_of_the_router() -> None:
+    drawn = []
+    for seed in ("7", "7", "8"):
+        with run_ml(f"--seed={seed}") as ml:
+            make_census(ml)
+            ml.route(blue=50, green=50)
+            uri, token = ml.get()["properties"]["scoringUri"], key(ml)
+            with requests.Session() as session:
+                session.headers["Authorization"] = f"Bearer {token}"
+                answers = [session.post(uri, json=ROW, timeout=60) for _ in range(30)]
+            drawn.append([answered(one) for one in answers])
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
 def test_a_deployment_with_a_share_of_0_gets_no_call(ml: Ml) -> None:
     ml.route(blue=0, green=100)
     assert {answered(score(ml)) for _ in range(20)} == {"green"}

@@ -49,6 +49,7 @@ def test_azure_mgmt_lives_a_whole_life() -> None:
     assert "ModelDownload: Succeeded" in log
 
 
+@pytest.mark.slow  # azure-mgmt makes the same calls in every run, and azure-ai-ml reads below
 def test_azure_ai_ml_lives_a_whole_life() -> None:
     # The client polls a deployment that is not ready at once every five seconds.
     seen = play("by_azure_ai_ml.py", "life", "--operation-seconds=0")
