@@ -38,6 +38,7 @@ def flatten(node: Json, above: tuple[str, ...] = ()) -> Json:
         if name in above:
             return {}
         found = flatten(DESCRIPTION["definitions"][name], (*above, name))
+        found = {**found, "readOnly": True} if node.get("readOnly") else found
         return _allow_null(found) if node.get("x-nullable") else found
     left_out = {"allOf", "example", "discriminator"}
     made = {k: flatten(v, above) for k, v in node.items() if k not in left_out}

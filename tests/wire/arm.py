@@ -159,7 +159,8 @@ class Arm:
 
     def _serve(self, call: Call, below: str) -> Answer:
         parts = below.strip("/").split("/")
-        if self.endpoint is None and len(parts) > 1 and call.method != "PUT":
+        own = parts[0] == "onlineEndpoints" and len(parts) > 1
+        if self.endpoint is None and own and call.method != "PUT":
             return Answer(204) if call.method == "DELETE" else NO_ENDPOINT
         match call.method, parts:
             case "GET", _:
@@ -190,6 +191,8 @@ class Arm:
                 return Answer(200, self.deployments[name])
             case ["onlineEndpoints", _, "deployments", _]:
                 return refusal(404, "NoSuchDeployment")
+            case [_, _, "versions", version]:
+                return Answer(200, {"name": version, "properties": {"isArchived": False}})
         return refusal(404, "ResourceNotFound")
 
     def _write(self, call: Call, method: str, name: str, body: Json) -> Answer:
