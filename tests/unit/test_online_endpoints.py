@@ -326,3 +326,32 @@ def test_people_read_which_model_comes_and_which_one_goes() -> None:
     assert sum_up(StepGroup((step,), step)).startswith("model green → azureml:census:2, ")
     notes = {one.pointer: one.note for one in explain_changes(comparison, step.changes)}
     assert notes["/deployments/blue"] == "not declared; its model is azureml:census:1"
+
+
+@pytest.mark.parametrize(
+    ("shares", "first"),
+    [
+        # An interrupted step may have ended after its write, and before it measured the traffic.
+        ({"blue": 90, "green": 10}, ("traffic: green 50 %, blue 50 %", 0)),
+        ({"green": 100}, ("delete deployment blue", 0)),
+        ({"blue": 100}, ("traffic: green 10 %, blue 90 %", 1)),
+    ],
+)
+def test_a_shift_that_has_begun_is_measured_before_it_goes_on(
+    shares: dict[str, int], first: tuple[str, int]
+) -> None:
+    probe = {"request": {"data": [[1]]}, "count": 2}
+    rollout = {"steps": [10, 50, 100], "pause": "1s", "keepOld": "1s", "probe": probe}
+    green = deployment("green", "2", created="2025-02-27T17:16:04.1+00:00")
+    live = endpoint(shares, deployment("blue", "1"), green)
+    spec = {"deployments": {"green": GREEN}, "traffic": {"green": 100}, "rollout": rollout}
+    made = make_step(compare(live, **spec))
+    assert made is not None
+    writes = [write for write, _ in KIND.split_step(made) if "deployment green" not in write.title]
+    title, probes = first
+    assert writes[0].title == title
+    sorts = [check.settings["sort"] for check in writes[0].requires]
+    assert sorts == ["probe"] * probes or sorts == ["shares"]
+    measured = [one.settings["traffic"] for one in writes[0].requires if "traffic" in one.settings]
+    assert measured == ([] if probes else [shares])
+    assert not any(write.requires for write in writes[1:])

@@ -147,22 +147,24 @@ class _Way:
         """Move the traffic to that of `after`, in the steps of the strategy.
 
         The first write also has the settings of the endpoint. Each of the deployments in `probed`
-        is probed before it.
+        is probed before it. A shift that an interrupted step has begun is measured before it goes
+        on: that step may have ended before its check.
         """
         target = read_shares(after, TRAFFIC)
         growing = list_growing(self.shares, target)
         pause_s = self.strategy.get("pause_s", 0.0)
         begun = any(name in self.shares for name in growing)
+        measured = self._list_share_checks(self.shares) if begun else ()
         for shares in [*list_steps(self.shares, target, self.strategy.get("steps", ()))]:
             mirrored = read_shares(after if shares == target else self.reached, MIRROR)
             write = Write(
                 f"traffic: {describe_shares(shares, growing)}",
                 wait_s=pause_s if begun else 0.0,
-                requires=self._list_probes(probed),
+                requires=(*self._list_probes(probed), *measured),
                 checks=self._list_share_checks(shares),
             )
             self._add(write, self._with_traffic(after, shares, mirrored))
-            begun, probed = True, ()
+            begun, probed, measured = True, (), ()
         mirrored = read_shares(after, MIRROR)
         moved = mirrored != read_shares(self.reached, MIRROR)
         title = f"mirrored traffic: {describe_shares(mirrored)}" if moved else "change the endpoint"
@@ -175,9 +177,18 @@ class _Way:
             self._add(Write(title), document)
 
     def delete(self, name: str, wait_s: float = 0.0) -> None:
-        """Delete a deployment that has no traffic."""
+        """Delete a deployment that has no traffic.
+
+        The traffic is measured before it if no other write of the step has done so.
+        """
         left = {one: below for one, below in _list(self.reached).items() if one != name}
-        write = Write(f"delete deployment {name}", wait_s=wait_s, sends=(_DEPLOYMENTS, name))
+        measured = () if self.writes else self._list_share_checks(self.shares)
+        write = Write(
+            f"delete deployment {name}",
+            wait_s=wait_s,
+            requires=measured,
+            sends=(_DEPLOYMENTS, name),
+        )
         self._add(write, self._with_deployments(left))
 
     def _add(self, write: Write, document: Json) -> None:
@@ -234,7 +245,7 @@ class _Way:
         )
 
     def _list_share_checks(self, shares: Shares) -> tuple[Check, ...]:
-        if "probe" not in self.strategy:
+        if "probe" not in self.strategy or not shares:
             return ()
         calls = count_calls(shares, self.shares)
         title = f"measure the shares of the traffic with {count(calls, 'call')}"
