@@ -159,13 +159,14 @@ def say(call: Any) -> list[Any]:
 
 
 def read(client: MLClient, name: str) -> dict[str, Any]:
-    """What the client shows of an endpoint that another tool made."""
+    """What the client shows of an endpoint that another tool made, and writes back as it is."""
     endpoint = client.online_endpoints.get(name)
     deployments = {one.name: one for one in client.online_deployments.list(name)}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "sample.json")
         file.write_text(json.dumps(RECORD))
         answer = json.loads(client.online_endpoints.invoke(name, request_file=file))
+    client.online_endpoints.begin_create_or_update(endpoint).result()
     return {
         "auth_mode": endpoint.auth_mode,
         "traffic": endpoint.traffic,
