@@ -26,6 +26,7 @@ from reconciler.transport.replies import LATER, read_retry_after
 from reconciler.transport.token_bucket import READS, WRITES, BucketLimits, TokenBucket
 
 _PLACE: Final = re.compile(r"https?://([^/?#]+)(?:/subscriptions/([^/?#]+))?", re.IGNORECASE)
+_PROVIDER: Final = re.compile(r"/providers/[^/?#]+")
 # The host of Resource Manager, and its regional hosts.
 _PUBLISHED: Final = re.compile(r"([a-z0-9-]+\.)?management\.azure\.com(:443)?")
 _COUNT: Final = re.compile(r"[0-9]{1,9}")
@@ -109,6 +110,10 @@ class CommandRateLimiter:
     def _gate(self, method: str, url: str, apart: SeparateLimit | None) -> _Gate:
         place = _PLACE.match(url)
         host, subscription = (place[1], place[2] or "") if place else ("", "")
+        if _PUBLISHED.fullmatch(host.lower()) is None:
+            # What is at another address, such as the emulator, may count each service apart.
+            provider = _PROVIDER.search(url)
+            subscription += provider[0] if provider else ""
         limit = apart or (_READ_LIMIT if method in _READS else _WRITE_LIMIT)
         key = (host.lower(), subscription.lower(), limit.header)
         with self._lock:

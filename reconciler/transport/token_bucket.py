@@ -60,13 +60,8 @@ class Hour:
     idle: bool = False
 
     def note(self, left: int, now: float) -> None:
-        """Note a count; one that rises starts a new hour, and one that leaps down too.
-
-        Parts of a service may count apart, in hours or in tokens, under one name. The calls between
-        two answers cannot take half of an hour's.
-        """
-        rose, leapt = left > self.left + _OVERTAKEN, left + _OVERTAKEN < self.left / 2
-        if rose or leapt or not self.first:
+        """Note a count; a count that rises starts a new hour."""
+        if left > self.left + _OVERTAKEN or not self.first:
             self.first, self.since, self.idle = left, now, False
         # The service accepted a call after a count of 0: the count is not a limit.
         self.idle = self.idle or (left == 0 and self.left == 0)

@@ -158,20 +158,25 @@ def test_who_asks_for_more_than_patience_is_asked_again_in_a_minute() -> None:
     assert Recorder().refuse(pause="601") == 60.0
 
 
-def test_a_count_that_leaps_down_is_that_of_another_counter() -> None:
-    """Two services behind one address may count apart, one in hours and one in tokens."""
+def test_services_at_one_address_of_another_count_apart() -> None:
+    """The emulator counts one service in hours, as recorded, and another one in tokens."""
     recorder = Recorder()
     header = "x-ms-ratelimit-remaining-subscription-reads"
-    for left in (11999, 249, 11998, 248, 11997, 247):
-        recorder.admit().learn(200, {header: str(left)}, "", PATIENT)
-    assert recorder.time(20) == 0.0
+    for left in (11999, 11998, 11997):
+        for provider, count in (("One", left), ("Two", left - 11750)):
+            url = f"{LOCAL}/providers/{provider}/y"
+            recorder.admit("GET", url).learn(200, {header: str(count)}, "", PATIENT)
+    assert recorder.time(20, "GET", f"{LOCAL}/providers/Two/y") == 0.0
     assert recorder.events == []
+    # Resource Manager counts the calls of all its services together.
+    recorder.time(250, "GET", f"{AZURE.format('s')}/providers/One/y")
+    assert recorder.time(1, "GET", f"{AZURE.format('s')}/providers/Two/y") > 0
 
 
 def test_little_left_of_the_hour_is_told_once_and_spread() -> None:
     recorder = Recorder()
     header = "x-ms-ratelimit-remaining-subscription-writes"
-    for left in (1200, 600, 300, 100, 60, 59):
+    for left in (1200, 60, 59):
         recorder.admit("PUT").learn(200, {header: str(left)}, "", PATIENT)
     assert recorder.time(2, "PUT") == pytest.approx(120.0, rel=0.05)
     (event,) = recorder.events

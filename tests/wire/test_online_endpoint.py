@@ -682,9 +682,10 @@ def test_traffic_that_is_not_whole_is_not_sent(traffic: Json, message: str) -> N
         assert session.writes() == []
 
 
-def test_a_deployment_that_failed_gets_no_traffic() -> None:
+@pytest.mark.parametrize("state", ["Failed", "Canceled"])
+def test_a_deployment_that_failed_gets_no_traffic(state: str) -> None:
     arm = blue_and_green()
-    arm.deployments["green"]["properties"]["provisioningState"] = "Failed"
+    arm.deployments["green"]["properties"]["provisioningState"] = state
     with serving(arm) as session:
         live = session.read()
         with pytest.raises(Rejected, match="whose last operation failed"):
@@ -889,6 +890,23 @@ def test_an_endpoint_that_failed_is_not_busy(state: str) -> None:
             session.write(step_to(live.document, model(3)), live)
     assert type(caught.value) is Rejected
     assert "az ml online-endpoint delete --name census" in caught.value.next_step
+    assert "If none of its deployments answers yet" in caught.value.next_step
+
+
+@pytest.mark.parametrize("state", ["Failed", "Canceled"])
+@pytest.mark.parametrize("name", ["green", '"green"'])
+def test_a_deployment_that_failed_is_no_reason_to_delete_the_endpoint(
+    name: str, state: str
+) -> None:
+    arm = blue_and_green()
+    message = f"The deployment {name} is in {state} provisioning state in endpoint census."
+    arm.say("PUT", "/onlineEndpoints/census", refusal(400, "InvalidTraffic", message))
+    with serving(arm) as session:
+        live = session.read()
+        with pytest.raises(Rejected) as caught:
+            session.write(to_green(live, 10), live)
+    assert type(caught.value) is Rejected
+    assert "delete" not in caught.value.next_step
 
 
 def test_a_name_that_somebody_else_has_is_not_busy() -> None:

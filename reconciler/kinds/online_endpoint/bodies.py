@@ -32,6 +32,7 @@ _PROPERTIES: Final = ("properties", "properties")
 _COMPUTE: Final = ("properties", "compute")
 _CAPACITY: Final = ("sku", "capacity")
 _WHOLE: Final = 100
+_FAILED: Final = frozenset({"failed", "canceled"})
 _UNSENT: Final = "Nothing was sent. Plan again."
 
 
@@ -241,7 +242,7 @@ class _Bodies:
         missing = sorted(name for name in traffic if name.casefold() not in known)
         states = {name: read_state(find(self._raw, (DEPLOYMENTS, name))) for name in existing}
         failed = sorted(
-            name for name in existing if traffic.get(name) and states[name].casefold() == "failed"
+            name for name in existing if traffic.get(name) and states[name].casefold() in _FAILED
         )
         total = sum(share for share in traffic.values() if isinstance(share, int))
         if missing:

@@ -46,6 +46,8 @@ _GUID: Final = re.compile(
 )
 # A status for it is not published, so its words decide.
 _STATE: Final = re.compile(r"\bin (?:the )?[\"']?(\w+)[\"']? provisioning state", re.IGNORECASE)
+# The state is that of a deployment, and not that of the endpoint that it may be named with.
+_OF_DEPLOYMENT: Final = re.compile(r"\bdeployment [\"']?[\w-]+[\"']? is in\b", re.IGNORECASE)
 _ENDED: Final = frozenset({"succeeded", "failed", "canceled"})
 _TAKEN: Final = re.compile(
     r"\b(?:already (?:exists|in use|taken|used)|not (?:available|unique)|must be unique)\b",
@@ -232,10 +234,7 @@ def _advise(error: ServiceError, resource: Resource) -> str:
     if _QUOTA.search(error.message):
         return _FREE
     if _read_named_state(error) in _ENDED:
-        return (
-            "The endpoint itself failed, and takes no deployment. Delete it, then plan again:"
-            f" az ml online-endpoint delete --name {resource.short_id}"
-        )
+        return _advise_on_failed(error, resource)
     if error.status == 404 and not error.next_step:
         scope = resource.id.rpartition("/onlineEndpoints/")[0]
         return f"Check the subscription, the resource group and the workspace: {scope}"
@@ -245,6 +244,16 @@ def _advise(error: ServiceError, resource: Resource) -> str:
             " Choose another one: spec.resource: {name: NAME}."
         )
     return "" if isinstance(error, ReplyLost) else _ADVICE.get(error.code, "")
+
+
+def _advise_on_failed(error: ServiceError, resource: Resource) -> str:
+    """Return what to do about an endpoint or a deployment that is refused for its last state."""
+    if _OF_DEPLOYMENT.search(error.message):
+        return "Plan again: a declared deployment that failed is sent again before it gets traffic."
+    return (
+        "The operation on the endpoint itself failed. If none of its deployments answers yet,"
+        f" delete it and apply again: az ml online-endpoint delete --name {resource.short_id}"
+    )
 
 
 def find_cancellation(error: OperationFailed) -> ReplyLost | None:
