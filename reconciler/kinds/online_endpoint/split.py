@@ -8,7 +8,7 @@ for deployments that exist. The kind calls this module.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import field as field_of
 from typing import Final
 
@@ -30,6 +30,7 @@ from reconciler.plans.probes import count_calls
 from reconciler.text.counting import count
 
 _DEPLOYMENTS: Final = "deployments"
+_CHANGE: Final = "change the settings of the endpoint"
 _SHARES: Final = (TRAFFIC[-1], MIRROR[-1])
 # What decides how a deployment answers, below its properties.
 SERVED: Final = (
@@ -54,7 +55,7 @@ def split_step(field: Field, step: Step) -> list[tuple[Write, Json | Absent]]:
     if before is ABSENT:
         way.set_endpoint("create the endpoint", after)
     elif set(changed) - set(late):
-        way.set_endpoint("change the endpoint", after)
+        way.set_endpoint(_CHANGE, after)
     probed = [name for name in list_growing(way.shares, served) if name not in way.shares]
     for name in changed:
         if name not in late:
@@ -157,18 +158,19 @@ class _Way:
         measured = self._list_share_checks(self.shares) if begun else ()
         for shares in [*list_steps(self.shares, target, self.strategy.get("steps", ()))]:
             mirrored = read_shares(after if shares == target else self.reached, MIRROR)
+            document = self._with_traffic(after, shares, mirrored)
+            said = [f"traffic: {describe_shares(shares, growing)}", *self._name_rest(document)]
             write = Write(
-                f"traffic: {describe_shares(shares, growing)}",
+                "; ".join(said),
                 wait_s=pause_s if begun else 0.0,
                 requires=(*self._list_probes(probed), *measured),
                 checks=self._list_share_checks(shares),
             )
-            self._add(write, self._with_traffic(after, shares, mirrored))
+            self._add(write, document)
             begun, probed, measured = True, (), ()
         mirrored = read_shares(after, MIRROR)
-        moved = mirrored != read_shares(self.reached, MIRROR)
-        title = f"mirrored traffic: {describe_shares(mirrored)}" if moved else "change the endpoint"
-        self.set_traffic(after, target, mirrored, title)
+        rest = self._name_rest(self._with_traffic(after, target, mirrored))
+        self.set_traffic(after, target, mirrored, "; ".join(rest) or _CHANGE)
 
     def set_traffic(self, settings: Json, shares: Shares, mirrored: Shares, title: str) -> None:
         """Write the traffic at once, and the settings of the endpoint, if anything changes."""
@@ -190,6 +192,14 @@ class _Way:
             sends=(_DEPLOYMENTS, name),
         )
         self._add(write, self._with_deployments(left))
+
+    def _name_rest(self, document: Json) -> Iterator[str]:
+        """Yield what a write of the endpoint changes beside its live traffic."""
+        mirrored = read_shares(document, MIRROR)
+        if mirrored != read_shares(self.reached, MIRROR):
+            yield f"mirrored traffic: {describe_shares(mirrored)}"
+        if diff(self.field, self.reached, self._with_settings(document)):
+            yield _CHANGE
 
     def _add(self, write: Write, document: Json) -> None:
         self.writes.append((write, document))
