@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.world import Done, run
+
 pytestmark = pytest.mark.e2e
 PLUGIN = Path(__file__).parents[1] / "plugin_kind"
 BLOBS = "https://acct.blob.example/models"
@@ -85,11 +87,17 @@ class Shelf:
             text=True,
         )
 
-    def run(self, *words: str, code: int = 0) -> str:
+    def spawn(self, *words: str, code: int = 0) -> str:
+        """A command as a process of its own."""
         process = self.begin(*words)
         out, err = process.communicate()
-        assert process.returncode == code, f"{words}: {out}\n{err}"
-        return out if "json" in words else out + err
+        return _judge(words, Done(process.returncode, out, err), code)
+
+    def run(self, *words: str, code: int = 0) -> str:
+        """A command within this process, which sees the distribution as long as it runs."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(self.site)
+            return _judge(words, run(self.folder, *words, env={"NO_COLOR": "1"}), code)
 
     def call(self, method: str, name: str, body: Any = None) -> Any:
         url = f"{self.url}/teams/growth/deployments{name}"
@@ -100,6 +108,11 @@ class Shelf:
     @property
     def models(self) -> dict[str, str]:
         return {one["name"]: one["model"].rpartition("/")[2] for one in self.call("GET", "")}
+
+
+def _judge(words: tuple[str, ...], done: Done, code: int) -> str:
+    assert done.code == code, f"{words}: {done.said}"
+    return done.out if "json" in words else done.said
 
 
 @pytest.fixture(scope="module")
@@ -125,16 +138,18 @@ def shelf(tmp_path: Path, site: Path, request: pytest.FixtureRequest) -> Iterato
 
 
 def test_a_plan_is_made_applied_and_empty(shelf: Shelf) -> None:
-    plan = json.loads(shelf.run("plan", "--format", "json", "--out", str(shelf.folder / "p.json")))
+    plan = json.loads(
+        shelf.spawn("plan", "--format", "json", "--out", str(shelf.folder / "p.json"))
+    )
     assert [one["change"]["actions"] for one in plan["resource_changes"]] == [["create"]] * 4
-    shelf.run("apply", str(shelf.folder / "p.json"))
+    shelf.spawn("apply", str(shelf.folder / "p.json"))
     assert shelf.models == {
         "one": "monday.bin",
         **{f"station-{code}": f"monday-{code}.bin" for code in "abc"},
     }
-    assert "No changes." in shelf.run("plan", "--detailed-exitcode")
-    assert "Deployment/one" in shelf.run("history")
-    shelf.run("ledger", "verify")
+    assert "No changes." in shelf.spawn("plan", "--detailed-exitcode")
+    assert "Deployment/one" in shelf.spawn("history")
+    shelf.spawn("ledger", "verify")
 
 
 @pytest.mark.parametrize("shelf", ["1.5"], indirect=True)
