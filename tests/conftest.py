@@ -35,15 +35,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    gc.disable()  # what is collected stays, and a search for garbage in it finds little
     load_profile("ci" if ALL_CHECKS else "dev")
     if config.getoption("bless"):
         os.environ["RECONCILER_BLESS"] = "1"
-    if not (ALL_CHECKS or config.option.markexpr or _names_tests(config)):
-        config.option.markexpr = "not slow"
+    if not ALL_CHECKS:
+        config.option.markexpr = choose_marks(config)
     _hear_signals()
     if not hasattr(config, "workerinput"):
         os.environ[RUN_FOLDER] = tempfile.mkdtemp(prefix="reconciler-tests-")
         _share_bytecode(_find_bytecode(config))
+
+
+def choose_marks(config: pytest.Config) -> str:
+    """The marks of the tests that run: all but slow ones, if nothing else is chosen or named."""
+    chosen = str(config.option.markexpr)
+    return chosen if chosen or _names_tests(config) else "not slow"
 
 
 def _find_bytecode(config: pytest.Config) -> Path:
@@ -81,6 +88,7 @@ def pytest_collection_finish() -> None:
     """Leave what was collected out of each search for garbage: it stays until the end."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def _hear_signals() -> None:

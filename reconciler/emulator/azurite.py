@@ -25,6 +25,9 @@ from reconciler.emulator.tcp_ports import pick_free_port
 
 VERSION: Final = "3.37.0"
 _MAIN: Final = Path("node_modules", "azurite", "dist", "src", "blob", "main.js")
+# Most objects live for one call. Node gives them 16 MB times three otherwise, and the process grows
+# by 130 MB within a few hundred calls.
+_LITTLE_MEMORY: Final = "--max-semi-space-size=4"
 _READY_WITHIN_S: Final = 60.0
 _INSTALL_WITHIN_S: Final = 600
 _REPORT_EVERY_S: Final = 5.0
@@ -52,7 +55,7 @@ def run_azurite(
     with tempfile.TemporaryDirectory(prefix="reconciler-azurite-") as scratch:
         chosen = port or pick_free_port()
         options = _list_options(chosen, folder, certificate)
-        process = _start([str(node), str(main), *options], scratch)
+        process = _start([str(node), _LITTLE_MEMORY, str(main), *options], scratch)
         url = locate_storage(chosen, certificate)
         try:
             _await_ready(process, url, certificate)
@@ -177,6 +180,8 @@ def _start(command: list[str], scratch: str) -> subprocess.Popen[bytes]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        # Node compiles what it loads once for all starts.
+        env={**os.environ, "NODE_COMPILE_CACHE": str(_find_target() / "compiled")},
         preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call, no lock is taken
         start_new_session=True,
     )

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import _deal
+from tests.conftest import _deal, choose_marks
 from tests.e2e.world import ROOT, Emulator
 
 pytestmark = pytest.mark.e2e
@@ -66,8 +66,9 @@ def run_pytest(file: Path, text: str, *arguments: str, env: Mapping[str, str]) -
     [
         (("-n2",), "", "2 passed, 1 deselected in"),
         ((), "1", "3 passed in"),
-        (("-m", "slow"), "", "1 passed, 2 deselected in"),
-        (("{file}::test_slow",), "", "1 passed in"),
+        # test_what_is_named_is_run holds the same without a run of its own.
+        pytest.param(("-m", "slow"), "", "1 passed, 2 deselected in", marks=pytest.mark.slow),
+        pytest.param(("{file}::test_slow",), "", "1 passed in", marks=pytest.mark.slow),
     ],
     ids=["with-workers", "all", "only-slow", "named"],
 )
@@ -113,6 +114,20 @@ def test_what_storage_that_cannot_be_fetched_prevents_is_left_out_with_the_reaso
     assert "NOT CHECKED: what needs blob storage. Azurite: npm cannot download it" in out
     assert "NOT CHECKED: clients of other vendors. They cannot be fetched: npm error" in out
     assert code == ("failed" in last)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "chosen", "marked"),
+    [
+        ([], "", "not slow"),
+        (["tests/unit", "tests/a.py::test_slow"], "", "not slow"),
+        (["tests/a.py::test_slow", "tests/b.py::test_one[x]"], "", ""),
+        ([], "slow", "slow"),
+    ],
+)
+def test_what_is_named_is_run(arguments: list[str], chosen: str, marked: str) -> None:
+    config: Any = SimpleNamespace(args=arguments, option=SimpleNamespace(markexpr=chosen))
+    assert choose_marks(config) == (marked or chosen)
 
 
 def test_nothing_else_is_fetched_from_npm() -> None:
