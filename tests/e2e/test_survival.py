@@ -31,7 +31,7 @@ from tests.survival.leaders import (
 from tests.survival.nursery import open_nursery
 from tests.survival.places import End
 from tests.survival.rivals import MET, kill_lock_owner, race
-from tests.survival.shifts import die_at_every_call, die_in_turn, open_shifts
+from tests.survival.shifts import IN_FLIGHT, die_at_every_call, die_in_turn, open_shifts
 from tests.survival.soak import soak
 from tests.survival.storage import die_where_it_counts, open_stored
 from tests.survival.unattended import run_unattended
@@ -125,14 +125,20 @@ def test_a_kill_in_a_rollout_leaves_traffic_whole_and_sends_nothing_twice(tmp_pa
     assert [name.split()[:2] for name in died] == [["answered", "PUT"]] * 2
 
 
-# With the slower operations, most kills meet one that runs.
 @pytest.mark.slow
-@pytest.mark.parametrize("seconds", ["0.05", "0.3"])
-def test_a_kill_at_any_call_of_a_rollout_sends_nothing_twice(tmp_path: Path, seconds: str) -> None:
-    with open_shifts(tmp_path, 4, f"--operation-seconds={seconds}", steps=(50, 100)) as shifts:
+def test_a_kill_at_any_call_of_a_rollout_sends_nothing_twice(tmp_path: Path) -> None:
+    with open_shifts(tmp_path, 4, "--operation-seconds=0.05", steps=(50, 100)) as shifts:
         died = check_stories(die_at_every_call(shifts, rounds=1))
     assert {"after ledger.intend", "within provider.write", "answered POST score"} <= {*died}
     assert len(died) > 100
+
+
+@pytest.mark.slow
+def test_a_kill_while_an_operation_of_a_rollout_runs_sends_nothing_twice(tmp_path: Path) -> None:
+    with open_shifts(tmp_path, 4, "--operation-seconds=0.4", steps=(50, 100)) as shifts:
+        died = check_stories(die_at_every_call(shifts, rounds=1, among=IN_FLIGHT))
+    assert {"within provider.write", "answered GET mfeOperationsStatus"} <= {*died}
+    assert len(died) > 20
 
 
 # A race in which the two meet is enough in every run; the others may or may not meet.

@@ -28,6 +28,8 @@ PROBE = {"request": {"data": [[1, 2]]}, "count": 2}
 _MOST_ALIKE = 1
 # What a reader may be killed at; a mere read of the cache or of a blob is left out.
 TELLING = ("ledger.", "provider.write", "provider.check_write", "PUT", "DELETE", "POST", "GET")
+# While an operation runs at the service.
+IN_FLIGHT = ("answered PUT", "answered DELETE", "within provider.write", "mfeOperationsStatus")
 # Enough for an emulator that serves all lanes at once to answer.
 APPLY = ("apply", "--auto-approve", "--patience", "3s", "--parallelism", "1")
 
@@ -157,8 +159,8 @@ def open_shifts(
         yield shifts
 
 
-def list_ends(places: Sequence[str]) -> list[End]:
-    """An end at each place of a whole rollout, except before and after a mere look.
+def list_ends(places: Sequence[str], among: Sequence[str] = TELLING) -> list[End]:
+    """An end at each place of a whole rollout whose name has one of these words.
 
     Of the many calls of one check, only the first one is among them.
     """
@@ -167,7 +169,7 @@ def list_ends(places: Sequence[str]) -> list[End]:
         checks += name in {"before provider.check_write", "after provider.check_write"}
         alike[name, checks] += 1
         within = bool(checks % 2) and alike[name, checks] > _MOST_ALIKE
-        if any(word in name for word in TELLING) and not within:
+        if any(word in name for word in among) and not within:
             ends.append(End(number))
     return ends
 
@@ -189,7 +191,9 @@ def die_in_turn(shifts: Sequence[Shift], ends: Iterable[End]) -> Iterator[Story]
         yield from pool.map(work, ends)
 
 
-def die_at_every_call(shifts: Sequence[Shift], rounds: int) -> Iterator[Story]:
-    """A story for each place of a rollout, so many times."""
+def die_at_every_call(
+    shifts: Sequence[Shift], rounds: int, among: Sequence[str] = TELLING
+) -> Iterator[Story]:
+    """A story for each place of a rollout whose name has one of these words, so many times."""
     places = shifts[0].list_places()
-    return die_in_turn(shifts, list_ends(places) * rounds)
+    return die_in_turn(shifts, list_ends(places, among) * rounds)
