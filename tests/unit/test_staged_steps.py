@@ -153,6 +153,16 @@ def test_a_write_whose_operation_fails_is_reverted_too(broken: str, back: list[s
     assert desk.documents == before
 
 
+def test_a_removal_that_fails_takes_nothing_back() -> None:
+    desk = open_desk()
+    desk.breaking.add("drop blue")
+    _, outcome = run(desk)
+    (failure,) = outcome.failures
+    assert failure.next_step.startswith("4 of 5 writes were done. Write 5 of 5: ")
+    assert desk.sent == SENT
+    assert desk.documents[MIXER.id]["weights"] == {"green": 100}
+
+
 def test_a_failed_check_can_keep_what_is_new() -> None:
     desk = open_desk(strategy={"probe": True, "on_failure": "keep"})
     desk.failing.add("green answers")
@@ -278,7 +288,9 @@ def test_a_write_that_fails_says_how_many_were_done_before() -> None:
     desk.refuses_after = 1
     (failure,) = desk.apply(plan).failures
     assert failure.message == "no such image"
-    assert failure.next_step.endswith("1 of 5 writes was done.")
+    assert failure.next_step == (
+        "1 of 5 writes was done. Write 2 of 5: nothing was changed: live is as it was before."
+    )
 
 
 def test_with_rollback_the_writes_of_a_step_that_failed_are_undone() -> None:

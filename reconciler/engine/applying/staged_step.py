@@ -36,6 +36,7 @@ from reconciler.model import (
     RevertStarted,
     Step,
     StepHalted,
+    Verb,
     WriteDelayed,
     WriteDone,
     WriteStarted,
@@ -137,12 +138,12 @@ class StagedStep:
                 self._make_checks(self._parts[self._done - 1].write.checks)
             for part in self._parts[self._done :]:
                 yield from self._carry_out_part(part)
-        except (CheckFailed, OperationFailed) as error:
-            yield from self._retreat(error)
+        except Interrupted:
             raise
         except ReconcilerError as error:
-            if self._done and not isinstance(error, Interrupted):
-                error.evidence = f"{error.evidence} {self._describe_done()}".strip()
+            error.evidence = self._describe_progress(error)
+            if isinstance(error, CheckFailed) or self._has_failed(error):
+                yield from self._retreat(error)
             raise
         if any(part.write.checks or part.write.requires for part in self._parts):
             self._note(passed=True)
@@ -231,15 +232,30 @@ class StagedStep:
             said |= {"check": check.title, "message": message, "detail": detail}
         self._worker.journal.note(CHECKS, str(self._resource.address), said)
 
-    def _retreat(self, error: CheckFailed | OperationFailed) -> ResumableTask[None]:
+    def _describe_progress(self, error: ReconcilerError) -> str:
+        """Say how many writes were done, and what is proven of the one that failed."""
+        done, evidence = self._describe_done(), error.evidence
+        if not evidence or isinstance(error, CheckFailed):
+            return done
+        number, total = self._done + 1, len(self._parts)
+        return f"{done} Write {number} of {total}: {evidence[:1].lower()}{evidence[1:]}"
+
+    def _has_failed(self, error: ReconcilerError) -> bool:
+        """Whether the service took a write that it could not make, and that the revert undoes.
+
+        Where a removal fails, all that the step brings is there, so it stays.
+        """
+        left = self._parts[self._done :]
+        removes = left and all(one.verb is Verb.REMOVE for one in left[0].step.changes)
+        return isinstance(error, OperationFailed) and not removes and not self._worker.undoes
+
+    def _retreat(self, error: ReconcilerError) -> ResumableTask[None]:
         """Revert the step after a failure, and say in the error what was done."""
-        is_write = isinstance(error, OperationFailed)
-        done = "" if self._done or is_write else "No write of the step was sent."
-        said = [error.evidence, done or self._describe_done()]
+        said = [error.evidence]
         error.next_step = error.next_step or _CORRECT
         try:
-            if is_write:
-                # The service took the write, and a part of it may be there.
+            if isinstance(error, OperationFailed):
+                # A part of the write may be there.
                 self.after = self._runtime.read(self._resource)
             titles = yield from self._revert()
             said += [f"Then it was reverted: {'; '.join(titles)}."] if titles else []
