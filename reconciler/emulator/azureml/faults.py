@@ -69,6 +69,8 @@ class OnlineFaults:
             return False
         if do in _LATE:
             return call.method == "PUT" and not written[1]
+        if do == "unmarked-write":
+            return call.method != "DELETE"
         if do in {"crash-container", "no-quota"}:
             return call.method == "PUT" and bool(written[1])
         return True
