@@ -355,3 +355,11 @@ def test_a_shift_that_has_begun_is_measured_before_it_goes_on(
     measured = [one.settings["traffic"] for one in writes[0].requires if "traffic" in one.settings]
     assert measured == ([] if probes else [shares])
     assert not any(write.requires for write in writes[1:])
+
+
+def test_autoscale_keeps_its_number_of_instances_even_under_an_exact_manifest() -> None:
+    exported = KIND.export(RESOURCE, LIVE, DEFAULTS, full=True).spec
+    del exported["deployments"]["blue"]["instance_count"]
+    scaled = endpoint({"blue": 100}, deployment())
+    scaled["deployments"]["blue"]["sku"]["capacity"] = 17
+    assert changes(scaled, ownership="exact", **exported) == {}

@@ -167,6 +167,8 @@ def _sum_up(step: Step, *, named: bool = True) -> str:
     others = sum(change.after != {} for change in step.changes) - len(models)
     if others > 0 or not models:
         models.append(count(max(others, 0), "attribute"))
+    if len(step.writes) > 1:
+        models.append(count(len(step.writes), "write"))
     return ", ".join(models)
 
 
