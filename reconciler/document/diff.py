@@ -154,7 +154,7 @@ def _walk(field: Field, path: Path, before: Json, after: Json, changes: list[Cha
         return
     if field.omitted and (before is ABSENT or after is ABSENT):
         return
-    if field.failed and after == field.failed:
+    if field.failed and after in field.failed:
         return  # no write makes an operation fail, such as one that undoes a repair
     kind = type(before)
     if kind is type(after):

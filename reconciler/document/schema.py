@@ -92,7 +92,7 @@ class Field:
     - `epoch`: when the value changes, earlier writes may have been undone.
     - `creation_time`: the path from here to the time when the service created the resource; empty
       where the service shows none. A resource that is created again has another one.
-    - `failed`: the value by which the service reports that the last operation failed.
+    - `failed`: the values by which the service reports that the last operation failed.
 
     How values compare:
     - `default` is the value that the service assumes for an absent field.
@@ -133,7 +133,7 @@ class Field:
     omitted: bool = False
     epoch: bool = False
     created: bool = False
-    failed: str = ""
+    failed: tuple[str, ...] = ()
     writers: str = ""
     compare: str = ""
     comparer: Comparer | None = None
@@ -255,6 +255,11 @@ def _find_creation_time(properties: Mapping[str, Field]) -> tuple[str, ...]:
     return ()
 
 
+def _list_failed(node: Mapping[str, Json]) -> tuple[str, ...]:
+    failed = node.get("x-failed", ())
+    return (failed,) if isinstance(failed, str) else tuple(failed)
+
+
 def _is_plain(field: Field) -> bool:
     if field.secret or field.read_only or field.bare or field.branches:
         return False
@@ -301,7 +306,7 @@ class _Compiler:
             omitted=node.get("x-absent") == "unknown",
             epoch=node.get("x-epoch", False),
             created=node.get("x-creation-time", False),
-            failed=node.get("x-failed", ""),
+            failed=_list_failed(node),
             writers=node.get("x-writers", ""),
             compare=node.get("x-compare", ""),
             comparer=self._comparer(node),
@@ -460,27 +465,27 @@ def find_failed_places(
     root: Field, document: Json | Absent
 ) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield each place that reports a failed operation, of the resource or of a separate part."""
-    for path, failed in _find_failed_values(root):
+    for path in _find_failed_fields(root):
         above, star, below = "/".join(path).partition("/*/")
         named = find(document, tuple(above.split("/"))) if star else {}
         names = sorted(named) if isinstance(named, dict) else ()
         places = [tuple(f"{above}/{name}/{below}".split("/")) for name in names if "/" not in name]
         for place in places if star else [path]:
-            if find(document, place) == failed:
-                yield place, failed
+            state = find(document, place)
+            if isinstance(state, str) and state in root.at(place).failed:
+                yield place, state
 
 
 @functools.cache
-def _find_failed_values(root: Field) -> tuple[tuple[tuple[str, ...], str], ...]:
-    """Return the values that report a failed operation, each with its path.
+def _find_failed_fields(root: Field) -> tuple[tuple[str, ...], ...]:
+    """Return the paths of the fields that report a failed operation.
 
     Below maps only those of separate parts; `*` is the name of the part.
     """
-    fields = ((path, below.failed) for path, below in walk_fields(root) if below.failed)
     return tuple(
-        (path, failed)
-        for path, failed in fields
-        if "*" not in path or find_separate_part(root, path)[-1:] == ("*",)
+        path
+        for path, below in walk_fields(root)
+        if below.failed and ("*" not in path or find_separate_part(root, path)[-1:] == ("*",))
     )
 
 

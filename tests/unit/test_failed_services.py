@@ -165,7 +165,7 @@ def test_a_part_that_failed_does_not_prove_its_write(before: Json) -> None:
     intent = make_intent(patch=made.ops, absences=made.absences, created=created)
     # Another part may have failed long ago.
     red = online("Failed", "red")["deployments"]["red"]
-    for state, done in (("Failed", False), ("Succeeded", True)):
+    for state, done in (("Failed", False), ("Canceled", False), ("Succeeded", True)):
         document = online(state)
         document["deployments"]["red"] = red
         seen = Live(document, None, NOW)

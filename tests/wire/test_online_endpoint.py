@@ -827,8 +827,9 @@ def test_a_canceled_duplicate_may_be_sent_again_after_a_pause(end: Answer) -> No
     arm.polls = [end]
     with serving(arm) as session:
         live = session.read()
-        with pytest.raises(ReplyLost):
+        with pytest.raises(ReplyLost) as caught:
             session.write(step_to(live.document, model(3)), live)
+        assert caught.value.next_step == "Apply again in a minute."
         arm.polls = []
         session.slept.clear()
         list(session.provider.wait_until_idle(RESOURCE))

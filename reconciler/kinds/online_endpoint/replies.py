@@ -263,7 +263,11 @@ def find_cancellation(error: OperationFailed) -> ReplyLost | None:
     write has to be sent again.
     """
     canceled = error.code.casefold() == _CANCELED or error.message.startswith(_CANCELED_WORD)
-    return _copy(ReplyLost, error, error.message) if canceled else None
+    if not canceled:
+        return None
+    lost = _copy(ReplyLost, error, error.message)
+    lost.next_step = "Apply again in a minute."
+    return lost
 
 
 def _copy(kind: type[_Error], error: ServiceError, message: str) -> _Error:
