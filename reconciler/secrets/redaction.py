@@ -46,8 +46,9 @@ _MOST_BYTES: Final = 1024 * 1024
 _CREDENTIALS: Final = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        rb"(?:(?<![a-z])(?:sig|se|sv|sp)|token|password|pwd|secret|%b)=(?P<value>[^&;\s\"'\\]+)"
-        % SECRET_NAMES,
+        rb"(?:(?<![a-z])(?:sig|se|sv|sp)|token|password|pwd|secret|%b)="
+        # What was hidden before is one value, although it has a blank.
+        rb"(?P<value>\(sensitive value\)|[^&;\s\"'\\]+)" % SECRET_NAMES,
         rb"(?:password|secret|%b)[\"']?\s*:\s*[\"']?(?P<value>%b)" % (SECRET_NAMES, RANDOM),
         rb"(?<![a-z])sig[\"']?\s*[:=]\s*[\"']?(?P<value>[a-z0-9+/%=_-]{16,})",
         rb"(?:Bearer|Basic|SharedKey(?:Lite)?)\s+(?P<value>[^\s\"']+)",

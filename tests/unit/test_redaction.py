@@ -178,6 +178,7 @@ def test_the_environment_s_secrets_are_known() -> None:
         ("Basic dXNlcjp3b3Jk or SharedKey account:abcd", "Basic … or SharedKey …"),
         ("-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBg\n-", "-----BEGIN PRIVATE KEY-----\n…-"),
         ("significant: 0123456789abcdefgh", "significant: 0123456789abcdefgh"),
+        ("(A=1, TOKEN=(sensitive value), B=2)", "(A=1, TOKEN=…, B=2)"),
         ("response=5, house=2", "response=5, house=2"),
         ("nothing of it", "nothing of it"),
     ],
