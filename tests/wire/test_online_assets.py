@@ -204,6 +204,11 @@ def test_a_registry_is_looked_for_beside_the_workspace() -> None:
     assert "could not be looked up in its registry" in found.message
 
 
+def test_the_registry_of_the_vendor_is_not_looked_for() -> None:
+    curated = "azureml://registries/azureml/environments/sklearn-1.5/versions/20"
+    assert look({MODEL: version()}, model="azureml:census:2", environment=curated) == ([], [MODEL])
+
+
 # The blob behind a model.
 
 

@@ -43,6 +43,9 @@ _DATASTORE: Final = re.compile(
     r"/workspaces/(?P<workspace>[^/]+)/datastores/(?P<store>[^/]+)/paths/(?P<path>[^?#]+)",
     re.IGNORECASE,
 )
+# The vendor's registry, with curated environments: it is in no group of the user, and to say so in
+# each plan would only hide other warnings.
+_PUBLIC: Final = "azureml"
 _PROVIDER: Final = "providers/Microsoft.MachineLearningServices"
 # A model of another type is a folder (published).
 _ONE_FILE: Final = "custom_model"
@@ -70,8 +73,8 @@ class AssetLookup:
         """
         for name, collection, uri in _list_new_assets(step):
             asset = parse_id(uri)
-            if asset is None:
-                continue  # the kind itself refuses it
+            if asset is None or asset.registry.casefold() == _PUBLIC:
+                continue  # the kind itself refuses what is not an id
             field, noun = _FIELDS[collection]
             place = manifest.place(f"{format_pointer(('spec', 'deployments', name))}/{field}")
             subject = str(step.resource.address)
