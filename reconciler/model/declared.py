@@ -269,8 +269,8 @@ class Declared:
     is only in it is not owned. `call` is the call that is due, if any; its values are not in
     `document`, and no manifest owns them. `secrets` are references beside those of `spec.secrets`,
     by pointer into the service's document. `strategy` is what the manifest says about the way of a
-    change, in the kind's own words. `removed` are places of live that the manifest asks to remove,
-    although it is not exact.
+    change: an object in the kind's own words, or None. `removed` are places of live that the
+    manifest asks to remove, although it is not exact.
     """
 
     document: Json

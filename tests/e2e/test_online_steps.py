@@ -66,6 +66,7 @@ def list_forgeries(plan: Json, most: int) -> Iterator[Json]:
         yield left
 
 
+# One forgery of each place is in every run.
 @pytest.mark.parametrize("most", [1, pytest.param(8, marks=pytest.mark.slow)])
 def test_no_word_of_a_plan_about_its_writes_is_believed(online: OnlineProject, most: int) -> None:
     declare_green(online)

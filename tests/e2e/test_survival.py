@@ -125,6 +125,8 @@ def test_a_kill_in_a_rollout_leaves_traffic_whole_and_sends_nothing_twice(tmp_pa
     assert [name.split()[:2] for name in died] == [["answered", "PUT"]] * 2
 
 
+# The two kills above hold the same in every run, and the law of
+# test_staged_steps.py at every call of a service in memory.
 @pytest.mark.slow
 def test_a_kill_at_any_call_of_a_rollout_sends_nothing_twice(tmp_path: Path) -> None:
     with open_shifts(tmp_path, 4, "--operation-seconds=0.05", steps=(50, 100)) as shifts:
@@ -133,6 +135,7 @@ def test_a_kill_at_any_call_of_a_rollout_sends_nothing_twice(tmp_path: Path) -> 
     assert len(died) > 100
 
 
+# The same two, of which the second meets an operation that runs.
 @pytest.mark.slow
 def test_a_kill_while_an_operation_of_a_rollout_runs_sends_nothing_twice(tmp_path: Path) -> None:
     with open_shifts(tmp_path, 4, "--operation-seconds=0.4", steps=(50, 100)) as shifts:

@@ -11,6 +11,7 @@ from typing import assert_type
 from reconciler.document.pointers import copy_document, find
 from reconciler.document.schema import Field
 from reconciler.errors import (
+    CheckFailed,
     ManifestInvalid,
     ReconcilerError,
     ReplyLost,
@@ -24,6 +25,7 @@ from reconciler.model import (
     Absent,
     Action,
     Address,
+    Check,
     CloneSource,
     Declared,
     DueCall,
@@ -39,13 +41,16 @@ from reconciler.model import (
     ServiceTiming,
     Step,
     Summary,
+    Write,
 )
 from reconciler.plans.guards import forbid
 from reconciler.ports import (
     Access,
     AsksForCalls,
+    ChecksReferences,
     ChecksScopes,
     ChecksSteps,
+    ChecksWrites,
     ClonesFrom,
     HasTiming,
     KeepsCopies,
@@ -53,12 +58,14 @@ from reconciler.ports import (
     KnowsOwner,
     ListsNames,
     ListsWider,
+    LocatesModels,
     NamesParts,
     Plane,
     Provider,
     ReadsMany,
     ResolveSecret,
     ShowsPeers,
+    SplitsSteps,
     WaitsUntilIdle,
 )
 from reconciler.transport import Client
@@ -116,6 +123,20 @@ class WholeProvider(LeastProvider):
     def timing(self) -> ServiceTiming:
         return ServiceTiming(1.0, 0, 10, 1.0, 10, 1.0)
 
+    def check_write(
+        self, resource: Resource, check: Check, manifest: Manifest | None
+    ) -> Iterator[str]:
+        yield f"{check.title} of {resource.id}: {check.settings}"
+        raise CheckFailed(
+            "it answers nothing", detail=("status 500",), next_step="Look at its log."
+        )
+
+    def check_references(self, manifest: Manifest, step: Step) -> Iterator[Finding]:
+        yield Finding("it does not exist", subject=str(manifest.address), place=manifest.place(""))
+
+    def locate_model(self, resource: Resource, uri: str) -> str | Absent:
+        return f"https://account/{uri}" if uri else ABSENT
+
 
 class LeastKind(BaseKind):
     """What a kind must say of itself."""
@@ -131,7 +152,8 @@ class LeastKind(BaseKind):
         document: Json = copy_document(self.declare(manifest.spec.get("definition", {})))
         reference = make_reference(manifest, ("spec", "model"), "model", {"uri": "u"}, ("model",))
         assert_type(reference, ModelReference)
-        return Declared(document, (reference,))
+        removed = (("parts", "old"),)
+        return Declared(document, (reference,), strategy={"steps": [10]}, removed=removed)
 
     def export(
         self, resource: Resource, document: Json, defaults: Mapping[str, Json], *, full: bool
@@ -179,6 +201,15 @@ class WholeKind(LeastKind):
         if find(step.after, ("replicas",)) == 0:
             yield forbid(step.resource.address, "idle", "would be idle", lift="To stop it")
 
+    def split_step(self, step: Step) -> Sequence[tuple[Write, Json | Absent]]:
+        check = Check("it answers", {"count": 3})
+        write = Write("send it", wait_s=1.5, requires=(check,), checks=(check,), sends=("parts",))
+        assert_type(step.strategy, Json)
+        return [(write, step.after)]
+
+    def retreat(self, step: Step, reached: Json) -> Sequence[tuple[Write, Json | Absent]]:
+        return [] if reached == step.before else [(Write("take it back"), step.before)]
+
     def check_scope(
         self, steps: Sequence[tuple[Manifest | None, Step]], peers: Sequence[Json]
     ) -> Iterable[Finding]:
@@ -208,9 +239,13 @@ def fit(access: Access) -> None:
     _owners: KnowsOwner = whole
     _steps: ChecksSteps = whole
     _scopes: ChecksScopes = whole
+    _split: SplitsSteps = whole
     _many: ReadsMany = provider
     _peers: ShowsPeers = provider
     _names: ListsNames = provider
     _idle: WaitsUntilIdle = provider
     _copies: KeepsCopies = provider
     _timing: HasTiming = provider
+    _checks: ChecksWrites = provider
+    _references: ChecksReferences = provider
+    _models: LocatesModels = provider

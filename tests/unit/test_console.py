@@ -8,18 +8,25 @@ from reconciler.model import (
     Action,
     Address,
     Agenda,
+    CheckEnded,
+    CheckStarted,
     Finding,
     LockAwaited,
     Refreshed,
     Refreshing,
     Resource,
+    RevertStarted,
     RollbackStarted,
     ShownEvent,
     StepDone,
     StepFailed,
+    StepHalted,
     StepSkipped,
     StepStarted,
     StepWaiting,
+    WriteDelayed,
+    WriteDone,
+    WriteStarted,
 )
 from reconciler.render.events.console import Console, describe
 from reconciler.render.events.progress import ProgressBar
@@ -95,6 +102,26 @@ def test_a_fleet_is_a_bar_and_only_what_is_odd_has_a_line() -> None:
     coloured = Console(Paint(enabled=True), clock)
     coloured.describe(agenda(11))
     assert "\x1b[1mApplying\x1b[0m" in coloured.draw(100)
+
+
+def test_the_writes_and_passed_checks_of_a_fleet_have_no_line_beside_its_bar() -> None:
+    console = Console(PLAIN, lambda: 0.0)
+    one = Resource(Address("WebService", "s1"), "/x/s1")
+    console.describe(Agenda(steps=tuple((one.address, UPDATE) for _ in range(11))))
+    console.describe(StepStarted(one, UPDATE))
+    for quiet in (
+        WriteStarted(one, 1, 2, "create green"),
+        WriteDone(one, 1, 2, "create green", 1.0),
+        WriteDelayed(one, 2, 2, "traffic", 60.0),
+        CheckStarted(one, "it answers"),
+        CheckEnded(one, "it answers", True, "20 of 20", 1.0),
+    ):
+        assert console.describe(quiet) is None
+    failed = console.describe(CheckEnded(one, "it answers", False, "it says 3", 1.0))
+    assert failed == "WebService/s1: Check failed after 1s: it answers: it says 3"
+    assert console.describe(RevertStarted(one, 1)) == "WebService/s1: Reverting in 1 write"
+    console.describe(StepHalted(one, UPDATE, 1, 2))
+    assert "1/11" in console.draw(80)
 
 
 def test_the_bar_keeps_to_its_width_whatever_that_is() -> None:

@@ -12,6 +12,7 @@ from typing import Final, TypeAlias, assert_never
 from reconciler.model import (
     Action,
     Agenda,
+    CheckEnded,
     CheckStarted,
     CycleEnded,
     CycleStarted,
@@ -111,7 +112,8 @@ class Console:
         if isinstance(event, Agenda):
             return self._open(event)
         self._count(event)
-        in_bar = isinstance(event, _IN_BAR) and self._steps is not None
+        passed = isinstance(event, CheckEnded) and event.passed
+        in_bar = (passed or isinstance(event, _IN_BAR)) and self._steps is not None
         if in_bar or (isinstance(event, Refreshing) and not self._names_reads):
             return None
         return describe(event, self._paint)
