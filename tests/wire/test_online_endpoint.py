@@ -535,6 +535,17 @@ def test_a_workspace_without_a_location_is_named_before_anything_is_sent(shown: 
     with serving(arm) as session, pytest.raises(Unavailable) as caught:
         session.write(created({"properties": {"authMode": "Key"}}), ABSENT)
     assert "location of the workspace" in caught.value.message
+    assert caught.value.subject == "OnlineEndpoint/census"
+    assert session.writes() == []
+
+
+def test_a_workspace_that_is_missing_is_named_before_anything_is_sent() -> None:
+    arm = Arm()
+    arm.say("GET", "", refusal(404, "ResourceNotFound"))
+    with serving(arm) as session, pytest.raises(Rejected) as caught:
+        session.write(created({"properties": {"authMode": "Key"}}), ABSENT)
+    assert caught.value.subject == "OnlineEndpoint/census"
+    assert caught.value.next_step.endswith(f"the workspace: {SCOPE}")
     assert session.writes() == []
 
 

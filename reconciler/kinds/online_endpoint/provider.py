@@ -143,14 +143,17 @@ class OnlineEndpointProvider:
         one at a time.
         """
         resource = step.resource
-        call = make_call(
-            self._field,
-            step,
-            live,
-            self._access.redaction.redact_document,
-            resolve,
-            lambda: self._find_location(scope_of(resource)),
-        )
+        try:
+            call = make_call(
+                self._field,
+                step,
+                live,
+                self._access.redaction.redact_document,
+                resolve,
+                lambda: self._find_location(scope_of(resource)),
+            )
+        except ReconcilerError as error:
+            raise explain(error, resource) from error
         if step.action is Action.REPLACE:
             yield from self._send(resource, Call("DELETE"))
         yield from self._send(resource, call)
