@@ -152,6 +152,32 @@ def test_a_split_that_somebody_moved_is_drift_and_is_restored(online: OnlineProj
     assert online.run("drift").said.count("No drift") == 1
 
 
+@pytest.mark.slow
+def test_what_others_have_changed_since_the_plan_is_kept(online: OnlineProject) -> None:
+    """A PUT replaces the whole document, so it sends what was read right before."""
+    workspace, blue = online.workspace, deployment(1)
+    del blue["instance_count"]
+    spec: Json = {"traffic": {"blue": 100}, "deployments": {"blue": blue}}
+    online.declare(**spec)
+    online.apply()
+    online.declare(**spec, description="new", public_network_access="enabled")
+    online.run("plan", "--out", "saved")
+    workspace.write("PATCH", "/onlineEndpoints/census/deployments/blue", {"sku": {"capacity": 5}})
+    workspace.put_deployment("census", "red", 2)
+    workspace.put_endpoint("census", {"blue": 70, "red": 30}, tags={"owner": "somebody"})
+    online.apply("saved")
+    shown = workspace.get("/onlineEndpoints/census")
+    assert (shown["tags"], shown["properties"]["description"]) == ({"owner": "somebody"}, "new")
+    assert workspace.traffic("census") == {"blue": 70, "red": 30}
+    # The number of instances is that of autoscale, through a PUT of the deployment too.
+    spec["deployments"] = {"blue": {**blue, "environment_variables": {"A": "2"}}}
+    online.declare(**spec)
+    online.apply()
+    assert workspace.deployments("census")["blue"]["sku"]["capacity"] == 5
+    assert workspace.traffic("census") == {"blue": 100}
+    assert set(workspace.deployments("census")) == {"blue", "red"}
+
+
 def test_the_cost_of_reads_is_a_call_each_and_one_for_the_list(online: OnlineProject) -> None:
     names = [f"end{number}" for number in range(6)]
     for name in names:
