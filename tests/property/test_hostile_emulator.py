@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.emulator.azureml.state import OnlineWorkspace
 from reconciler.emulator.switches import SWITCHES
 from tests.e2e.world import SUBSCRIPTION, clean_environment, definition
 from tests.hostile import TEXTS, VALUES, bent, encode, pick, torn
@@ -80,6 +81,25 @@ ONLINE_DEPLOYMENT: Any = {
     },
 }
 ONLINE_PATCH: Any = {"tags": {"a": "b"}, "sku": {"capacity": 2}}
+MODEL: Any = {
+    "properties": {
+        "modelUri": "azureml://jobs/a/outputs/b/paths/c",
+        "modelType": "custom_model",
+        "tags": {"a": "b"},
+        "properties": {"a": "b"},
+        "isArchived": False,
+        "flavors": {},
+    }
+}
+# By a word of the path; the first one that is in it counts.
+ONLINE_BODIES: dict[str, list[Any]] = {
+    "getLogs": [{"containerType": "InferenceServer", "tail": 10}],
+    "regenerateKeys": [{"keyType": "Primary", "keyValue": "a"}],
+    "score": [{"data": [[1.0, "a"]]}, [[1.0]]],
+    "models": [MODEL],
+    "deployments": [ONLINE_DEPLOYMENT, ONLINE_PATCH],
+    "onlineEndpoints": [ONLINE, ONLINE_EMPTY, ONLINE_PATCH],
+}
 SEGMENTS = st.one_of(
     st.sampled_from(["census", "other", "listKeys", "CreateRegionalBlob", SUBSCRIPTION]),
     TEXTS.map(lambda text: quote(text.encode("utf-8", "surrogatepass"), safe="")),
@@ -101,23 +121,37 @@ PATHS = [
 PATHS += [PATHS[2]] * 12
 ML = "providers/Microsoft.MachineLearningServices"
 WORKSPACE = f"subscriptions/{{}}/resourceGroups/{{}}/{ML}/workspaces/{{}}"
+# The id of the workspace that the usual names have.
+SCORING = f"online/{OnlineWorkspace(SUBSCRIPTION, 'census', 'census').id}/{{}}"
 ONLINE_PATHS = [
     WORKSPACE,
     f"{WORKSPACE}/onlineEndpoints",
     f"{WORKSPACE}/onlineEndpoints/{{}}/deployments",
     f"{WORKSPACE}/onlineEndpoints/{{}}/deployments/{{}}/skus",
     f"{WORKSPACE}/onlineEndpoints/{{}}/{{}}",
+    f"{WORKSPACE}/onlineEndpoints/{{}}/listKeys",
+    f"{WORKSPACE}/onlineEndpoints/{{}}/regenerateKeys",
+    f"{WORKSPACE}/onlineEndpoints/{{}}/token",
+    f"{WORKSPACE}/onlineEndpoints/{{}}/deployments/{{}}/getLogs",
+    f"{WORKSPACE}/models",
+    f"{WORKSPACE}/models/{{}}/versions",
+    f"{WORKSPACE}/datastores/{{}}",
+    f"{SCORING}/score",
+    f"{SCORING}/swagger.json",
     f"subscriptions/{{}}/{ML}/locations/{{}}/mfeOperationsStatus/{{}}",
     f"subscriptions/{{}}/{ML}/locations/{{}}/mfeOperationResults/{{}}",
 ]
 ONLINE_PATHS += [f"{WORKSPACE}/onlineEndpoints/{{}}"] * 8
+ONLINE_PATHS += [f"{WORKSPACE}/models/{{}}/versions/{{}}"] * 3
 ONLINE_PATHS += [f"{WORKSPACE}/onlineEndpoints/{{}}/deployments/{{}}"] * 8
 PATHS += ONLINE_PATHS
 WRITES = ["PUT"] * 3 + ["PATCH"] * 6 + ["GET", "DELETE"]
 METHODS = {
     "": ["GET", "PUT", "PATCH", "POST", "DELETE", "HEAD", "OPTIONS", "BREW"],
     "webServices": ["GET"],
-    "listKeys": ["GET"],
+    "listKeys": ["GET", "POST"],
+    **{name: ["POST"] for name in ("regenerateKeys", "token", "getLogs", "score")},
+    **{name: ["GET"] for name in ("models", "versions", "swagger.json")},
     "CreateRegionalBlob": ["POST"],
     "commitmentPlans": ["GET"],
     "move": ["POST"],
@@ -175,8 +209,8 @@ def bodies(draw: st.DrawFn, path: str) -> bytes:
     usual = PLAN if "commitmentPlans" in path else draw(st.sampled_from([WHOLE, PART]))
     whole = ["whole"]
     if path in ONLINE_PATHS:
-        written = [ONLINE_DEPLOYMENT] if "deployments" in path else [ONLINE, ONLINE_EMPTY]
-        usual = draw(st.sampled_from([*written, ONLINE_PATCH]))
+        sort = next((one for one in ONLINE_BODIES if f"/{one}" in path), "onlineEndpoints")
+        usual = draw(st.sampled_from(ONLINE_BODIES[sort]))
         whole = ["whole"] * 4  # only what exists can be changed
     form = draw(pick(["bent"] * 6 + [*whole, "any", "torn"]))
     if form == "whole":
@@ -251,7 +285,27 @@ OTHERWISE = tuple(
 @pytest.fixture(scope="module", params=[USUAL, (*USUAL, *OTHERWISE)], ids=["usual", "otherwise"])
 def emulated(request: pytest.FixtureRequest) -> Iterator[Emulated]:
     with run_strict(*request.param) as running:
+        make_online(running)
         yield running
+
+
+def make_online(emulated: Emulated) -> None:
+    """Make an endpoint of the usual names, a deployment and its traffic."""
+    scope = WORKSPACE.format(SUBSCRIPTION, "census", "census")
+    endpoint = f"/{scope}/onlineEndpoints/census"
+    shares = {"authMode": "Key", "traffic": {"census": 100}}
+    routed = {**ONLINE_EMPTY, "properties": shares}
+    # It names nothing that is registered: a switch demands that.
+    given = {**ONLINE_DEPLOYMENT["properties"], "model": None, "environmentId": None}
+    bare = {**ONLINE_DEPLOYMENT, "properties": given}
+    for path, body in (
+        (endpoint, ONLINE_EMPTY),
+        (f"{endpoint}/deployments/census", bare),
+        (endpoint, routed),
+    ):
+        target = f"{path}?api-version=2024-04-01"
+        headers = {"Authorization": "Bearer emulator"}
+        assert emulated.send(Request("PUT", target, encode(body), headers))[0] == 201
 
 
 @given(request=requests())
