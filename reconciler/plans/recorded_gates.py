@@ -78,17 +78,44 @@ class Gates:
         return step if models == step.models else step.copy_with(models=models)
 
     def _judge_model_of(self, step: Step, model: ModelChange) -> ModelChange:
-        promoting = self._promoting.get((step.resource.address, model.name), ())
-        gates = tuple(self._judge_model(step, model, promoting))
+        address = step.resource.address
+        last_applied = self.last_applied.get(address)
+        promoting = self._promoting.get((address, model.name), ())
+        digest = model.digest_after or self._find_pin(step, model)
+        gates: tuple[JudgedRule, ...] = ()
+        if promoting and not was_applied(last_applied, model, digest):
+            gates = tuple(self._judge_model(step, model, promoting))
+        gates += tuple(self._judge_alternating(step, model, self._promoting.get((address, ""), ())))
         return replace(model, gates=gates) if gates != model.gates else model
+
+    def _judge_alternating(
+        self, step: Step, model: ModelChange, promoting: Sequence[Retraining]
+    ) -> Iterator[JudgedRule]:
+        """Yields the verdicts about a model that goes to another place than the one in service.
+
+        It is not new if any place had it at the last apply. The model in service is the one that it
+        was evaluated against, if the resource had that one.
+        """
+        if not promoting:
+            return
+        last_applied = self.last_applied.get(step.resource.address)
+        owned = last_applied.owned if last_applied is not None else {}
+        # The digest of a place that was removed since is still recorded.
+        recorded = last_applied.digests if last_applied is not None else {}
+        digests = {pointer: recorded.get(pointer, "") for pointer in owned}
+        digest = model.digest_after or self._find_pin(step, model)
+        had = {digests[pointer] for pointer, value in owned.items() if value == model.after}
+        known = {*digests.values()} - {""}
+        if digest in known if digest and (had & known or not had) else had:
+            return
+        parent = _read_text(self.facts.get((EVALUATION, digest)), "parent")
+        served = replace(model, digest_before=parent if parent in known else "")
+        yield from self._judge_model(step, served, promoting)
 
     def _judge_model(
         self, step: Step, model: ModelChange, promoting: Sequence[Retraining]
     ) -> Iterator[JudgedRule]:
         pin = self._find_pin(step, model)
-        last_applied = self.last_applied.get(step.resource.address)
-        if not promoting or was_applied(last_applied, model, model.digest_after or pin):
-            return
         # Anyone who can write a blob can also write another digest beside it.
         digest = model.digest_after if model.trust == "streamed" else pin
         fact = self.facts.get((EVALUATION, digest)) if digest else None

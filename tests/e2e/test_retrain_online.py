@@ -151,11 +151,23 @@ def test_the_next_model_knows_the_one_that_was_applied(training: Training) -> No
     assert first["parent"] == f"sha256:{hashlib.sha256(b'old').hexdigest()}"
     planned = training.run("plan", "--target", "OnlineEndpoint/census")
     assert '+ trained model "green" = "azureml:census:2"' in planned.out
+    assert "gate pass: AUC min 0.8: AUC 0." in planned.out
     assert "create deployment green (census:2)" in planned.out
     assert "delete deployment blue" in planned.out
     done = training.run(*apply)
     assert done.code == 0, done.said
     (training.folder / "manifests/census.csv").write_bytes(people(seed=5))
+    # A model that a person declares is judged by the gate too.
+    file = training.folder / "manifests/online.yaml"
+    proposed = file.read_text()
+    sha256 = first["digest"].removeprefix("sha256:")
+    edited = proposed.replace("census:2", "census:1").replace(f"      sha256: {sha256}\n", "")
+    file.write_text(edited.replace("green", "blue"))
+    refused = training.run("plan", "--target", "OnlineEndpoint/census", "--detailed-exitcode")
+    assert (refused.code, "the gate refuses its new model" in refused.out) == (3, True), (
+        refused.said
+    )
+    file.write_text(proposed)
     second = training.retrain()
     assert second["parent"] == first["digest"]
     assert second["gates"][1]["verdict"] == "pass"

@@ -272,6 +272,38 @@ def test_only_the_retraining_that_promotes_to_the_model_judges_it() -> None:
     assert [one for _, one, _ in judge(update(), both, foreign)[0]] == ["pass", "fail"]
 
 
+def test_a_model_that_goes_to_another_place_is_judged_by_the_one_in_service() -> None:
+    anywhere = [retraining(GateRule("AUC", max_regression=0.1), MIN, model="")]
+    facts = [evaluation(AFTER, 0.88), evaluation(BEFORE, 0.9)]
+    # The model in service is at another place, and the step adds this one.
+    pointer = format_pointer(update().models[0].path)
+    entry = make_entry(owned={"/blue": OLD}, digests={"/blue": BEFORE})
+    applied = {ADDRESS: LastApplied.of(entry)}
+    assert judge(update(before=""), anywhere, facts, applied)[0] == [
+        ("AUC maxRegression 0.1", "pass", False),
+        ("AUC min 0.85", "pass", False),
+    ]
+    assert [one for _, one, _ in judge(update(before=""), anywhere, facts)[0]] == [
+        "no baseline",
+        "pass",
+    ]
+    assert judge(update(before=""), anywhere, [], applied)[0][1][1:] == ("not evaluated", True)
+    # It is not new if any place had it.
+    for owned, digests, judged in (
+        ({"/blue": NEW}, {"/blue": AFTER}, False),
+        ({"/blue": OLD}, {"/blue": AFTER}, False),
+        ({"/blue": NEW}, {"/blue": ""}, False),
+        ({"/blue": NEW}, {"/blue": BEFORE}, True),
+        ({"/blue": OLD}, {"/blue": ""}, True),
+        ({pointer: OLD}, {}, True),
+        ({"/green": OLD}, {"/green": BEFORE, "/blue": AFTER}, True),
+    ):
+        had = {ADDRESS: LastApplied.of(replace(entry, owned=owned, digests=digests))}
+        assert bool(judge(update(before=""), anywhere, facts, had)[0]) is judged, (owned, digests)
+    unknown = {ADDRESS: LastApplied.of(replace(entry, digests={"/blue": ""}))}
+    assert judge(update("", before=""), anywhere, facts, unknown)[1] != ()
+
+
 def test_verdicts_that_a_step_claims_are_not_believed() -> None:
     claimed = JudgedRule(Address("Retraining", "census"), "AUC min 0", "pass", False, "")
     made = update()
