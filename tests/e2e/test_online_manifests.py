@@ -73,6 +73,25 @@ def test_a_secret_reaches_the_container_and_no_file(online: OnlineProject) -> No
     assert [one for one in kept if TOKEN.encode() in one.read_bytes()] == []
 
 
+def test_people_see_that_there_is_a_secret_where_they_do_not_see_its_value(
+    online: OnlineProject,
+) -> None:
+    online.declare(traffic={"blue": 100}, deployments={"blue": with_token()})
+    online.apply()
+    online.declare(traffic={"green": 100}, deployments={"green": deployment(2)})
+    done = online.run("plan")
+    assert "Warning: OnlineEndpoint/census: green lacks secrets of the deployment" in done.said
+    assert "If it needs them: environment_variables: {HF_TOKEN: {env: NAME}}" in done.said
+    online.declare(traffic={"green": 100}, deployments={"green": with_token(2)})
+    assert "lacks secrets" not in online.run("plan").said
+    (online.folder / "manifests" / "census.yaml").unlink()
+    assert online.run("import", "OnlineEndpoint/census", "census").code == 0
+    text = (online.folder / "manifests" / "census.yaml").read_text()
+    assert "# blue has secrets in its variables, which stay: HF_TOKEN." in text
+    assert TOKEN not in done.said + text
+    assert online.changes() == []
+
+
 def test_a_missing_secret_is_found_at_its_place_before_the_first_write(
     online: OnlineProject,
 ) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from reconciler.document.pointers import find, format_pointer, set_at
+from reconciler.document.schema import Field
 from reconciler.kinds.online_endpoint.forms import DEPLOYMENT, ENDPOINT, bind_words
 from reconciler.model import (
     ABSENT,
@@ -32,6 +33,8 @@ TRAFFIC: Final[Path] = ("properties", "traffic")
 MIRROR: Final[Path] = ("properties", "mirrorTraffic")
 STATE: Final[Path] = ("properties", "provisioningState")
 _FAILED: Final = ("Failed", "Canceled")
+# Where the document of a deployment names the variables whose values it does not hold.
+HIDDEN: Final = "secretVariables"
 # What a new endpoint has where the manifest does not say it (code: the vendor's clients).
 _STARTING: Final = {"identity": {"type": "SystemAssigned"}, "properties": {"authMode": "Key"}}
 _DURATIONS: Final = {"pause": "pause_s", "keepOld": "keep_old_s"}
@@ -86,6 +89,16 @@ def _repair(document: Json, state: Json | Absent) -> None:
     """
     if state in _FAILED:
         set_at(document, STATE, "Succeeded")
+
+
+def list_secret_variables(field: Field, deployment: Json) -> list[str]:
+    """Return the variables of a raw deployment whose values no document holds.
+
+    `field` is that of the endpoint's document.
+    """
+    shown, below = find(deployment, VARIABLES), field.at(("deployments", "*", *VARIABLES))
+    named = shown.items() if isinstance(shown, dict) else ()
+    return sorted(name for name, value in named if value is not None and below.child(name).secret)
 
 
 def _complete_traffic(document: Json, live: Json | Absent, removed: set[str]) -> None:

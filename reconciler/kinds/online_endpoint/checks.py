@@ -14,7 +14,7 @@ from reconciler.document.diff import same
 from reconciler.document.pointers import find, format_pointer
 from reconciler.document.schema import Field
 from reconciler.kinds.online_endpoint.addresses import ASSETS, ID_FORM, parse_id
-from reconciler.kinds.online_endpoint.bind import MIRROR, TRAFFIC
+from reconciler.kinds.online_endpoint.bind import HIDDEN, MIRROR, TRAFFIC
 from reconciler.kinds.online_endpoint.forms import DEPLOYMENT
 from reconciler.kinds.online_endpoint.manifest_checks import MOST_DEPLOYMENTS, find_at
 from reconciler.kinds.online_endpoint.shares import read_shares
@@ -118,6 +118,7 @@ def check_step(field: Field, manifest: Manifest, step: Step) -> Iterator[Finding
             yield from _check_in_place(below, manifest, step, name)
         yield from _check_kept(below, manifest, ("deployments", name), one, other)
     yield from _check_failed(manifest, before, after)
+    yield from _check_secrets(manifest, before, after)
 
 
 def _check_workspaces(manifest: Manifest, step: Step) -> Iterator[Finding]:
@@ -255,6 +256,24 @@ def _check_failed(manifest: Manifest, before: Json | Absent, after: Json) -> Ite
                 f"Read its log: az ml online-deployment get-logs --name {name}. Then change it, or"
                 " use another deployment.",
             )
+
+
+def _check_secrets(manifest: Manifest, before: Json | Absent, after: Json) -> Iterator[Finding]:
+    """Yield a warning for a new deployment that lacks secrets of the one whose calls it gets."""
+    served = [_list(before)[name] for name in read_shares(before, TRAFFIC) if name in _list(before)]
+    known = {name for one in served for name in one.get(HIDDEN) or ()}
+    for name in sorted(read_shares(after, TRAFFIC).keys() - _list(before).keys()):
+        given = find(manifest.spec, ("deployments", name, "environment_variables"))
+        missing = sorted(known - (given.keys() if isinstance(given, dict) else set()))
+        if missing:
+            said = f"{name} lacks secrets of the deployment that has the traffic: "
+            found = find_at(
+                manifest,
+                ("deployments", name),
+                said + ", ".join(missing),
+                f"If it needs them: environment_variables: {{{missing[0]}: {{env: NAME}}}}",
+            )
+            yield replace(found, severity="warning")
 
 
 def _put(manifest: Manifest, finding: Finding, path: Path) -> Finding:

@@ -13,6 +13,7 @@ from reconciler.document.diff import same
 from reconciler.document.pointers import find, set_at
 from reconciler.document.schema import Field
 from reconciler.kinds.online_endpoint.addresses import DEPLOYMENT_NAME
+from reconciler.kinds.online_endpoint.bind import HIDDEN
 from reconciler.kinds.online_endpoint.forms import DEPLOYMENT, ENDPOINT, Word, export_words
 from reconciler.model import ABSENT, ExportedSpec, Json
 
@@ -35,7 +36,7 @@ def export_spec(field: Field, place: dict[str, str], document: Json, *, full: bo
             left.append(name)
     if named:
         spec["deployments"] = named
-    return ExportedSpec(spec, tuple(_notes(left, named)))
+    return ExportedSpec(spec, tuple(_notes(left, named, deployments)))
 
 
 def _select(field: Field, words: Iterable[Word], document: Json, *, full: bool) -> Json:
@@ -63,8 +64,13 @@ def _without_foreign(field: Field, value: Json) -> Json:
     }
 
 
-def _notes(left: list[str], named: Json) -> Iterator[str]:
+def _notes(left: list[str], named: Json, deployments: Json) -> Iterator[str]:
     if any("instance_count" in given for given in named.values()):
         yield _AUTOSCALE
+    for name in named:
+        hidden = deployments[name].get(HIDDEN) or ()
+        if hidden:
+            yield f"{name} has secrets in its variables, which stay: {', '.join(hidden)}."
+            yield f"To declare one: environment_variables: {{{hidden[0]}: {{env: NAME}}}}"
     if left:
         yield "Left out, because their names are not in lower case: " + ", ".join(left)

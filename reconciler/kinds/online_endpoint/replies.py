@@ -24,6 +24,7 @@ from reconciler.errors import (
     Unavailable,
 )
 from reconciler.kinds.online_endpoint.addresses import shorten_ids
+from reconciler.kinds.online_endpoint.bind import HIDDEN, list_secret_variables
 from reconciler.model import Json, Resource
 from reconciler.model.values import dataclass
 from reconciler.secrets.redaction import Redaction
@@ -143,6 +144,9 @@ class Shown:
         shown = normalize(field_, redacted)
         parts = {name: _without_operation(one) for name, one in shown[DEPLOYMENTS].items()}
         short = {name: shorten_ids(one, workspace) for name, one in parts.items()}
+        for name, raw in self.deployments.items():
+            if hidden := list_secret_variables(field_, raw):
+                short[name] = {**short[name], HIDDEN: hidden}
         return {**_without_operation(shown), DEPLOYMENTS: short}
 
 
