@@ -1,7 +1,7 @@
 """Probes of an online endpoint: which calls are sent, with which key, and what an answer means."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,8 +18,9 @@ from reconciler.errors import (
     Unavailable,
 )
 from reconciler.kinds.online_endpoint.logs import read_last_line
-from reconciler.kinds.online_endpoint.probes import EndpointProbes
+from reconciler.kinds.online_endpoint.probes import EndpointProbes, ProbeSample
 from reconciler.kinds.online_endpoint.scoring import OnlineScoring
+from reconciler.kinds.online_endpoint.scoring import Score as ScoreOf
 from reconciler.model import (
     Address,
     Check,
@@ -30,6 +31,7 @@ from reconciler.model import (
     SourceLocation,
     Throttling,
 )
+from reconciler.plans.probes import MOST_CALLS
 from reconciler.transport import Client, CommandRateLimiter
 from reconciler.transport.timeouts import Timeouts
 from tests.access import access
@@ -533,6 +535,22 @@ def test_a_name_is_the_same_in_any_case() -> None:
 def test_the_number_of_calls_is_chosen_where_none_is_given() -> None:
     _, world = measure(lambda *_: answer(), {"green": 100, "blue": 0})
     assert len(world.scored) == 20
+
+
+def test_a_measure_of_too_few_calls_says_what_it_cannot_see() -> None:
+    class Scoring:
+        def score(self, _body: Json, _deployment: str = "") -> ScoreOf:
+            return ScoreOf(200, "green", [1], [1], failed=False, reason="", request_id="")
+
+    scoring: Any = Scoring()
+    attempt = ProbeSample(scoring, SAMPLE, "golden.json").measure({"green": 100}, MOST_CALLS)
+
+    def follow() -> Generator[str, None, None]:
+        said.append((yield from attempt))
+
+    said: list[Any] = []
+    assert len(list(follow())) == MOST_CALLS
+    assert said[0].endswith("; a difference of a few percent needs more calls")
 
 
 def test_a_router_that_lags_is_waited_for() -> None:
