@@ -138,6 +138,7 @@ class OnlineProject:
     folder: Path
     workspace: Workspace
     environment: dict[str, str] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         (self.folder / "manifests").mkdir(parents=True, exist_ok=True)
@@ -165,7 +166,16 @@ spec:
         return file
 
     def run(self, *arguments: str) -> Done:
-        return run(self.folder, *arguments, env=self.environment)
+        done = run(self.folder, *arguments, env=self.environment)
+        self.said.append(done.said)
+        return done
+
+    def check_silence(self, *secrets: str) -> None:
+        """No output and no file may hold one of these, or the address of an operation."""
+        files = (file for file in self.folder.rglob("*") if file.is_file())
+        texts = [*self.said, *(file.read_text(errors="replace") for file in files)]
+        for secret in (*secrets, "mfeOperations"):
+            assert not any(secret in text for text in texts), secret
 
     def apply(self, *arguments: str) -> Done:
         done = self.run("apply", "--auto-approve", *arguments)
