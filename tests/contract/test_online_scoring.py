@@ -109,6 +109,15 @@ def test_a_deployment_that_the_header_names_answers_without_traffic(ml: Ml) -> N
     assert score(ml, name="green").json() != score(ml, name="blue").json()
 
 
+def test_a_switch_makes_the_answer_a_text_that_holds_the_list(ml: Ml) -> None:
+    listed = score(ml).json()
+    with switched_ml(online_answer="text") as other:
+        other.workspace = ml.workspace
+        text = score(make_census(other)).json()
+    assert isinstance(text, str)
+    assert json.loads(text) == listed
+
+
 def test_a_model_that_is_not_registered_answers_by_its_id(ml: Ml) -> None:
     digest = hashlib.sha256(f"{ml.root}/models/census/versions/4".casefold().encode()).hexdigest()
     model = hashlib.sha256(digest.encode()).hexdigest()
