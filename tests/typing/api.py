@@ -44,6 +44,14 @@ from reconciler.model import (
     Write,
 )
 from reconciler.plans.guards import forbid
+from reconciler.plans.proof import (
+    MODEL_ID,
+    TRAFFIC,
+    ServedDeployment,
+    Serving,
+    ServingSign,
+    SignState,
+)
 from reconciler.ports import (
     Access,
     AsksForCalls,
@@ -64,7 +72,10 @@ from reconciler.ports import (
     Provider,
     ReadsMany,
     ResolveSecret,
+    Scorer,
+    Scores,
     ShowsPeers,
+    ShowsServing,
     SplitsSteps,
     WaitsUntilIdle,
 )
@@ -136,6 +147,14 @@ class WholeProvider(LeastProvider):
 
     def locate_model(self, resource: Resource, uri: str) -> str | Absent:
         return f"https://account/{uri}" if uri else ABSENT
+
+    def show_serving(self, resource: Resource, manifest: Manifest) -> Serving:
+        sign = ServingSign(MODEL_ID, SignState.AGREES, f"it is that of {manifest.address}")
+        served = ServedDeployment("main", 100, resource.id, (sign,))
+        return Serving((served,), ServingSign(TRAFFIC, SignState.UNKNOWN, "nobody was asked"))
+
+    def open_scorer(self, resource: Resource, within_s: float | None = None) -> Scorer:
+        raise StillRunning("it starts", subject=f"{resource.id} within {within_s}")
 
 
 class LeastKind(BaseKind):
@@ -249,3 +268,5 @@ def fit(access: Access) -> None:
     _checks: ChecksWrites = provider
     _references: ChecksReferences = provider
     _models: LocatesModels = provider
+    _serving: ShowsServing = provider
+    _scores: Scores = provider
