@@ -38,10 +38,15 @@ def read_pipeline() -> list[Any]:
 
 
 class Story:
-    """The example in a folder of its own, for an emulator on free ports."""
+    """The example in a folder of its own, for an emulator on free ports.
 
-    def __init__(self, folder: Path, emulator: Emulator) -> None:
+    The folder of a story that has `begun` is there.
+    """
+
+    def __init__(self, folder: Path, emulator: Emulator, *, begun: bool = False) -> None:
         self.folder, self.emulator = folder, emulator
+        if begun:
+            return
         shutil.copytree(EXAMPLE, folder)
         cloud = {"resourceManager": emulator.url, "services": emulator.url, "blob": emulator.blob}
         self.change("reconciler.yaml", "cloud: emulator", f"cloud: {json.dumps(cloud)}")

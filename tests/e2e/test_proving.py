@@ -1,9 +1,13 @@
 """After an update of a model, an apply proves by the answers of the service which model answers."""
 
+import functools
 import hashlib
 import json
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,10 +26,27 @@ from tests.contract.faulty import on
 from tests.e2e.bikes import HIDDEN, SHOWN, Bikes, open_bikes
 from tests.e2e.test_census_retraining import Story
 from tests.e2e.world import Done, Emulator, clean_environment, pass_time, run_emulator
+from tests.storage import RUN_FOLDER
 
 pytestmark = pytest.mark.e2e
 VERIFY = "verify: {rows: golden.csv, label: income}"
+AT_ONCE = ("--operation-seconds=0", "--job-seconds=0")
 PROVEN = "; proven: 120 rows are answered as recorded [census]"
+
+
+@functools.cache
+def make_better_model() -> tuple[Path, str]:
+    """A folder with a project and its emulator's data, and the URL: a better model was trained.
+
+    It is made once in a process, and each test has a copy.
+    """
+    top = Path(tempfile.mkdtemp(dir=os.environ[RUN_FOLDER]))
+    with run_emulator(*AT_ONCE, f"--data={top / 'data'}") as emulator:
+        story = Story(top / "project", emulator)
+        story.change("manifests/census.yaml", VERIFY, f"{VERIFY[:-1]}, timeout: 1s}}")
+        story.apply()
+        assert story.retrain()["outcome"] == "proposed"
+        return top, emulator.url
 
 
 @contextmanager
@@ -34,19 +55,15 @@ def open_story(folder: Path, *faults: Any, timeout: str = "1s") -> Iterator[Stor
 
     The faults are those of an emulator that continues after the model was judged.
     """
-    folder.mkdir(exist_ok=True)
+    made, url = make_better_model()
+    shutil.copytree(made, folder, dirs_exist_ok=True)
     file = folder / "faults.yaml"
     file.write_text(json.dumps(faults))
-    options = ["--operation-seconds=0", "--job-seconds=0", f"--data={folder / 'data'}"]
-    with run_emulator(*options) as emulator:
-        story = Story(folder / "project", emulator)
-        story.change("manifests/census.yaml", VERIFY, f"{VERIFY[:-1]}, timeout: {timeout}}}")
-        story.apply()
-        assert story.retrain()["outcome"] == "proposed"
-    log = f"--log={folder / 'calls.jsonl'}"
-    with run_emulator(*options, log, f"--faults={file}") as emulator:
-        story.change("reconciler.yaml", story.emulator.url, emulator.url)
-        story.emulator = emulator
+    files = (f"--data={folder / 'data'}", f"--log={folder / 'calls.jsonl'}", f"--faults={file}")
+    with run_emulator(*AT_ONCE, *files) as emulator:
+        story = Story(folder / "project", emulator, begun=True)
+        story.change("manifests/census.yaml", "timeout: 1s", f"timeout: {timeout}")
+        story.change("reconciler.yaml", url, emulator.url)
         yield story
 
 
