@@ -1,7 +1,6 @@
 """What nobody knows of the service: each point a switch, the strictest reading its default."""
 
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +16,7 @@ from tests.contract.world import (
     run_service,
     switched,
 )
-from tests.e2e.world import SUBSCRIPTION, clean_environment, definition
+from tests.e2e.world import SUBSCRIPTION, definition, run
 from tests.storage import upload_model
 
 pytestmark = pytest.mark.contract
@@ -316,29 +315,17 @@ def test_an_operation_may_be_forgotten_once_its_end_was_told() -> None:
         assert again.status_code == 404
 
 
-def test_every_switch_is_explained_by_the_command() -> None:
-    said = subprocess.run(
-        [sys.executable, "-m", "reconciler", "emulator", "--help"],
-        env=clean_environment({"COLUMNS": "200"}),
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+def test_every_switch_is_explained_by_the_command(tmp_path: Path) -> None:
+    said = run(tmp_path, "emulator", "--help", env={"COLUMNS": "200"}).out
     for switch in SWITCHES:
         assert f"{switch.name}={'|'.join(switch.values) or 'N'}" in said
         assert switch.meaning in said
 
 
 @pytest.mark.parametrize("wrong", ["nothing=1", "patch-assets=maybe", "list-page-size=0", "x"])
-def test_a_switch_that_there_is_not_is_refused(wrong: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "reconciler", "emulator", "--no-blob", "--switch", wrong],
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, "--switch" in done.stderr) == (1, True)
+def test_a_switch_that_there_is_not_is_refused(wrong: str, tmp_path: Path) -> None:
+    done = run(tmp_path, "emulator", "--no-blob", "--switch", wrong)
+    assert (done.code, "--switch" in done.err) == (1, True)
 
 
 def test_any_subscription_and_group_exists(service: Service) -> None:

@@ -456,7 +456,8 @@ def test_what_does_not_prove_anything_is_inconclusive(story: Story) -> None:
     assert "give the ADDRESS of a resource, or --all" in story.run("verify").err
 
 
-@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+# Either call makes the same update, and the other commands of the two runs are the same.
+@pytest.mark.parametrize("method", ["PATCH", pytest.param("PUT", marks=pytest.mark.slow)])
 def test_the_pipeline_of_data_factory_is_drift_whose_cure_is_named(
     story: Story, method: str
 ) -> None:

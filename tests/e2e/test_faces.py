@@ -251,7 +251,11 @@ def test_a_fleet_on_a_terminal_has_a_bar_that_leaves_nothing_behind(project: Pro
     assert swapped(project, names) == [f"WebService/{name}" for name in names]
 
 
-@pytest.mark.parametrize("env", [{"TERM": "dumb"}, {"CI": "true", "NO_COLOR": "1"}])
+# Two reasons for the same lines, and a test of units has each reason.
+@pytest.mark.parametrize(
+    "env",
+    [{"TERM": "dumb"}, pytest.param({"CI": "true", "NO_COLOR": "1"}, marks=pytest.mark.slow)],
+)
 def test_a_terminal_that_cannot_be_drawn_over_has_lines(
     project: Project, env: dict[str, str]
 ) -> None:
@@ -280,7 +284,10 @@ def test_without_a_terminal_a_fleet_has_lines(project: Project) -> None:
 # Signals.
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+# One handler hears both: tests/e2e/test_watch.py sends SIGTERM in every run.
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_the_first_signal_finishes_and_records_what_is_in_flight(
     slowly: Project, number: int
 ) -> None:

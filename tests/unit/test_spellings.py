@@ -301,7 +301,7 @@ def test_a_text_that_is_too_large_to_search_is_hidden_whole(
 
 @pytest.mark.parametrize("unit", ["%25", "\\u005c", "&amp;", "QUJD", "41", "a%41", "/" * 64, "A"])
 def test_a_hostile_text_is_left_or_hidden_whole(unit: str) -> None:
-    text = unit * (2_000_000 // len(unit))
+    text = unit * (1_100_000 // len(unit))  # more than is searched
     shown = knowing(KEY).redact(text)
     assert shown is text or shown == HIDDEN
 
