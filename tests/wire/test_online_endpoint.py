@@ -704,12 +704,34 @@ def test_a_deployment_that_failed_gets_no_traffic(state: str) -> None:
         assert session.writes() == []
 
 
+def test_traffic_may_leave_a_deployment_that_failed_in_steps() -> None:
+    arm = blue_and_green()
+    arm.deployments["blue"]["properties"]["provisioningState"] = "Failed"
+    with serving(arm) as session:
+        live = session.read()
+        ((_, _, body),) = session.write(to_green(live, 10), live)
+        assert body["properties"]["traffic"] == {"blue": 90, "green": 10}
+        live = session.read()
+        with pytest.raises(Rejected, match="traffic would go to blue"):
+            session.write(to_green(live, 5), live)
+
+
+def test_a_secret_of_a_deployment_is_not_sent_with_its_endpoint() -> None:
+    secret = ("/deployments/green/properties/environmentVariables/TOKEN", SecretReference(env="T"))
+    step = created({"properties": {"authMode": "Key"}, "deployments": {}})
+    with serving(Arm()) as session:
+        ((_, _, body),) = session.write(step.copy_with(secrets=(secret,)), ABSENT)
+    assert "deployments" not in body
+    assert "resolved-value" not in json.dumps(body)
+
+
+@pytest.mark.parametrize("name", ["green", "GREEN"])
 @pytest.mark.parametrize("where", ["traffic", "mirrorTraffic"])
-def test_a_deployment_with_traffic_is_not_deleted(where: str) -> None:
+def test_a_deployment_with_traffic_is_not_deleted(where: str, name: str) -> None:
     arm = blue_and_green()
     with serving(arm) as session:
         planned = session.read()
-        arm.endpoint["properties"][where] = {"green": 10}
+        arm.endpoint["properties"][where] = {name: 10}
         live = session.read()
         with pytest.raises(Rejected, match="green is not deleted: it has 10 %"):
             session.write(removed(planned, "green"), live)

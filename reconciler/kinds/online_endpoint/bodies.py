@@ -232,7 +232,8 @@ class _Bodies:
                 set_at(body, path, change.after)
         for pointer, reference in self._step.secrets:
             path = split_pointer(pointer)
-            if path[: len(above)] == above:
+            # The secrets of a deployment go with its own call, and never with the endpoint's.
+            if path[: len(above)] == above and (above or path[0] != DEPLOYMENTS):
                 _set_below(body, path[len(above) :], self._resolve(reference))
 
     def _check_traffic(self, traffic: Mapping[str, Json]) -> None:
@@ -240,10 +241,12 @@ class _Bodies:
         existing = _names_of(self._raw)
         known = {name.casefold() for name in existing}
         missing = sorted(name for name in traffic if name.casefold() not in known)
-        states = {name: read_state(find(self._raw, (DEPLOYMENTS, name))) for name in existing}
-        failed = sorted(
-            name for name in existing if traffic.get(name) and states[name].casefold() in _FAILED
-        )
+        # Traffic may leave a deployment that failed, in steps too.
+        growing = [
+            name for name in existing if traffic.get(name, 0) > self._find_share(TRAFFIC, name)
+        ]
+        states = {name: read_state(find(self._raw, (DEPLOYMENTS, name))) for name in growing}
+        failed = sorted(name for name in growing if states[name].casefold() in _FAILED)
         total = sum(share for share in traffic.values() if isinstance(share, int))
         if missing:
             self._refuse(f"traffic would go to {', '.join(missing)}, which does not exist")
@@ -255,9 +258,16 @@ class _Bodies:
     def _check_idle(self, name: str) -> None:
         """Raise Rejected for a deployment that has traffic now."""
         for path, what in ((TRAFFIC, "traffic"), (MIRROR, "mirrored traffic")):
-            share = find(self._raw, (*path, name))
-            if isinstance(share, int) and share:
+            share = self._find_share(path, name)
+            if share:
                 self._refuse(f"deployment {name} is not deleted: it has {share} % of the {what}")
+
+    def _find_share(self, path: Path, name: str) -> int:
+        """Return the share that a deployment has now; the case of its name does not count."""
+        shown = find(self._raw, path)
+        shares = shown.items() if isinstance(shown, dict) else ()
+        found = (share for one, share in shares if one.casefold() == name.casefold())
+        return next((share for share in found if isinstance(share, int)), 0)
 
     def _refuse(self, message: str) -> None:
         raise Rejected(message, subject=str(self._step.resource.address), next_step=_UNSENT)

@@ -253,7 +253,10 @@ def _advise(error: ServiceError, resource: Resource) -> str:
 def _advise_on_failed(error: ServiceError, resource: Resource) -> str:
     """Return what to do about an endpoint or a deployment that is refused for its last state."""
     if _OF_DEPLOYMENT.search(error.message):
-        return "Plan again: a declared deployment that failed is sent again before it gets traffic."
+        return (
+            "Plan again: a declared deployment that failed is sent again before it gets traffic."
+            " To move all traffic away from one at once, leave spec.rollout.steps out."
+        )
     return (
         "The operation on the endpoint itself failed. If none of its deployments answers yet,"
         f" delete it and apply again: az ml online-endpoint delete --name {resource.short_id}"
