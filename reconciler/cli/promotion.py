@@ -112,9 +112,9 @@ def check_promotions(retrainings: Iterable[Retraining]) -> None:
             key = promotion.resource, promotion.trained_model
             other = first.setdefault(key, one)
             if other is not one:
+                named = f' trained model "{promotion.trained_model}"' if key[1] else " endpoint"
                 raise ReconcilerError(
-                    f"{other.address} and {one.address} promote to the same trained model"
-                    f' "{promotion.trained_model}"',
+                    f"{other.address} and {one.address} promote to the same{named}",
                     subject=str(promotion.resource),
                     next_step="Correct spec.promote, or retrain one of them at a time.",
                 )

@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from reconciler.cli.promotion import list_edits
+import pytest
+
+from reconciler.cli.promotion import check_promotions, list_edits
 from reconciler.engine.training.judging import find_live_digest
 from reconciler.engine.training.verifying import find_digest
+from reconciler.errors import ReconcilerError
 from reconciler.kinds.base import make_reference
 from reconciler.kinds.web_service.kind import WebServiceKind
 from reconciler.model import Address, Json, LastApplied, Manifest, ModelReference, Snapshot
@@ -63,3 +66,14 @@ def test_the_model_in_service_is_found_by_the_entry_of_the_kind() -> None:
     snapshot = Snapshot({SHELF: last_applied}, known=True)
     assert find_live_digest(snapshot, promote("model").promote, find_model) == DIGEST
     assert find_live_digest(snapshot, promote("other").promote, find_model) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("model", 'the same trained model "model"'), ("", "the same endpoint")]
+)
+def test_two_retrainings_do_not_promote_to_one_place(name: str, said: str) -> None:
+    first = promote(name)
+    second = replace(first, address=Address("Retraining", "other"))
+    with pytest.raises(ReconcilerError, match=f"promote to {said}"):
+        check_promotions([first, second])
+    check_promotions([first, replace(second, promote=(Promotion(Address("Shelf", "two"), name),))])
