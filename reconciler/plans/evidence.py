@@ -393,8 +393,13 @@ def _find_reverted(field: Field, step: Step, live: Json) -> Iterator[_Place]:
     if step.action is not Action.UPDATE:
         yield from _find_lost(field, after, live)
         return
-    # A list is one place: its items may have other indices now.
-    named = (tuple(takewhile(_is_name, change.path)) for change in step.changes)
+    # A list is one place: its items may have other indices now. An object that was created for the
+    # values in it is no place: the service may have filled in others.
+    named = (
+        tuple(takewhile(_is_name, change.path))
+        for change in step.changes
+        if not (change.after == {} and field.at(change.path).branches)
+    )
     for path in dict.fromkeys(named):
         place = _Place(path, find(after, path))
         if _is_seen(field, place, live) and not _is_there(field, live, place):

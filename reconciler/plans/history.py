@@ -194,10 +194,11 @@ def find_subjects(fact: Fact) -> set[str]:
 
 
 def _find_run(entry: Entry) -> tuple[object, ...] | None:
-    if entry.fleet is None or entry.parts:
+    if entry.fleet is None:
         return None
     author = (entry.plan_digest, entry.by, entry.host, entry.commit)
-    return (entry.fleet, entry.address.kind, entry.action, entry.result, *author)
+    write = (entry.part, entry.parts, entry.title)
+    return (entry.fleet, entry.address.kind, entry.action, entry.result, *author, *write)
 
 
 def rename(address: Address, moved: Mapping[Address, Address]) -> Address:

@@ -95,6 +95,7 @@ def render_run(run: Run, paint: Paint, approvals: Sequence[Approval] = ()) -> st
         f"{escape(first.at)} to {escape(run.last.at)}",
         f"{paint.symbol(first.action.symbol)} {first.action.value}",
         f"{paint('bold', escape(str(first.fleet)))}: {count(len(run.names), 'member')}",
+        _describe_write(first),
         f"by {describe_author(first)}{_plan(first)}",
         paint("yellow", said) if said else "",
     ]

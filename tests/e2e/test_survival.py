@@ -137,8 +137,11 @@ def test_a_kill_at_any_call_of_a_rollout_sends_nothing_twice(tmp_path: Path) -> 
 
 # The same two, of which the second meets an operation that runs.
 @pytest.mark.slow
-def test_a_kill_while_an_operation_of_a_rollout_runs_sends_nothing_twice(tmp_path: Path) -> None:
-    with open_shifts(tmp_path, 4, "--operation-seconds=0.4", steps=(50, 100)) as shifts:
+def test_a_saved_plan_that_was_killed_amid_an_operation_sends_nothing_twice(
+    tmp_path: Path,
+) -> None:
+    slow = "--operation-seconds=0.4"
+    with open_shifts(tmp_path, 4, slow, steps=(50, 100), saved=True) as shifts:
         died = check_stories(die_at_every_call(shifts, rounds=1, among=IN_FLIGHT))
     assert {"within provider.write", "answered GET mfeOperationsStatus"} <= {*died}
     assert len(died) > 20

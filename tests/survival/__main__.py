@@ -117,12 +117,12 @@ def _count_places(stories: Iterable[Story], kills: Counter[str]) -> Iterator[Sto
 
 
 def prove_shifts(folder: Path, given: Given) -> bool:
-    """A rollout of an online endpoint, killed at each call, with slow operations too."""
+    """A rollout of an online endpoint, killed at each call; a saved one, with slow operations."""
     reported = True
-    for number, options in enumerate((_SOON, "--operation-seconds=0.3")):
-        place = folder / f"shifts{number}"
+    for saved, option in ((False, _SOON), (True, _LATE)):
+        place = folder / f"shifts{option}"
         place.mkdir()
-        with open_shifts(place, 4, options) as shifts:
+        with open_shifts(place, 4, option, saved=saved) as shifts:
             reported &= _tell(die_at_every_call(shifts, given.rounds or 10))
     return reported
 

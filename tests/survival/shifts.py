@@ -31,18 +31,23 @@ TELLING = ("ledger.", "provider.write", "provider.check_write", "PUT", "DELETE",
 # While an operation runs at the service.
 IN_FLIGHT = ("answered PUT", "answered DELETE", "within provider.write", "mfeOperationsStatus")
 # Enough for an emulator that serves all lanes at once to answer.
-APPLY = ("apply", "--auto-approve", "--patience", "3s", "--parallelism", "1")
+_FLAGS = ("--patience", "3s", "--parallelism", "1")
+APPLY, APPLY_SAVED = ("apply", "--auto-approve", *_FLAGS), ("apply", "saved.plan", *_FLAGS)
 
 
 @dataclass
 class Shift:
-    """A lane: an endpoint in a workspace of its own, and the nursery of its runs."""
+    """A lane: an endpoint in a workspace of its own, and the nursery of its runs.
+
+    If it is `saved`, the run that is killed and the one after it apply the same saved plan.
+    """
 
     name: str
     project: OnlineProject
     nursery: Nursery
     log: Path
     steps: Sequence[int] = STEPS
+    saved: bool = False
     colour: int = 0
 
     @property
@@ -85,11 +90,15 @@ class Shift:
         named = (name.format(old=old, new=new, endpoint=self.name) for name in end.among)
         end = replace(end, among=tuple(named))
         self.note.unlink(missing_ok=True)
-        ended = self.nursery.run(self.project.folder, *APPLY, note=self.note, end=end)
+        command = APPLY_SAVED if self.saved else APPLY
+        if self.saved:
+            made = self.nursery.run(self.project.folder, "plan", "--out", "saved.plan")
+            assert made.code == 0, made.said
+        ended = self.nursery.run(self.project.folder, *command, note=self.note, end=end)
         place = self.note.read_text().splitlines()[-1] if ended.code == -signal.SIGKILL else ""
         wrong = [] if place or ended.code == 0 else [f"it ended with {ended.code}: {ended.said}"]
         wrong += self._check_whole()
-        again = self.nursery.run(self.project.folder, *APPLY)
+        again = self.nursery.run(self.project.folder, *command)
         wrong += [] if again.code == 0 else [f"the next apply: {again.code}: {again.said}"]
         wrong += [*self._check_whole(), *self._check_end(new)]
         wrong += self._check_sent(begun, old, new)
@@ -140,7 +149,11 @@ class Shift:
 
 @contextlib.contextmanager
 def open_shifts(
-    folder: Path, count: int, *options: str, steps: Sequence[int] = STEPS
+    folder: Path,
+    count: int,
+    *options: str,
+    steps: Sequence[int] = STEPS,
+    saved: bool = False,
 ) -> Iterator[list[Shift]]:
     """Lanes side by side, each with an endpoint of its own at one emulator."""
     log = folder / "requests.jsonl"
@@ -153,7 +166,7 @@ def open_shifts(
             name = f"shift{number}"
             nursery = stack.enter_context(open_nursery(folder / "said" / name))
             project = OnlineProject(folder / name, Workspace(emulator, f"ws{number}"))
-            shifts.append(Shift(name, project, nursery, log, steps))
+            shifts.append(Shift(name, project, nursery, log, steps, saved=saved))
         with ThreadPoolExecutor(count) as pool:
             list(pool.map(Shift.prepare, shifts))
         yield shifts

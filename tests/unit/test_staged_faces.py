@@ -13,7 +13,9 @@ from reconciler.cli.context import Invocation
 from reconciler.engine.planning.plan import make_plan
 from reconciler.model import Address, Check, Plan, Resource, Write
 from reconciler.package_data import read_schema
+from reconciler.plans.history import Run, gather_runs
 from reconciler.plans.plan_file import plan_document
+from reconciler.render.history import render_run
 from reconciler.render.plan.groups import group_plan
 from reconciler.render.plan.html import render_plan_html
 from reconciler.render.plan.markdown import render_plan_markdown
@@ -23,6 +25,7 @@ from reconciler.render.words.colour import Paint
 from reconciler.render.words.escape import escape
 from reconciler.text.json_text import canonical
 from tests.golden import check
+from tests.ledgers import make_entry
 from tests.outputs import check_output
 from tests.unit.mixer import MIXER, open_desk
 
@@ -116,3 +119,16 @@ def test_history_as_json_has_the_writes_and_the_checks(capsys: pytest.CaptureFix
     assert writes == [5, 4, 3, 2, 1, 0, 0, 2, 1]
     assert [one["passed"] for one in said["checks"]] == [False, True]
     assert said["checks"][0]["detail"] == ["status 200", "log: oops"]
+
+
+def test_the_same_write_on_many_members_of_a_fleet_is_one_item() -> None:
+    fleet = Address("Fleet", "all")
+    entries = [
+        make_entry(f"s{number}", fleet=fleet, part=part, parts=2, title=f"write {part}")
+        for part in (1, 2)
+        for number in range(4)
+    ]
+    runs = list(gather_runs(entries))
+    assert [type(one) for one in runs] == [Run, Run]
+    shown = [render_run(one, PLAIN) for one in runs if isinstance(one, Run)]
+    assert "Fleet/all: 4 members  write 2/2: write 2  by ci" in shown[1]

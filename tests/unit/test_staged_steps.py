@@ -25,6 +25,7 @@ from reconciler.model import (
     Step,
     StepFailed,
     StepHalted,
+    StepSkipped,
     Verb,
     WriteDelayed,
     WriteDone,
@@ -470,3 +471,17 @@ def test_what_is_shown_of_a_large_removal_is_its_size() -> None:
     assert [(row.sign, row.name, row.said) for row in rows] == [
         ("-", "members.blue", "(21 attributes)")
     ]
+
+
+def test_a_saved_plan_that_is_done_is_done_though_the_service_has_filled_in_values() -> None:
+    desk = open_desk()
+    plan = plan_of(desk)
+    desk.apply(plan, "sha256:1")
+    sent = len(desk.sent)
+    outcome = desk.apply(plan, "sha256:1")
+    assert (outcome.changed, len(desk.sent)) == ((), sent)
+    (skipped,) = [one for one in desk.events if isinstance(one, StepSkipped)]
+    assert skipped.reason == "this plan has already done it"
+    desk.documents[MIXER.id]["members"]["green"]["image"] = "three"
+    with pytest.raises(StalePlan, match="image has changed since this plan wrote it"):
+        desk.apply(plan, "sha256:1")
