@@ -394,7 +394,7 @@ def _find_reverted(field: Field, step: Step, live: Json) -> Iterator[_Place]:
         yield from _find_lost(field, after, live)
         return
     # A list is one place: its items may have other indices now. An object that was created for the
-    # values in it is no place: the service may have filled in others.
+    # values in it is not compared: the service may have filled in others.
     named = (
         tuple(takewhile(_is_name, change.path))
         for change in step.changes
