@@ -189,3 +189,11 @@ def test_the_edits_name_places_that_the_manifest_has() -> None:
     for edit in propose_model(read(KEPT), "blue", (), "azureml:census:2", SHA):
         parent = split_pointer(edit.pointer)[:-1]
         assert isinstance(find(document, parent), dict), edit
+
+
+@pytest.mark.parametrize("name", ["Green", "x", "green\n", "${values.a}", "a" * 33])
+def test_a_name_that_the_service_refuses_is_not_written(name: str) -> None:
+    with pytest.raises(ManifestInvalid) as refused:
+        propose(KEPT, "blue", name)
+    (finding,) = refused.value.findings()
+    assert "which is not a valid name" in finding.message

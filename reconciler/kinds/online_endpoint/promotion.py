@@ -12,7 +12,7 @@ from typing import Final, NoReturn
 
 from reconciler.document.pointers import format_pointer
 from reconciler.errors import ManifestInvalid
-from reconciler.kinds.online_endpoint.addresses import compare_id, parse_id
+from reconciler.kinds.online_endpoint.addresses import DEPLOYMENT_NAME, compare_id, parse_id
 from reconciler.model import ABSENT, Edit, Finding, Json, Manifest, ModelReference
 
 COLOURS: Final = ("blue", "green")
@@ -92,6 +92,10 @@ def _find_other(manifest: Manifest, served: str, deployments: Sequence[str]) -> 
         step = f"Name both in spec.promote of the retraining: deployments: [{served}, NAME]."
         _refuse(manifest, _TRAFFIC, said, step)
     (other,) = others
+    if not DEPLOYMENT_NAME.fullmatch(other):
+        said = f'would get a deployment "{other[:40]}", which is not a valid name'
+        step = "Name one of 3 to 32 lower-case letters, digits and single hyphens in spec.promote."
+        _refuse(manifest, _TRAFFIC, said, step)
     if _read_shares(manifest, "mirror_traffic").get(other):
         said = f'mirrors traffic to "{other}", which gets the new model'
         _refuse(manifest, ("spec", "mirror_traffic"), said, "Remove it from mirror_traffic.")
