@@ -392,4 +392,6 @@ def _explain_choice(error: ValidationError) -> Iterator[tuple[str, Finding]]:
         types = [_NAMES.get(one.get("type", ""), "") for one in choices]
         name = _format_name(error)
         said = " or ".join(dict.fromkeys(filter(None, types)))
-        yield format_pointer(tuple(error.absolute_path)), Finding(f"{name} must be {said}")
+        schema: Any = error.schema
+        found = Finding(f"{name} must be {said}", next_step=schema.get("$comment", ""))
+        yield format_pointer(tuple(error.absolute_path)), found
