@@ -504,6 +504,34 @@ SABOTAGES = (
         "return True",
         "tests/unit/test_probes.py::test_the_first_difference_is_named",
     ),
+    Sabotage(
+        "a deployment that answers calls gets another model without leave",
+        "reconciler/kinds/online_endpoint/checks.py",
+        "if name in read_shares(before, TRAFFIC):",
+        "if False:",
+        "tests/unit/test_online_endpoint_checks.py::test_a_model_of_a_deployment_with_traffic_goes_to_the_other_colour",
+    ),
+    Sabotage(
+        "a new deployment gets traffic before it is probed",
+        "reconciler/kinds/online_endpoint/split.py",
+        "requires=(*self._list_probes(probed), *measured),",
+        "requires=(),",
+        "tests/unit/test_online_endpoint_split.py::test_a_rollout_from_blue_to_green",
+    ),
+    Sabotage(
+        "a deployment is deleted before the traffic has left it",
+        "reconciler/kinds/online_endpoint/split.py",
+        "way.shift(after, probed)",
+        "pass",
+        "tests/property/test_online_endpoint_laws.py::test_every_document_on_the_way_is_safe",
+    ),
+    Sabotage(
+        "the secret of a variable stays in the document",
+        "reconciler/document/schema.py",
+        "if pattern.search(segment):",
+        "if False:",
+        "tests/unit/test_online_endpoints.py::test_a_document_holds_no_value_of_a_secret",
+    ),
 )
 
 
