@@ -69,6 +69,12 @@ class Call:
         return "resource-manager"
 
     @property
+    def names_deployment(self) -> bool:
+        """Return whether the path is that of a deployment of an online endpoint."""
+        words = [segment.casefold() for segment in self.segments[-4:]]
+        return self.plane == "azureml" and words[0::2] == ["onlineendpoints", "deployments"]
+
+    @property
     def version(self) -> str:
         """Return the api-version; refuse a call without one or with an unknown one."""
         return self.check_version(_VERSIONS)

@@ -19,6 +19,7 @@ from aiohttp import web
 
 from reconciler.emulator.azureml.assets import Assets
 from reconciler.emulator.azureml.data_plane import DataPlane
+from reconciler.emulator.azureml.downloads import ModelDownloads
 from reconciler.emulator.azureml.faults import OnlineFaults
 from reconciler.emulator.azureml.operations import OnlineOperations
 from reconciler.emulator.azureml.routes import AzureMl
@@ -97,6 +98,7 @@ class Server:
         self._data_plane = DataPlane(
             online_operations, self._assets, self._storage, settings.token, settings.seed
         )
+        self._downloads = ModelDownloads(online_operations, self._assets, self._storage)
         self._azureml = AzureMl(
             online_operations, self._assets, self._data_plane, self._limits, settings.blob_url
         )
@@ -264,7 +266,8 @@ class Server:
         if call.plane == "online":
             return await self._data_plane.answer(call)
         if call.plane == "azureml":
-            return self._azureml.answer(call)
+            lost = await self._downloads.find_lost(call)
+            return self._downloads.fail(self._azureml.answer(call), lost)
         plane = [segment.casefold() for segment in call.segments]
         subscription = call.segments[1] if plane[:1] == ["subscriptions"] and len(plane) > 1 else ""
         if plane == ["providers", PROVIDER.casefold(), "operations"]:

@@ -85,6 +85,7 @@ SWITCHES: Final = (
         "online-deleted-version", ("reject", "accept"), "a version of an asset that was deleted"
     ),
     Switch("online-model-address", _URI_CHANGES, "another modelUri of a version that exists"),
+    Switch("online-missing-blob", ("fail", "trust"), "a deployment whose model's blob is missing"),
     Switch("online-answer", ("list", "text"), "a score: a JSON list, or a text that holds one"),
     Switch("online-unknown-deployment", ("404", "traffic"), "a scoring call of a name unknown"),
     Switch("online-present-key", ("new", "keep"), "regenerateKeys with the present value"),

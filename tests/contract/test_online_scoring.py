@@ -7,7 +7,7 @@ import socket
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -62,9 +62,9 @@ def score(
 
 
 @contextmanager
-def run_ml_beside(storage: str) -> Iterator[Ml]:
+def run_ml_beside(storage: str, *options: str) -> Iterator[Ml]:
     """An emulator beside real blob storage."""
-    with run_emulator(f"--blob-url={storage}", "--operation-seconds=0") as running:
+    with run_emulator(f"--blob-url={storage}", "--operation-seconds=0", *options) as running:
         yield Ml(running.url)
 
 
@@ -159,6 +159,49 @@ def test_a_trained_model_answers_what_it_predicts(storage: str) -> None:
         assert score(ml, {"data": [[30, "M"], [40, "F"]]}, "blue").json() == [13.0, 10.0]
         assert score(ml, {"data": [[30]]}, "blue").status_code == 424
         assert "X has 1 features, but the model expects 2 features" in logs(ml)
+
+
+def register(ml: Ml, uri: str, **more: str) -> None:
+    path = f"{ml.root}/models/census/versions/4"
+    body = {"properties": {"modelUri": uri, **more}}
+    assert ml.call("PUT", path, body).status_code == 201
+
+
+def test_a_model_whose_blob_is_missing_cannot_be_downloaded(storage: str) -> None:
+    uri = f"{storage}/devstoreaccount1/models/{uuid.uuid4().hex}.ilearner"
+    with run_ml_beside(storage) as ml:
+        register(ml, uri)
+        ml.put()
+        path = ml.path(tail="/deployments/blue")
+        ended = ml.finish(ml.call("PUT", path, ml.describe_deployment()))
+        assert ended["status"] == "Failed"
+        assert ended["error"]["code"] == "BadArgument"
+        assert ended["error"]["message"] == "Unable to download user model"
+        assert ml.get_deployment()["properties"]["provisioningState"] == "Failed"
+        assert "ModelDownload: Failed\nUserContainerStart: Waiting\n" in logs(ml)
+        assert f"the blob {uri} does not exist" in logs(ml)
+        assert score(ml, name="blue").status_code == 424
+        upload_model(uri, b"now it is there", {})
+        ml.deploy("blue")
+        assert score(ml, name="blue").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("tail", "more", "options"),
+    [
+        ("a/model.pkl", {}, ("--switch=online-missing-blob=trust",)),
+        ("a/folder", {}, ()),
+        ("a/model.pkl", {"modelType": "mlflow_model"}, ()),
+    ],
+)
+def test_what_need_not_be_one_blob_is_taken_as_it_comes(
+    storage: str, tail: str, more: Mapping[str, str], options: tuple[str, ...]
+) -> None:
+    with run_ml_beside(storage, *options) as ml:
+        register(ml, f"azureml://datastores/workspaceblobstore/paths/{tail}", **more)
+        ml.put()
+        ml.deploy("blue")
+        assert score(ml, name="blue").status_code == 200
 
 
 # By which share.

@@ -17,6 +17,8 @@ Json = Any
 _MOST_LINES: Final = 200
 _MOST_LOGS: Final = 2000
 _PHASES: Final = ("SystemSetup", "UserContainerImagePull", "ModelDownload", "UserContainerStart")
+# What the log of a deployment begins with whose model could not be downloaded.
+NO_MODEL: Final = "Unable to download user model"
 _CONTAINERS: Final = ("InferenceServer", "StorageInitializer")
 
 
@@ -89,8 +91,10 @@ def _read_request(call: Call) -> tuple[str, int]:
 
 
 def _list_phases(deployment: OnlineDeployment) -> list[str]:
-    """Return how far the instances are; a crash is one of the last phase."""
-    if deployment.crash:
+    """Return how far the instances are; a crash is one of the last phase, but for the model's."""
+    if deployment.crash.startswith(NO_MODEL):
+        words = ["Succeeded", "Succeeded", "Failed", "Waiting"]
+    elif deployment.crash:
         words = ["Succeeded", "Succeeded", "Succeeded", "Failed"]
     elif deployment.serving is None:
         words = ["Succeeded", "InProgress", "Waiting", "Waiting"]
@@ -102,7 +106,8 @@ def _list_phases(deployment: OnlineDeployment) -> list[str]:
 
 def _list_events(deployment: OnlineDeployment) -> list[str]:
     """Return the events of the containers, with an empty line after them."""
-    if deployment.serving is None and not deployment.crash:
+    waits = deployment.serving is None and not deployment.crash
+    if waits or deployment.crash.startswith(NO_MODEL):
         return []
     moment = write_moment(deployment.modified).removesuffix("+00:00")
     text = "Models are downloaded successfully"

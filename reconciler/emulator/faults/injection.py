@@ -91,7 +91,7 @@ class FaultInjector:
             case do if do in _ENDS:
                 concerned = call.method != "GET" and call.plane not in {"services", "online"}
             case do if do in DEFECTS:
-                concerned = call.method == "PUT" and _names_deployment(call)
+                concerned = call.method == "PUT" and call.names_deployment
             case do if do in {*_JOB_ENDS, "lose-job-reply"}:
                 concerned = _changes_job(call, only_start=do in _JOB_ENDS)
             case "invalid-model" | "stale-model":
@@ -220,11 +220,6 @@ class FaultInjector:
         if call.version == PREVIEW:
             shown = {**shown, "properties": definitions.show_preview(shown["properties"])}
         return replace(answer, status=200, body=shown, data=b"")
-
-
-def _names_deployment(call: Call) -> bool:
-    names = [segment.casefold() for segment in call.segments[-4:]]
-    return call.plane == "azureml" and names[0::2] == ["onlineendpoints", "deployments"]
 
 
 def _changes_job(call: Call, *, only_start: bool) -> bool:
