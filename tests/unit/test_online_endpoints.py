@@ -363,3 +363,25 @@ def test_autoscale_keeps_its_number_of_instances_even_under_an_exact_manifest() 
     scaled = endpoint({"blue": 100}, deployment())
     scaled["deployments"]["blue"]["sku"]["capacity"] = 17
     assert changes(scaled, ownership="exact", **exported) == {}
+
+
+@pytest.mark.parametrize(
+    ("created", "removed"),
+    [
+        ("2025-01-01T00:00:00Z", ["blue"]),
+        ("2025-03-01T11:59:59.9+02:00", ["blue"]),
+        ("2025-03-01T10:00:00.1Z", []),
+        ("2026-01-01T00:00:00Z", []),
+        (None, []),
+        ("soon", []),
+    ],
+)
+def test_only_an_older_deployment_is_what_the_new_one_replaces(
+    created: str | None, removed: list[str]
+) -> None:
+    old = deployment()
+    old["systemData"]["createdAt"] = created
+    green = deployment("green", "2", created="2025-03-01T10:00:00+00:00")
+    live = endpoint({"green": 100}, old, green)
+    spec = {"traffic": {"green": 100}, "rollout": {"keepOld": "1m"}}
+    assert [path[-1] for path in KIND.bind(manifest(**spec), live).removed] == removed

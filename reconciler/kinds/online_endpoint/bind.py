@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from reconciler.document.comparers import COMPARERS
 from reconciler.document.pointers import find, format_pointer, set_at
 from reconciler.document.schema import Field
 from reconciler.kinds.online_endpoint.forms import DEPLOYMENT, ENDPOINT, bind_words
@@ -143,9 +144,9 @@ def find_old(spec: Json, live: Json | Absent) -> Iterator[str]:
 
 
 def _get_creation(deployment: Json) -> str:
-    """Return the creation time of a deployment; all of them have the same form and zone."""
+    """Return the creation time of a deployment, in a form whose order is that of time."""
     created = find(deployment, ("systemData", "createdAt"))
-    return created if isinstance(created, str) else ""
+    return str(COMPARERS["instant"](created)) if isinstance(created, str) else ""
 
 
 def list_models(manifest: Manifest) -> tuple[ModelReference, ...]:
