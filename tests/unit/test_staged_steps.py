@@ -1,5 +1,6 @@
 """A step of several writes: in order, with pauses and checks, and whole whatever ends it."""
 
+import contextlib
 import copy
 from collections.abc import Iterator
 from dataclasses import replace
@@ -485,3 +486,33 @@ def test_a_saved_plan_that_is_done_is_done_though_the_service_has_filled_in_valu
     desk.documents[MIXER.id]["members"]["green"]["image"] = "three"
     with pytest.raises(StalePlan, match="image has changed since this plan wrote it"):
         desk.apply(plan, "sha256:1")
+
+
+def open_new() -> Desk:
+    """A manifest of a mixer that does not exist yet."""
+    desk = Desk()
+    desk.declare(
+        {"note": "n", "members": {"blue": {"image": "one"}}, "weights": {"blue": 100}},
+        strategy={"probe": True},
+    )
+    return desk
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_creation_that_is_killed_at_any_call_goes_on_too(*, saved: bool, after: bool) -> None:
+    total = open_new()
+    run(total)
+    for number in range(2, total.calls + 1):
+        desk = open_new()
+        plan = plan_of(desk)
+        desk.calls, desk.dies_at, desk.dies_after = 0, number, after
+        with contextlib.suppress(Killed):
+            desk.apply(plan, "sha256:1")
+        desk.dies_at = 0
+        recover(desk)
+        again = plan if saved else plan_of(desk)
+        outcome = desk.apply(again, "sha256:1" if saved else "sha256:2")
+        assert outcome.failures == (), number
+        assert desk.sent == total.sent, number
+        assert plan_of(desk).steps == ()
