@@ -532,6 +532,27 @@ SABOTAGES = (
         "if False:",
         "tests/unit/test_online_endpoints.py::test_a_document_holds_no_value_of_a_secret",
     ),
+    Sabotage(
+        "an interrupted rollout begins again at its first write",
+        "reconciler/engine/applying/staged_step.py",
+        "for part in self._parts[self._done :]:",
+        "for part in self._parts:",
+        "tests/unit/test_staged_steps.py::test_killed_at_any_call_it_goes_on_and_sends_nothing_twice",
+    ),
+    Sabotage(
+        "a pause begins again after an interruption",
+        "reconciler/engine/applying/staged_step.py",
+        "return wait_s - max(0.0, elapsed)",
+        "return wait_s",
+        "tests/unit/test_staged_steps.py::test_a_pause_counts_from_the_last_recorded_write",
+    ),
+    Sabotage(
+        "a saved plan decides how long a rollout pauses",
+        "reconciler/engine/applying/claims.py",
+        "if writes != step.writes:",
+        "if False:",
+        "tests/e2e/test_online_steps.py::test_no_word_of_a_plan_about_its_writes_is_believed",
+    ),
 )
 
 
