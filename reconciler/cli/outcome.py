@@ -71,7 +71,7 @@ def _report_lines(
 ) -> bool:
     """Write the result as JSON lines; returns whether stdout accepted them."""
     lines = invocation.lines
-    warnings = (*outcome.unproven, *outcome.unkept)
+    warnings = (*outcome.unfinished, *outcome.unproven, *outcome.unkept)
     for finding in (*outcome.failures, *outcome.unrestored, *warnings, *unrecorded):
         lines.write(describe_finding(finding))
     lines.end(describe_end(outcome, exit_word, invocation.interruption.halted()))

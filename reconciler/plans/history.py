@@ -317,14 +317,20 @@ def find_unrecorded(known: Iterable[Entry], entries: Iterable[Entry]) -> list[En
     """
     written, closed = set(), set()
     for entry in known:
-        written.add((entry.address, entry.at, entry.plan_digest, entry.step_digest))
+        written.add(_name_entry(entry))
         closed.add((entry.address, entry.intent, entry.step_digest))
     return [
         entry
         for entry in entries
-        if (entry.address, entry.at, entry.plan_digest, entry.step_digest) not in written
+        if _name_entry(entry) not in written
         and not (entry.intent and (entry.address, entry.intent, entry.step_digest) in closed)
     ]
+
+
+def _name_entry(entry: Entry) -> tuple[object, ...]:
+    """Return what no two entries share: several writes of one step may end in one second."""
+    step = (entry.plan_digest, entry.step_digest, entry.part, entry.title)
+    return (entry.address, entry.at, *step)
 
 
 def attach(entries: Iterable[Entry], begun: Iterable[Intent]) -> list[Entry]:

@@ -10,11 +10,14 @@ from jsonschema import Draft202012Validator
 
 from reconciler.cli.commands.history import HistoryPrinter
 from reconciler.cli.context import Invocation
+from reconciler.cli.exit_codes import classify_outcome
 from reconciler.engine.planning.plan import make_plan
 from reconciler.model import Address, Check, Plan, Resource, Write
 from reconciler.package_data import read_schema
-from reconciler.plans.history import Run, gather_runs
+from reconciler.plans.history import Run, find_unrecorded, gather_runs
 from reconciler.plans.plan_file import plan_document
+from reconciler.render.events.json_lines import describe_end
+from reconciler.render.events.outcome import render_outcome
 from reconciler.render.history import render_run
 from reconciler.render.plan.groups import group_plan
 from reconciler.render.plan.html import render_plan_html
@@ -132,3 +135,22 @@ def test_the_same_write_on_many_members_of_a_fleet_is_one_item() -> None:
     assert [type(one) for one in runs] == [Run, Run]
     shown = [render_run(one, PLAIN) for one in runs if isinstance(one, Run)]
     assert "Fleet/all: 4 members  write 2/2: write 2  by ci" in shown[1]
+
+
+def test_two_writes_of_one_step_in_one_second_are_two_entries() -> None:
+    first, second = (
+        make_entry(part=part, parts=2, title=f"write {part}", step_digest="sha256:1")
+        for part in (1, 2)
+    )
+    assert find_unrecorded([first], [first, second]) == [second]
+    assert find_unrecorded([first, second], [first, second]) == []
+
+
+def test_an_interrupted_step_is_reported_as_not_finished() -> None:
+    desk = open_desk()
+    desk.halts_after = "green gets 10 %"
+    outcome = desk.apply(make_plan(desk.runtime(), desk.request))
+    check("staged-interrupted", render_outcome(outcome, paint=PLAIN, halted="interrupted"))
+    assert classify_outcome(outcome, "", planned=True) == "incomplete"
+    (change,) = [describe_end(outcome, "interrupted", "interrupted")["changes"]]
+    assert (change["unfinished"], change["failed"]) == (1, 0)

@@ -175,7 +175,8 @@ class _ApplyRun:
     ) -> None:
         halted = self._session.invocation.interruption.halted()
         exit_word = classify_outcome(outcome, halted, planned=bool(plan.steps))
-        findings = (*outcome.failures, *outcome.unrestored, *outcome.unproven, *outcome.unkept)
+        failures = (*outcome.failures, *outcome.unfinished, *outcome.unrestored)
+        findings = (*failures, *outcome.unproven, *outcome.unkept)
         said = sum_up_outcome(outcome, halted) if plan.steps else "nothing was left to apply"
         self._finish(environment, known, exit_word, findings, said)
 
