@@ -72,7 +72,8 @@ def is_call(node: ast.expr, name: str) -> bool:
 def is_number(value: ast.FormattedValue) -> bool:
     """Whether a placeholder holds a number that may be one: a constant limit never is."""
     spec, expression = value.format_spec, ast.unparse(value.value)
-    if re.fullmatch(r"_?[A-Z][A-Z_]+", expression) or is_call(value.value, "count"):
+    words = is_call(value.value, "count") or is_call(value.value, "agree")
+    if words or re.fullmatch(r"_?[A-Z][A-Z_]+", expression):
         return False
     thousands = spec is not None and "," in ast.unparse(spec)
     return thousands or isinstance(value.value, ast.BinOp) or bool(NUMBER.search(expression))

@@ -20,6 +20,7 @@ from reconciler.kinds.online_endpoint.manifest_checks import MOST_DEPLOYMENTS, f
 from reconciler.kinds.online_endpoint.shares import read_shares
 from reconciler.model import ABSENT, Absent, Finding, Json, Manifest, Path, Step
 from reconciler.plans.guards import forbid
+from reconciler.text.counting import count
 from reconciler.text.suggestions import ask, suggest
 
 COLOURS: Final = ("blue", "green")
@@ -143,7 +144,8 @@ def _check_count(manifest: Manifest, before: Json | Absent, after: Json) -> Iter
     names = {*_list(before), *_list(after)}
     new = sorted(_list(after).keys() - _list(before).keys())
     if new and len(names) > MOST_DEPLOYMENTS:
-        said = f"the endpoint would have {len(names)} deployments; the limit is {MOST_DEPLOYMENTS}"
+        held = count(len(names), "deployment")
+        said = f"the endpoint would have {held}; the limit is {MOST_DEPLOYMENTS}"
         yield find_at(manifest, ("deployments", new[0]), said, "Delete one that has no traffic.")
 
 

@@ -229,7 +229,8 @@ class ProbeSample:
             if not traffic.get(name):
                 break  # no further answer makes this one fit
             yield f"{number} of {count(calls, 'call')} answered"
-        shares = ", ".join(f"{one} {got} of {calls} calls" for one, got in sorted(counted.items()))
+        made = count(calls, "call")
+        shares = ", ".join(f"{one} {got} of {made}" for one, got in sorted(counted.items()))
         faults = tuple(find_share_faults(traffic, counted))
         if not faults:
             # What a check cannot see must not look as if it was seen.
