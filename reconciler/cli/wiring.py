@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -325,6 +325,41 @@ def assemble(
     if loaded.project is not None and not invocation.state_folder:
         await_record(loaded.project)
     return Assembly(invocation, loaded, kinds)
+
+
+def assemble_for_plan(invocation: Invocation, paths: Sequence[str], flags: PlanFlags) -> Assembly:
+    """The project with its manifests, for a plan of it.
+
+    Raises ManifestInvalid with all errors of the manifests, and with those that only the services
+    show, so that one run reports everything that prevents the plan.
+    """
+    try:
+        return assemble(invocation, paths, flags.allowed)
+    except ManifestInvalid as error:
+        found = error.findings()
+        raise ManifestInvalid((*found, *_look_further(invocation, paths, flags, found))) from error
+
+
+def _look_further(
+    invocation: Invocation, paths: Sequence[str], flags: PlanFlags, known: Sequence[Finding]
+) -> Iterator[Finding]:
+    """Yield what a plan of the manifests finds beside the errors that prevent it.
+
+    Only what has a place in a manifest is said: whether the services can be read is another matter.
+    """
+    from reconciler.engine.planning.plan import make_plan
+
+    loaded, kinds = load_all(invocation, paths)
+    refused = {one.address: one for one in loaded.refused if one.address.kind in kinds}
+    manifests = (*loaded.manifests, *refused.values())
+    if loaded.project is None or not manifests:
+        return
+    assembly = Assembly(invocation, replace(loaded, manifests=manifests), kinds)
+    try:
+        runtime = assembly.runtime(flags.parallelism, flags.max_calls)
+        make_plan(runtime, assembly.request(flags, paths))
+    except ReconcilerError as error:
+        yield from (one for one in error.findings() if one.place and one not in known)
 
 
 def assemble_project(invocation: Invocation) -> Assembly:

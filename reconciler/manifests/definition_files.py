@@ -178,8 +178,10 @@ def parse_json(
         document = read(text)
     except (ValueError, RecursionError) as error:
         place = SourceLocation(file, getattr(error, "lineno", 1), getattr(error, "colno", 1))
-        said = f"cannot be sent: {error}" if isinstance(error, BadJson) else "is not JSON"
-        return _refuse(file, Finding(said, place=place))
+        if isinstance(error, BadJson):
+            return _refuse(file, Finding(f"cannot be sent: {error}", place=place))
+        step = f"Correct it here: {error.msg}." if isinstance(error, json.JSONDecodeError) else ""
+        return _refuse(file, Finding("is not JSON", subject=file, place=place, next_step=step))
     count = _count_faultless(document, count_names(text))
     if count is not None:
         if budget is not None:

@@ -115,7 +115,9 @@ class Loaded:
     `environment` is the one that is laid over the project, and `tokens` are its values.
     `policies` are those that judge the project, for a command that asks for them, and
     `policy_errors` those of the findings that prevent a judgement. `ignored` are the rules of
-    `.driftignore` that hold in the environment, for a command that asks for them.
+    `.driftignore` that hold in the environment, for a command that asks for them. `refused` are the
+    manifests of the right form that an error keeps out of `manifests`, such as a secret in plain
+    text.
     """
 
     project: Project | None
@@ -133,6 +135,7 @@ class Loaded:
     policy_errors: tuple[Finding, ...] = ()
     ignored: tuple[IgnoreRule, ...] = ()
     tokens: Mapping[str, Scalar] = field(default_factory=dict)
+    refused: tuple[Manifest, ...] = ()
 
 
 def load(
@@ -199,6 +202,7 @@ class _Loading:
     project: Project | None = None
     project_place: SourceLocation | None = None
     manifests: dict[Address, Manifest] = field(default_factory=dict)
+    refused: list[Manifest] = field(default_factory=list)
     fleets: dict[Address, tuple[Rollout, SourceLocation]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     counter: FindingCounter = field(default_factory=FindingCounter)
@@ -484,15 +488,17 @@ class _Loading:
         places = parsed.find_places(node)
         subject = _subject(kind, document)
         self.subjects.add(subject)
-        found = self._load_references(file, kind, document, places)
+        found, has_form = self._load_references(file, kind, document, places)
         for pointer, finding in found:
             at = places.find_nearest(pointer)
             self.findings.append(replace(finding, subject=subject, place=finding.place or at))
-        if found or len(parsed.findings) + len(self.folder.findings) != before:
+        if not has_form:
             return
+        is_refused = bool(found) or len(parsed.findings) + len(self.folder.findings) != before
         self.folder.budget.charge("resources", 1, parsed.place(node))
         spec = document["spec"] or {}
-        self._note_secrets(kind, spec)
+        if not is_refused:
+            self._note_secrets(kind, spec)
         manifest = Manifest(
             address=Address(kind, document["metadata"]["name"]),
             spec=compress(spec) if self.folder.budget.is_large else spec,
@@ -502,6 +508,9 @@ class _Loading:
             places=places,
         )
         self.findings.extend(self._check_alone(manifest))
+        if is_refused:
+            self.refused.append(manifest)
+            return
         first = self.manifests.setdefault(manifest.address, manifest)
         if first is not manifest:
             place = places["/metadata/name"]
@@ -580,11 +589,15 @@ class _Loading:
 
     def _load_references(
         self, file: Path, kind: str, document: Json, places: SourceMap
-    ) -> list[Found]:
-        """Includes the files of a manifest; returns the findings about them and about the rest."""
+    ) -> tuple[list[Found], bool]:
+        """Includes the files of a manifest; returns the findings about them and about the rest.
+
+        The second value is whether the manifest has the form of its schema.
+        """
         spec = document.get("spec") if isinstance(document, dict) else None
         if not isinstance(spec, dict):
-            return list(check_document(self.schemas[kind], document))
+            found = list(check_document(self.schemas[kind], document))
+            return found, not found
         schema = definition_schema(self.schemas[kind])
         read = schema and include_definition(self.definitions, file, spec, places, schema)
         found = list(
@@ -600,14 +613,14 @@ class _Loading:
             )
 
             errors += check_retraining(self.folder, file, spec)
-        return [
-            *found,
-            *errors,
-            *((pointer, fault) for pointer, fault in faults if pointer not in reported),
+        found += errors
+        found += ((pointer, fault) for pointer, fault in faults if pointer not in reported)
+        others = [
             *check_secrets(schema, spec),
             *locate_files(self.folder, file, find_references(self.schemas[kind], spec)),
             *check_rows(self.folder, file, spec),
         ]
+        return [*found, *others], not found
 
     def _note_secrets(self, kind: str, spec: Json) -> None:
         for _, one in find_references(self.schemas[kind], spec):
@@ -669,6 +682,7 @@ class _Loading:
             walked=tuple(map(self.folder.name, self.folder.walked)),
             environment=self.laid.environment if self.laid is not None else None,
             tokens=self.tokens,
+            refused=tuple(self.refused),
         )
 
 

@@ -76,6 +76,7 @@ def test_schema_is_printed_for_editors_and_as_a_table(tmp_path: Path) -> None:
         "PolicyTest",
         "DriftIgnore",
         "Endpoint",
+        "OnlineEndpoint",
         "WebService",
     ]
     assert run(tmp_path, "schema").out.split() == kinds
@@ -116,7 +117,7 @@ def test_the_fields_of_a_manifest_are_printed_as_a_table(tmp_path: Path, kind: s
 
 def test_a_schema_of_nothing_names_the_kinds(tmp_path: Path) -> None:
     done = run(tmp_path, "schema", "Nothing")
-    kinds = "Project, Environment, Fleet, Retraining, Policy, PolicyTest, DriftIgnore, Endpoint, WebService"
+    kinds = "Project, Environment, Fleet, Retraining, Policy, PolicyTest, DriftIgnore, Endpoint, OnlineEndpoint, WebService"
     assert (done.code, kinds in done.err) == (1, True)
 
 

@@ -222,3 +222,55 @@ def test_an_interrupted_rollout_still_deletes_the_old_colour(online: OnlineProje
     online.declare(traffic={"green": 100}, deployments={"green": deployment(2)}, rollout=ROLLOUT)
     online.apply()
     assert set(online.workspace.deployments("census")) == {"green"}
+
+
+def test_everything_that_is_wrong_is_reported_in_one_run(tmp_path: Path) -> None:
+    with open_online(tmp_path) as online:
+        online.workspace.put_endpoint("live")
+        online.workspace.put_deployment("live", "blue")
+        online.workspace.put_endpoint("live", {"blue": 100})
+        known = {"environment": "azureml:sklearn:3", "instance_type": "Standard_DS3_v2"}
+        green = {**known, "model": "azureml:census:99"}
+        online.declare(
+            "live",
+            traffic={"grene": 100},
+            mirror_traffic={"blue": 10},
+            deployments={"blue": {"instance_type": "Standard_F2s_v2"}, "green": green},
+        )
+        golden = {"request": {"data": [[1]]}, "expect": "golden.json"}
+        online.declare(
+            "text",
+            traffic={"blue": 90},
+            deployments={"Bad_Name": {**green, "environment_variables": {"API_KEY": "hunter2"}}},
+            rollout={"probe": golden},
+        )
+        (online.folder / "manifests/golden.json").write_text("[1, 2")
+        key = {"STORAGE": f"AccountKey={'ab3D' * 21}A="}
+        online.declare(
+            "keyed", traffic={"red": 100}, deployments={"blue": {"environment_variables": key}}
+        )
+        online.declare("exact", ownership="exact", traffic={"blue": 60})
+        before = len(read_requests(online))
+        done = online.run("plan", "--json")
+        sent = {one["method"] for one in read_requests(online)[before:]}
+    found = json.loads(done.out)["diagnostics"]
+    placed = {(one["summary"], one["range"]["filename"]) for one in found}
+    said = "\n".join(one["summary"] for one in found)
+    assert done.code == 1
+    assert sent == {"GET"}
+    for text in (
+        "the traffic sums to 90",
+        "the traffic sums to 60",
+        '"Bad_Name" cannot be the name of a deployment',
+        '"API_KEY" has the name of a secret',
+        "is not JSON",
+        "holds what looks like a key",
+        "traffic names grene, which is neither declared nor there",
+        "traffic names red, which is neither declared nor there",
+        "the instance type of blue cannot change",
+        "the model azureml:census:99 does not exist",
+    ):
+        assert text in said, (text, placed)
+    assert all(one["range"]["start"]["line"] for one in found)
+    assert "Correct it here: Expecting" in done.out  # the file that is not JSON
+    assert "hunter2" not in done.said

@@ -109,13 +109,13 @@ def _is_plan(name: str) -> bool:
 def _apply_new(
     invocation: Invocation, paths: tuple[str, ...], flags: PlanFlags, apply_flags: ApplyFlags
 ) -> int:
-    from reconciler.cli.wiring import assemble
+    from reconciler.cli.wiring import assemble_for_plan
     from reconciler.plans.plan_file import digest_of_plan
 
     ask = not (apply_flags.auto_approve or apply_flags.expect)
     if ask and invocation.as_json:
         raise _refuse_asking("an apply that prints JSON cannot ask for approval")
-    assembly = assemble(invocation, paths, flags.allowed)
+    assembly = assemble_for_plan(invocation, paths, flags)
     approvals = read_flagged_approvals(invocation, assembly, apply_flags)
 
     def make(runtime: Runtime) -> tuple[Plan, str]:

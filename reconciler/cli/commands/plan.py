@@ -63,7 +63,7 @@ def plan(
     from reconciler.cli.exit_codes import get_exit_code
     from reconciler.cli.output import advise, show
     from reconciler.cli.plan_files import check_out, save
-    from reconciler.cli.wiring import PlanFlags, assemble
+    from reconciler.cli.wiring import PlanFlags, assemble_for_plan
     from reconciler.engine.planning.plan import make_plan
     from reconciler.manifests.folder import ALL_ENVIRONMENTS
 
@@ -72,7 +72,7 @@ def plan(
     flags = PlanFlags(**wanted)  # type: ignore[arg-type]  # click has checked each by its option
 
     def make() -> Plan:
-        assembly = assemble(invocation, paths, flags.allowed)
+        assembly = assemble_for_plan(invocation, paths, flags)
         if out:
             check_out(out, assembly.project, assembly.loaded.files)
         runtime = assembly.runtime(flags.parallelism, flags.max_calls)

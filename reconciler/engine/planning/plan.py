@@ -76,6 +76,7 @@ class _PlanBuilder:
     request: PlanRequest
     comparisons: list[Comparison] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
+    refused: list[Step] = field(default_factory=list)
     unchanged: list[Resource] = field(default_factory=list)
     obstacles: list[Finding] = field(default_factory=list)
     hidden: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -135,7 +136,8 @@ def make_plan(runtime: Runtime, request: PlanRequest) -> Plan:
         last_applied = snapshot.last_applied_by_address[resource.address]
         _plan_removal(builder, seen[resource], gone, last_applied.wave, last_applied.fleet)
     builder.add_findings(check_conflicts(runtime, builder.steps, wanted, request.refresh))
-    builder.add_findings(check_references(runtime, builder.steps, wanted, request.refresh))
+    looked_up = [*builder.steps, *builder.refused]
+    builder.add_findings(check_references(runtime, looked_up, wanted, request.refresh))
     copied, missing = check_copies(runtime, builder.steps)
     if builder.obstacles or missing:
         raise Unplannable(tuple(name_items((*builder.obstacles, *missing), chosen)))
@@ -355,9 +357,12 @@ def _plan_one(
         builder.add_obstacles(manifest, read, missing=seen.not_found)
         builder.obstacles.extend(starting.obstacles if starting is not None else ())
         return
-    step = None if comparison.declared.findings else make_step(comparison)
+    models, refused = comparison.declared.models, bool(comparison.declared.findings)
     missing = seen.document is ABSENT and not comparison.declared.document
     builder.add_obstacles(manifest, comparison.declared.findings, missing=missing)
+    if refused and comparison.declared.document:
+        _check_refused(builder, manifest, comparison)
+    step = None if refused else make_step(comparison)
     builder.warnings.extend(check_state(comparison.schema, seen.resource, comparison.live, step))
     builder.hidden.update(list_not_observable([comparison]))
     builder.last_set.update(list_last_set([comparison]))
@@ -369,9 +374,7 @@ def _plan_one(
     if recorded is not None and comparison.last_applied is None:
         builder.warnings.append(_warn_of_creation(seen.resource, recorded))
     step = set_source(builder.runtime, step, starting)
-    builder.add_findings(
-        check_planned_step(builder.runtime, manifest, step, comparison.declared.models)
-    )
+    builder.add_findings(check_planned_step(builder.runtime, manifest, step, models))
     reported = step.copy_with(
         labels=manifest.labels,
         reasons=tuple(explain_changes(comparison, step.changes)),
@@ -380,6 +383,15 @@ def _plan_one(
         member=manifest.member,
     )
     builder.add(reported, seen)
+
+
+def _check_refused(builder: _PlanBuilder, manifest: Manifest, comparison: Comparison) -> None:
+    """Add what else is wrong with a manifest that is refused, so that one run reports all of it."""
+    step = make_step(comparison)
+    if step is not None:
+        builder.refused.append(step)
+        models = comparison.declared.models
+        builder.add_findings(check_planned_step(builder.runtime, manifest, step, models))
 
 
 def _warn_of_creation(resource: Resource, recorded: LastApplied) -> Finding:
