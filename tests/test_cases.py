@@ -8,6 +8,7 @@ import contextlib
 import copy
 import json
 import re
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from tests.casework.record import Recorder, show_calls
 from tests.casework.stage import Stage, remove_at
 from tests.e2e.world import Done, Emulator, run_emulator
 from tests.outputs import check_output
+from tests.storage import ALL_CHECKS
 
 pytestmark = pytest.mark.e2e
 Json = Any
@@ -79,6 +81,8 @@ class Play:
         self.script = stage.case.script
         self.recorder = Recorder(stage.folder, self.script.env, self._amend)
         self.told: dict[str, str] = {"requests.http": ""}
+        # What holds of each case alike is seen in a third of them, and of all in a run of all checks.
+        self.is_thorough = ALL_CHECKS or zlib.crc32(self.case.folder.name.encode()) % 3 == 0
 
     def perform(self) -> Mapping[str, str]:
         plan_code, apply_code = OUTCOMES[self.script.outcome]
@@ -90,7 +94,8 @@ class Play:
         else:
             self._show(planned)
             self._check_patches()
-            self._check_without_ledger()
+            if self.is_thorough:
+                self._check_without_ledger()
             self.stage.edit()
             self._apply(apply_code)
         self._expect_no_secret()
@@ -111,7 +116,7 @@ class Play:
         assert document["outcome"] == self._outcome_of_plan()
         faces = {"text": planned.out, "json": saved}
         faces["markdown"] = self._run("plan", *self._flags(), "--format=markdown").out
-        for form, text in faces.items():
+        for form, text in faces.items() if self.is_thorough else ():
             shown = self.recorder.run("show", SAVED, "--format", form)
             # The comment was made by another plan, whose time is in its digest.
             hide = _PLAN_DIGEST.sub if form == "markdown" else lambda _, said: said
@@ -137,14 +142,14 @@ class Play:
                 live = json.loads(self._run("export", address, "--format", "json").out)
                 assert said["before"] == live
                 known[f"{{{address} as it is live}}"] = live
-            patch = self._take("--patch", address)
+            patch = self._take("--patch", address) if self.is_thorough else change["patch"]
             assert patch == change["patch"]
             if said["after"] is None:
                 assert patch == []
                 continue
             desired = jsonpatch.apply_patch(live, patch)
             assert diff(KINDS[change["type"]].field, desired, said["after"]) == ()
-            if live is not None:
+            if live is not None and self.is_thorough:
                 back = self._take("--inverse", address)
                 assert jsonpatch.apply_patch(desired, back) == live
             known[f"{{{address} once patched}}"] = desired
