@@ -2,11 +2,13 @@
 with three lines for the project's README.
 
 With names only those are measured, and nothing is written; with `--quick` it is small, to see that
-it runs. It ends with 1 where something is over its goal.
+it runs. It ends with 1 where something is over its goal. Each step is reported on stderr before it
+begins: some take minutes, and all of them more than a quarter of an hour.
 """
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -23,7 +25,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--quick", action="store_true", help="small, to see that it runs")
     given = parser.parse_args(arguments)
-    report = Report(QUICK if given.quick else Sizes(), Results())
+    results = Results(report=Progress())
+    report = Report(QUICK if given.quick else Sizes(), results)
     known = measurements(report)
     if not set(given.names) <= set(known):
         parser.error(f"NAME is one of {', '.join(known)}")
@@ -31,11 +34,23 @@ def main(arguments: list[str]) -> int:
     if whole:
         report.results.changed = lambda _: report.write()
     for name in given.names or (_QUICK if given.quick else known):
+        results.report(name)
         known[name]()
         if whole:
             report.write()
     print(report.render())
     return int(report.missed and not given.quick)
+
+
+class Progress:
+    """Prints what is measured now, and how many seconds ago the run began."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def __call__(self, line: str) -> None:
+        elapsed = time.monotonic() - self._began
+        print(f"[{elapsed:4.0f} s] {line}", file=sys.stderr, flush=True)
 
 
 def measurements(report: Report) -> Mapping[str, Callable[[], None]]:

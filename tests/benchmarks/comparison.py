@@ -65,9 +65,13 @@ class Row:
 
 @dataclass
 class Results:
-    """All rows so far; `changed` is called whenever there are more."""
+    """All rows so far; `changed` is called whenever there are more.
+
+    `report` gets a line before each step that may take minutes.
+    """
 
     changed: Callable[["Results"], None] = lambda _: None
+    report: Callable[[str], None] = lambda _: None
     rows: list[Row] = field(default_factory=list)
 
     def add(self, rows: Sequence[Row]) -> None:
@@ -84,13 +88,13 @@ def compare(sizes: Sizes, results: Results) -> None:
     """Run every task, the longest last."""
     with run_static_server() as url:
         for size in sizes.plans:
-            turns = _Turns(plan_of(size), url, size, sizes.runs)
+            turns = _Turns(plan_of(size), url, size, sizes.runs, results.report)
             results.add(turns.take(_planners(size, sizes), lambda one: one.plan()))
-        turns = _Turns(fleet_of(sizes.fleet), url, sizes.fleet, sizes.runs)
+        turns = _Turns(fleet_of(sizes.fleet), url, sizes.fleet, sizes.runs, results.report)
         results.add(turns.take(_of_yaml(), lambda one: one.plan()))
-        results.add(_plan_warm(sizes.warm, sizes.runs))
+        results.add(_plan_warm(sizes.warm, sizes.runs, results.report))
         for size in sizes.applies:
-            turns = _Turns(apply_of(size), url, size, sizes.runs)
+            turns = _Turns(apply_of(size), url, size, sizes.runs, results.report)
             results.add(turns.take(_appliers(), lambda one: one.apply()))
 
 
@@ -137,6 +141,7 @@ class _Turns:
     url: str
     size: int
     runs: int
+    report: Callable[[str], None]
 
     def take(self, contenders: Iterator[_Tool], run: Callable[[_Tool], Usage]) -> list[Row]:
         """Each contender once, then each again, as often as is worth while."""
@@ -145,16 +150,18 @@ class _Turns:
             ready = list(contenders)
             for one in ready:
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+                self.report(f"{self.task}: {one.name} is prepared")
                 one.prepare(folder / "project", self.url, self.size)
-            for _ in range(self.runs):
+            for number in range(1, self.runs + 1):
                 for one in ready:
                     done = taken.setdefault(one.name, [])
                     if not done or done[0].wall_s <= _LONG_S:
+                        self.report(f"{self.task}: {one.name}, run {number} of {self.runs}")
                         done.append(run(one))
         return [Row(self.task, name, median_of(done), len(done)) for name, done in taken.items()]
 
 
-def _plan_warm(size: int, runs: int) -> list[Row]:
+def _plan_warm(size: int, runs: int, report: Callable[[str], None]) -> list[Row]:
     """A plan where nothing has changed since the last one, by lists alone, under the limits.
 
     The services lie in the emulator, which enforces Resource Manager's published limits. They were
@@ -163,16 +170,19 @@ def _plan_warm(size: int, runs: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         state, project = Path(name, "state"), Path(name, "project")
         options = ("--no-blob", "--operation-seconds", "0", "--data", str(state))
+        report(f"{warm_of(size)}: the services are created")
         with spawn_emulator(*options) as emulator:
             _seed(emulator, size)
             port = str(urlsplit(emulator.url).port)
             write_project(project, emulator.url, size, OLD)
         time.sleep(_SETTLED_S)
         with spawn_emulator(*options, "--port", port):
+            report(f"{warm_of(size)}: the plan before")
             gauge([RECONCILER, "plan"], project, measured_environment())
         log = Path(name, "log")
         limits = ("--limits", "resource-manager", "--log", str(log))
         with spawn_emulator(*options, *limits, "--port", port):
+            report(f"{warm_of(size)}: reconciler, {runs} runs")
             usages = [_gauge_logged(project, log) for _ in range(runs)]
     return [Row(warm_of(size), "reconciler", median_of(usages), runs)]
 

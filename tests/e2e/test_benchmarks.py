@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 
-from tests.benchmarks.comparison import Results, Row, Sizes, apply_of, fleet_of, plan_of, warm_of
+from tests.benchmarks.comparison import (
+    Results,
+    Row,
+    Sizes,
+    _Turns,
+    apply_of,
+    fleet_of,
+    plan_of,
+    warm_of,
+)
 from tests.benchmarks.contenders import Applier, BareClient, Fleet, Reconciler
 from tests.benchmarks.documents import NEW, OLD, SERVICES, name_of
 from tests.benchmarks.gauge import Usage, gauge, measured_environment, median_of
@@ -79,6 +88,36 @@ def test_what_a_command_costs_is_its_own_and_its_childrens(tmp_path: Path) -> No
     del held
     with pytest.raises(AssertionError):
         gauge([*command, "exit(3)"], tmp_path, measured_environment())
+
+
+class Idle:
+    """A tool that does nothing, at once."""
+
+    name = "idle"
+
+    def prepare(self, folder: Path, url: str, services: int) -> None:
+        folder.mkdir()
+
+    def plan(self) -> Usage:
+        return Usage(0.0, 0.0, 1.0)
+
+
+def test_each_run_is_reported_before_it_begins() -> None:
+    said: list[str] = []
+
+    def plan(tool: Idle) -> Usage:
+        said.append("it runs")
+        return tool.plan()
+
+    rows = _Turns("a task", "http://127.0.0.1:9", 1, 2, said.append).take(iter([Idle()]), plan)
+    assert [(row.task, row.tool, row.runs) for row in rows] == [("a task", "idle", 2)]
+    assert said == [
+        "a task: idle is prepared",
+        "a task: idle, run 1 of 2",
+        "it runs",
+        "a task: idle, run 2 of 2",
+        "it runs",
+    ]
 
 
 def test_the_median_is_taken_of_each_figure() -> None:
