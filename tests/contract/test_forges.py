@@ -771,7 +771,8 @@ def test_azure_shows_votes_and_policies(azure: World) -> None:
         "Comment requirements": "approved",
         "Status": "queued",
     }
-    azure.control("POST", "requests/1/comments", {"author": "bob@example.com", "body": "Why?"})
+    asked = {"author": "bob@example.com", "body": "Why?"}
+    assert azure.control("POST", "requests/1/comments", asked)["body"] == "Why?"
     for name in "de":
         review = {"author": f"{name}@example.com", "state": "approved"}
         azure.control("POST", "requests/1/reviews", review)

@@ -14,7 +14,7 @@ They need no token and are the same for all forges. A body and a reply are JSON;
 | `PATCH /requests/N` | `draft?, title?, state?: closed` | changes or closes it |
 | `POST /requests/N/merge` | `method: merge, squash, rebase; delete_branch?` | merges it by git |
 | `POST /requests/N/reviews` | `author, state` | reviews its newest commit |
-| `POST /requests/N/comments` | `author, body` | writes a comment |
+| `POST /requests/N/comments` | `author, body` | writes a comment, and shows it |
 | `PATCH, DELETE /comments/ID` | `body` | edits a comment as a person; deletes it |
 | `GET /sarifs` | | shows what was uploaded to code scanning (GitHub) |
 | `POST /runs` | `name, commit, event?, artifacts?` | adds a run of a workflow (GitHub) |
@@ -140,9 +140,8 @@ class Control:
                     request, _read_text(body, "author"), _read_text(body, "state")
                 )
             case "POST", ["comments"]:
-                self._state.add_comment(
-                    request, _read_text(body, "author"), _read_text(body, "body")
-                )
+                author, text = _read_text(body, "author"), _read_text(body, "body")
+                return asdict(self._state.add_comment(request, author, text))
             case _:
                 raise LookupError(f"{method} {'/'.join(rest)} of a request does not exist")
         return self._show(request)
