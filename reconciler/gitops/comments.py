@@ -298,7 +298,7 @@ def _equals(one: str, other: str) -> bool:
 
 def measure(text: str) -> int:
     """The characters of a text as the strictest forge may count them: units of UTF-16."""
-    return len(text) + sum(ord(one) > 0xFFFF for one in text)
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def _say_cut(sticky: Sticky, most: int, forge: str) -> str:

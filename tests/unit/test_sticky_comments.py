@@ -407,6 +407,11 @@ LONG = "\n".join(
 )
 
 
+@pytest.mark.parametrize(("text", "units"), [("", 0), ("aé", 2), ("a😀b", 4), ("\ud83d", 1)])
+def test_a_text_is_as_long_as_its_units_of_utf16(text: str, units: int) -> None:
+    assert measure(text) == units
+
+
 def test_a_long_text_is_cut_at_a_line_and_says_so() -> None:
     sticky = replace(OLD, body=LONG, url="https://forge/run/1")
     text, cut = write_comment(sticky, 65_536, "GitHub")
