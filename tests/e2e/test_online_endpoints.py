@@ -105,7 +105,9 @@ def test_the_life_of_an_endpoint_under_every_reading(
 
 def test_what_az_ml_has_made_is_imported_and_plans_empty(online: OnlineProject) -> None:
     workspace = online.workspace
-    variables = {"TOKEN": SECRET, "WORKER_COUNT": "2"}
+    # A password may stand in a value whose name does not say so.
+    database = "postgres://census:c0rrect-horse@db.example/census"
+    variables = {"TOKEN": SECRET, "WORKER_COUNT": "2", "DATABASE": database}
     workspace.put_endpoint("census")
     workspace.put_deployment("census", "blue", environmentVariables=variables)
     workspace.put_deployment("census", "green", 2)
@@ -123,6 +125,9 @@ def test_what_az_ml_has_made_is_imported_and_plans_empty(online: OnlineProject) 
     after = workspace.deployments("census")["blue"]["properties"]
     assert after["environmentVariables"]["WORKER_COUNT"] == "3"
     assert after["environmentVariables"]["TOKEN"] == SECRET
+    assert after["environmentVariables"]["DATABASE"] == database
+    online.run("export", "OnlineEndpoint/census", "--format", "json")
+    online.check_silence("c0rrect-horse")
     for one in (before, after):
         del one["environmentVariables"]["WORKER_COUNT"], one["properties"]
     assert after == before
@@ -132,6 +137,9 @@ def test_all_endpoints_of_a_workspace_are_exported_and_plan_empty(online: Online
     for name in ("one", "two", "three"):
         online.workspace.put_endpoint(name)
         online.workspace.put_deployment(name, "blue")
+    # Only az ml needs names in lower case.
+    online.workspace.put_deployment("three", "Old")
+    online.workspace.put_endpoint("three", {"Old": 70, "blue": 30})
     assert online.run("export", "--all").code == 0
     assert online.changes() == []
     assert len(list((online.folder / "manifests").glob("*.yaml"))) == 3

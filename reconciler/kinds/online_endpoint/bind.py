@@ -26,6 +26,7 @@ from reconciler.model import (
     Path,
     SecretReference,
 )
+from reconciler.secrets.suspicion import is_suspicious
 from reconciler.text.durations import parse_duration
 from reconciler.text.json_text import encode_canonical
 
@@ -95,11 +96,17 @@ def _repair(document: Json, state: Json | Absent) -> None:
 def list_secret_variables(field: Field, deployment: Json) -> list[str]:
     """Return the variables of a raw deployment whose values no document holds.
 
-    `field` is that of the endpoint's document.
+    They have the name of a secret, or a value that looks like one, such as an address with a
+    password. `field` is that of the endpoint's document.
     """
     shown, below = find(deployment, VARIABLES), field.at(("deployments", "*", *VARIABLES))
     named = shown.items() if isinstance(shown, dict) else ()
-    return sorted(name for name, value in named if value is not None and below.child(name).secret)
+    return sorted(
+        name
+        for name, value in named
+        if value is not None
+        and (below.child(name).secret or (isinstance(value, str) and is_suspicious(value)))
+    )
 
 
 def _complete_traffic(document: Json, live: Json | Absent, removed: set[str]) -> None:

@@ -19,6 +19,7 @@ from reconciler.document.pointers import copy_document, find, set_at, split_poin
 from reconciler.document.schema import Field
 from reconciler.errors import Rejected
 from reconciler.kinds.online_endpoint.addresses import expand_ids
+from reconciler.kinds.online_endpoint.bind import VARIABLES, list_secret_variables
 from reconciler.kinds.online_endpoint.replies import DEPLOYMENTS, SERVER_PROPERTIES, read_state
 from reconciler.model import ABSENT, Absent, Action, Json, Live, Path, SecretReference, Step, Verb
 from reconciler.model.values import dataclass
@@ -27,7 +28,6 @@ from reconciler.ports import ResolveSecret
 Redact: TypeAlias = Callable[[Json], Json]
 TRAFFIC: Final = ("properties", "traffic")
 MIRROR: Final = ("properties", "mirrorTraffic")
-_VARIABLES: Final = ("properties", "environmentVariables")
 _PROPERTIES: Final = ("properties", "properties")
 _COMPUTE: Final = ("properties", "compute")
 _CAPACITY: Final = ("sku", "capacity")
@@ -198,11 +198,9 @@ class _Bodies:
         sku = body.setdefault("sku", {})
         sku.setdefault("name", "Default")
         sku.setdefault("capacity", 1)
-        shown = find(raw, _VARIABLES)
-        below = self._field.at((DEPLOYMENTS, "*", *_VARIABLES))
-        for name, value in shown.items() if isinstance(shown, dict) else ():
-            if below.child(name).secret and value is not None:
-                body["properties"].setdefault("environmentVariables", {})[name] = value
+        for name in list_secret_variables(self._field, raw):
+            variables = body["properties"].setdefault("environmentVariables", {})
+            variables.setdefault(name, find(raw, (*VARIABLES, name)))
 
     def _keep_properties(self, body: Json, raw: Json | Absent) -> None:
         """Send back every property that was shown: none can be removed (published)."""

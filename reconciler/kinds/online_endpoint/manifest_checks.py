@@ -90,9 +90,12 @@ def _check_names(manifest: Manifest) -> Iterator[Finding]:
     deployments = manifest.spec.get("deployments", {})
     for word in ("deployments", "traffic", "mirror_traffic"):
         for name in manifest.spec.get(word, {}):
-            # A name of a wrong form is reported once, where it is declared.
-            declared = word != "deployments" and name in deployments
-            if not declared and DEPLOYMENT_NAME.fullmatch(name) is None:
+            # A name of a wrong form is reported once, where it is declared. Only az ml needs lower
+            # case, so traffic may name a deployment in capitals that another tool has made.
+            share = word != "deployments"
+            if share and name in deployments:
+                continue
+            if DEPLOYMENT_NAME.fullmatch(name.lower() if share else name) is None:
                 said = f"{format_name(name, 'this')} cannot be the name of a deployment"
                 yield find_at(manifest, (word, name), said, _NAME)
     if len(deployments) > MOST_DEPLOYMENTS:

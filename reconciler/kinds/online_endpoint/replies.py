@@ -13,6 +13,7 @@ from dataclasses import field
 from typing import Final, TypeVar
 
 from reconciler.document.normalize import find_secrets, normalize
+from reconciler.document.pointers import find
 from reconciler.document.schema import Field
 from reconciler.errors import (
     Busy,
@@ -24,7 +25,7 @@ from reconciler.errors import (
     Unavailable,
 )
 from reconciler.kinds.online_endpoint.addresses import shorten_ids
-from reconciler.kinds.online_endpoint.bind import HIDDEN, list_secret_variables
+from reconciler.kinds.online_endpoint.bind import HIDDEN, VARIABLES, list_secret_variables
 from reconciler.model import Json, Resource
 from reconciler.model.values import dataclass
 from reconciler.secrets.redaction import Redaction
@@ -131,8 +132,13 @@ class Shown:
 
         The address of an operation is left out: it may be signed.
         """
-        raw = self.raw
-        redaction.know(*find_secrets(field_, raw))
+        hidden = {n: list_secret_variables(field_, one) for n, one in self.deployments.items()}
+        redaction.know(*find_secrets(field_, self.raw))
+        for name, variables in hidden.items():
+            values = (find(self.deployments[name], (*VARIABLES, one)) for one in variables)
+            redaction.know(*(one for one in values if isinstance(one, str)))
+        parts = {n: _without_variables(one, hidden[n]) for n, one in self.deployments.items()}
+        raw = {**self.endpoint, DEPLOYMENTS: parts}
         try:
             redacted = redaction.redact_document(raw)
         except ValueError:  # not chained: a secret is a name
@@ -144,9 +150,9 @@ class Shown:
         shown = normalize(field_, redacted)
         parts = {name: _without_operation(one) for name, one in shown[DEPLOYMENTS].items()}
         short = {name: shorten_ids(one, workspace) for name, one in parts.items()}
-        for name, raw in self.deployments.items():
-            if hidden := list_secret_variables(field_, raw):
-                short[name] = {**short[name], HIDDEN: hidden}
+        for name, variables in hidden.items():
+            if variables:
+                short[name] = {**short[name], HIDDEN: variables}
         return {**_without_operation(shown), DEPLOYMENTS: short}
 
 
@@ -294,6 +300,15 @@ def _read_guid(document: Json) -> str:
     address = below.get(_OPERATION) if isinstance(below, dict) else None
     found = _GUID.findall(address) if isinstance(address, str) and len(address) < 16_384 else []
     return found[-1].lower() if found else ""
+
+
+def _without_variables(deployment: Json, names: Sequence[str]) -> Json:
+    """Return a raw deployment without some of its variables."""
+    if not names:
+        return deployment
+    properties = deployment["properties"]
+    kept = {n: v for n, v in properties["environmentVariables"].items() if n not in names}
+    return {**deployment, "properties": {**properties, "environmentVariables": kept}}
 
 
 def _without_operation(document: Json) -> Json:
