@@ -18,7 +18,7 @@ from reconciler.transport.operations import (
     wait_until_idle,
     wait_while,
 )
-from reconciler.transport.origins import is_loopback
+from reconciler.transport.origins import is_address, is_loopback, origin_of
 from reconciler.transport.rate_limit import CommandRateLimiter
 from reconciler.transport.replies import NOT_MODIFIED, Reply, check_complete, clean, read_date
 from reconciler.transport.storage import (
@@ -55,11 +55,13 @@ __all__ = [
     "find_end",
     "finish_operation",
     "follow_operation",
+    "is_address",
     "is_azure_storage",
     "is_loopback",
     "is_unsettled",
     "limit_timeouts",
     "name_credential",
+    "origin_of",
     "read_date",
     "read_signature",
     "read_timeouts",

@@ -7,14 +7,15 @@ token is sent only to hosts of blob storage, never to another host in a manifest
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from reconciler.errors import BlobForbidden
 from reconciler.model.values import dataclass
 from reconciler.secrets.sas import normalize_signature
 from reconciler.transport.connections import TransportError
-from reconciler.transport.origins import is_loopback
+from reconciler.transport.origins import is_address, is_loopback
 
 # Published for everyone's use with the storage emulator (documented: storage-use-azurite).
 _EMULATED_KEY: Final = (
@@ -50,7 +51,7 @@ class Where:
 
 def split_address(address: str) -> Where:
     """The parsed address; the text of its ValueError continues "its address is not"."""
-    parts = urlsplit(address)
+    parts = _split(address)
     host = (parts.hostname or "").lower()
     loopback = is_loopback(address)
     segments = parts.path.lstrip("/").split("/")
@@ -59,12 +60,22 @@ def split_address(address: str) -> Where:
         raise ValueError("https")
     if "//" in parts.path.strip("/"):
         raise ValueError('that of a blob, because its path contains "//"')
-    if parts.scheme not in {"http", "https"} or not account or not segments or "" in segments:
+    if not account or not segments or "" in segments:
         raise ValueError("that of a blob")
     base = f"{parts.scheme}://{parts.netloc}" + (f"/{account}" if loopback else "")
     name = unquote("/".join(segments[1:]))
     shown = f"{host}:{parts.port}" if parts.port else host
     return Where(base, host, account, unquote(segments[0]), name, loopback, shown)
+
+
+def _split(address: str) -> SplitResult:
+    """The parts of an address, if all parsers read the same host in it: our token goes there."""
+    with suppress(ValueError):
+        parts = urlsplit(address)
+        # Its path is not bounded, and may have characters that are escaped later.
+        if is_address(f"{parts.scheme}://{parts.netloc}/"):
+            return parts
+    raise ValueError("that of a blob")
 
 
 def is_azure_storage(address: str) -> bool:

@@ -626,6 +626,10 @@ def test_slashes_of_a_location_are_sent_as_one() -> None:
         (f"http{NEW.removeprefix('https')}", "https"),
         (f"http{NEW.removeprefix('https')}".replace("/m/", "/m//"), "https"),
         ("https://acct.net", "that of a blob"),
+        # Two parsers read two hosts in it: a token of ours would go to the first.
+        (NEW.replace("https://", "https://evil.example\\."), "that of a blob"),
+        (NEW.replace("https://", "https://user@"), "that of a blob"),
+        (NEW.replace("https://", "https://[::1"), "that of a blob"),
     ],
 )
 def test_an_address_that_cannot_be_sent_says_what_is_wrong_with_it(uri: str, wrong: str) -> None:

@@ -27,8 +27,10 @@ from reconciler.transport import (
     check_complete,
     check_sendable,
     clean,
+    is_address,
     is_loopback,
     limit_timeouts,
+    origin_of,
     read_timeouts,
 )
 
@@ -154,17 +156,15 @@ class OnlineScoring:
         """Returns the scoring address; raises Unavailable if no key may be sent there."""
         if not isinstance(shown, str) or not shown:
             raise self._unusable("the endpoint shows no scoring address yet")
-        parts = urlsplit(shown)
-        host = (parts.hostname or "").lower()
+        host = origin_of(shown)[1] if is_address(shown) else ""
         if is_loopback(self._manager.base_url):
-            fits = is_loopback(shown)
+            fits = bool(host) and is_loopback(shown)
         else:
-            fits = parts.scheme == "https" and host.endswith(_HOSTS)
+            fits = host.endswith(_HOSTS) and shown.lower().startswith("https:")
         if not fits:
-            raise self._unusable(
-                f"the endpoint shows a scoring address of another cloud, {clean(host)}; no key was"
-                " sent there"
-            )
+            said = f"of another cloud, {clean(host)}" if host else "that is not valid"
+            message = f"the endpoint shows a scoring address {said}; no key was sent there"
+            raise self._unusable(message)
         return shown
 
     def _open(self) -> None:
