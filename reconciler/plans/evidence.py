@@ -8,6 +8,7 @@ is long because all that a read can prove about a write is decided in one place.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import takewhile
@@ -278,7 +279,7 @@ def _show(field: Field, live: Json, place: _Place) -> str:
 
 def show_value(value: Json | Absent) -> str:
     """Return a value as one line of bounded length."""
-    text = "nothing" if value is ABSENT else f'"{value}"' if isinstance(value, str) else repr(value)
+    text = "nothing" if value is ABSENT else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 200 else f"{text[:120]} … {text[-60:]}"
 
 

@@ -320,6 +320,41 @@ def test_a_list_that_lacks_a_deployment_with_traffic_is_checked(where: str) -> N
         assert session.paths()[-1] == "GET /onlineEndpoints/census/deployments/green"
 
 
+@pytest.mark.parametrize("where", ["traffic", "mirrorTraffic"])
+def test_traffic_has_the_names_of_the_deployments_and_whole_numbers(where: str) -> None:
+    """az ml writes the names of traffic in lower case; a serializer may write 100 as 100.0."""
+    arm = blue_and_green()
+    shares = {"traffic": {}, where: {"BLUE": 10.0, "gone": 0, "green": 0}}
+    arm.endpoint["properties"].update(shares)
+    with serving(arm) as session:
+        live = session.read()
+        shown = live.document["properties"][where]
+        assert {name: share for name, share in shown.items() if share} == {"blue": 10}
+        assert isinstance(shown["blue"], int)
+        with pytest.raises(Rejected, match="blue is not deleted: it has 10 %"):
+            session.write(removed(live, "blue"), live)
+        assert session.writes() == []
+
+
+@pytest.mark.parametrize(
+    ("traffic", "message"),
+    [
+        ({"blue": "100"}, 'shows "100" as the traffic of blue'),
+        ({"blue": 99.5}, "shows 99.5 as the traffic of blue"),
+        ({"blue": True}, "shows true as the traffic of blue"),
+        ({"blue": -5}, "shows -5 as the traffic of blue"),
+        ({"blue": 101}, "shows 101 as the traffic of blue"),
+        ({"blue": 50, "Blue": 50}, "shows the traffic of blue twice"),
+        (["blue"], "shows no map of deployments as its traffic"),
+    ],
+)
+def test_traffic_that_cannot_be_read_is_not_taken_for_none(traffic: Json, message: str) -> None:
+    arm = blue_and_green()
+    arm.endpoint["properties"]["traffic"] = traffic
+    with serving(arm) as session, pytest.raises(Unavailable, match=message):
+        session.read()
+
+
 def test_a_deployment_that_the_list_lacked_is_not_created_over_the_one_that_exists() -> None:
     arm = blue_and_green()
     arm.say("GET", "/onlineEndpoints/census/deployments", Answer(200, {"value": [deployment()]}))

@@ -22,6 +22,7 @@ from reconciler.kinds.online_endpoint.replies import (
     make_foreign,
     read_deployment,
     read_endpoint,
+    read_traffic,
 )
 from reconciler.kinds.online_endpoint.scoring import VERSION
 from reconciler.model import Json, Resource
@@ -131,7 +132,7 @@ class EndpointReader:
             if is_absence(error, NO_ENDPOINT):
                 return None
             raise
-        return Shown(raw, deployments)
+        return Shown(read_traffic(raw, deployments), deployments)
 
     def _find_missing(self, resource: Resource, shown: Shown) -> Iterator[str]:
         return (name for name in shown.unlisted if self._exists(resource, name))

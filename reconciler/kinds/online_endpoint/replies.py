@@ -7,8 +7,9 @@ call.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import field
 from typing import Final, TypeVar
 
@@ -38,6 +39,7 @@ DEPLOYMENTS: Final = "deployments"
 # missing workspace or resource group has other codes, and is a 404 too.
 NO_ENDPOINT: Final = "NoSuchEndpoint"
 NO_DEPLOYMENT: Final = "NoSuchDeployment"
+_TRAFFIC: Final = ("traffic", "mirrorTraffic")
 _ENDPOINTS: Final = "microsoft.machinelearningservices/workspaces/onlineendpoints"
 _OPERATION: Final = "AzureAsyncOperationUri"
 # What the service itself writes among the properties of people.
@@ -119,7 +121,7 @@ class Shown:
     def unlisted(self) -> Sequence[str]:
         """The deployments that have traffic although the list of deployments lacks them."""
         listed = {name.casefold() for name in self.deployments}
-        shares = [self.endpoint["properties"].get(word) for word in ("traffic", "mirrorTraffic")]
+        shares = [self.endpoint["properties"].get(word) for word in _TRAFFIC]
         named = {
             name: share for one in shares if isinstance(one, dict) for name, share in one.items()
         }
@@ -180,6 +182,38 @@ def read_deployment(raw: Json, endpoint_id: str) -> tuple[str, Json]:
     _check_names(raw, name, f"{_ENDPOINTS}/deployments")
     shown = raw.get("name")
     return shown if isinstance(shown, str) else name, raw
+
+
+def read_traffic(raw: Json, deployments: Collection[str]) -> Json:
+    """Return the raw document with traffic by the names of its deployments, in whole numbers.
+
+    `az ml` writes these names in lower case. Raises Unavailable for traffic that cannot be read: a
+    deployment that answers would count as one without calls.
+    """
+    names = {name.casefold(): name for name in deployments}
+    properties = dict(raw["properties"])
+    for word in _TRAFFIC:
+        given = properties.get(word)
+        if given is None:
+            continue
+        if not isinstance(given, dict):
+            raise make_foreign("the service shows no map of deployments as its traffic")
+        read: dict[str, Json] = {}
+        for shown, share in given.items():
+            name = names.get(shown.casefold()) or str(shown)
+            if name in read:
+                raise make_foreign(f"the service shows the traffic of {clean(name)} twice")
+            read[name] = _read_share(name, share)
+        properties[word] = read
+    return {**raw, "properties": properties}
+
+
+def _read_share(name: str, share: Json) -> int:
+    number = share if isinstance(share, (int, float)) and not isinstance(share, bool) else -1
+    if number not in range(101):
+        said = f"{clean(json.dumps(share))} as the traffic of {clean(name)}"
+        raise make_foreign(f"the service shows {said}, and it must be a whole number up to 100")
+    return int(number)
 
 
 def _check_names(raw: Json, name: str, kind: str) -> None:
