@@ -115,6 +115,7 @@ def plan_rollback(
     found = [one for step in steps for one in check_planned_step(runtime, named, step, models)]
     found += check_references(runtime, steps, {resource: named})
     obstacles = tuple(one for one in found if not one.guard and one.severity == "error")
+    obstacles += tuple(_check_secrets(rollback_range, live, desired))
     if obstacles:
         raise Unplannable(obstacles)
     steps, looked = check_models(runtime, steps, [comparison], request.limits.blobs)
@@ -129,7 +130,7 @@ def plan_rollback(
             *guards.check_guards(steps, request.limits, managed, request.allowed, owners),
             *guards.allow((*found, *looked, *_check_bytes(steps, rollback_range)), request.allowed),
             *check_state(kind.field, resource, live, made),
-            *_warn_of_secrets(rollback_range, last_applied),
+            *_warn_of_secrets(rollback_range, last_applied, live, desired),
             *_warn_of_manifest(kind, steps, manifest, last_applied),
             *request.notes,
         ),
@@ -326,12 +327,32 @@ def _find_digest(rollback_range: RollbackRange, pointer: str, uri: str) -> str:
     return next(known, "")
 
 
-def _warn_of_secrets(rollback_range: RollbackRange, last_applied: LastApplied) -> Iterator[Finding]:
-    """Yield a warning for each secret with another version then: its old value is not known."""
+def _check_secrets(rollback_range: RollbackRange, live: Json, desired: Json) -> Iterator[Finding]:
+    """Yield an error for each part that would be created again without a secret that it had."""
+    for pointer in sorted(rollback_range.kept.secrets if rollback_range.kept is not None else ()):
+        part = split_pointer(pointer)[:2]
+        if find(live, part) is ABSENT and find(desired, part) is not ABSENT:
+            yield Finding(
+                f"{'.'.join(part)} would be created again without its secret {pointer}",
+                subject=str(rollback_range.address),
+                detail=("A ledger holds no secret and no reference to one.",),
+                next_step="Declare it in the manifest again, with its secrets, and apply.",
+            )
+
+
+def _warn_of_secrets(
+    rollback_range: RollbackRange, last_applied: LastApplied, live: Json, desired: Json
+) -> Iterator[Finding]:
+    """Yield a warning for each secret with another version then: its old value is not known.
+
+    A secret goes with the part of the document that held it.
+    """
     then = rollback_range.kept.secrets if rollback_range.kept is not None else {}
     for pointer in sorted({*then, *last_applied.secrets}):
         one, other = then.get(pointer), last_applied.secrets.get(pointer)
-        if one != other:
+        part = split_pointer(pointer)[:2]
+        is_gone = find(live, part) is not ABSENT and find(desired, part) is ABSENT
+        if one != other and not is_gone:
             yield Finding(
                 f"the secret {pointer} is not restored: {_label(one)} then, {_label(other)} now",
                 subject=str(rollback_range.address),

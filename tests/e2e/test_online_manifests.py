@@ -187,6 +187,28 @@ def test_a_rollback_brings_the_old_colour_back(online: OnlineProject) -> None:
     assert online.workspace.model("census", "blue") == "1"
 
 
+def test_a_rollback_does_not_create_a_deployment_without_its_secrets(online: OnlineProject) -> None:
+    online.declare(traffic={"blue": 100}, deployments={"blue": with_token()})
+    online.apply()
+    online.declare(traffic={"green": 100}, deployments={"green": with_token(2)}, rollout=ROLLOUT)
+    online.apply()
+    before = count_writes(online)
+    done = online.run("rollback", ADDRESS, "--auto-approve")
+    assert done.code == 1
+    assert "deployments.blue would be created again without its secret" in done.err
+    assert "Declare it in the manifest again, with its secrets, and apply." in done.err
+    assert count_writes(online) == before
+
+
+def test_a_rollback_says_nothing_of_a_secret_that_goes(online: OnlineProject) -> None:
+    online.declare(traffic={"blue": 100}, deployments={"blue": deployment()})
+    online.apply()
+    online.declare(traffic={"green": 100}, deployments={"green": with_token(2)}, rollout=ROLLOUT)
+    online.apply()
+    done = online.run("rollback", ADDRESS, "--out", "back.plan")
+    assert (done.code, "HF_TOKEN is not restored" in done.said) == (0, False), done.said
+
+
 def test_without_keep_old_a_rollback_is_one_write(online: OnlineProject) -> None:
     online.declare(traffic={"blue": 100}, deployments={"blue": deployment(1)})
     online.apply()
