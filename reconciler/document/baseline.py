@@ -53,6 +53,8 @@ def list_moves(
     held = [split_pointer(pointer) for pointer in owned]
     for pointer in sorted({*baseline, *now}):
         path = split_pointer(pointer)
+        if field.at(path).autoscaled:  # an older baseline may have it
+            continue
         then = baseline.get(pointer, ABSENT)
         if then == now.get(pointer, ABSENT) and _alike(then, now.get(pointer, ABSENT)):
             continue
@@ -99,7 +101,7 @@ def _is_hidden(field: Field, value: Json) -> bool:
         return False
     own = field.read_only or field.write_only or field.sensitive or field.is_sealed(value)
     # The state of the last operation changes with each operation of anybody.
-    return own or bool(field.failed)
+    return own or field.autoscaled or bool(field.failed)
 
 
 def _is_few(value: Json, most: int = _MOST_VALUES) -> bool:

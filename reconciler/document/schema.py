@@ -43,6 +43,7 @@ _KEYWORDS: Final = frozenset(
         "x-creation-time",
         "x-failed",
         "x-writers",
+        "x-autoscaled",
         "x-list",
         "x-key",
         "x-compare",
@@ -88,6 +89,8 @@ class Field:
     - `secret`: the field is write-only and sensitive. It may never be kept or shown.
     - `omitted`: the service may leave the field out of a reply, so its absence proves nothing.
     - `writers` says who else is known to write the field.
+    - `autoscaled`: one of them moves the value with the load. Where no manifest declares it, a move
+      is not a drift.
     - `guarded`: the field, or one below it, is read-only or secret.
     - `epoch`: when the value changes, earlier writes may have been undone.
     - `creation_time`: the path from here to the time when the service created the resource; empty
@@ -149,6 +152,7 @@ class Field:
     patterns: tuple[tuple[re.Pattern[str], Field], ...] = ()
     items: Field | None = None
     separate: bool = False
+    autoscaled: bool = False
     description: str = ""
     source: str = ""
     branches: bool = field(init=False)
@@ -322,6 +326,7 @@ class _Compiler:
             patterns=self._patterns(node, shape, place, trail),
             items=self._items(node, shape, place, trail),
             separate=node.get("x-separate", False),
+            autoscaled=node.get("x-autoscaled", False),
             description=node.get("description", ""),
             source=node.get("x-source", ""),
         )

@@ -2,7 +2,8 @@
 
 A rollback is an ordinary plan that is made from ledger entries. It is shown, saved, guarded and
 applied like any other plan. A change that cannot be undone is an error with another way to reach
-the same state. The rollback command calls this module.
+the same state. The rollback command calls this module. It is long because each reason against a
+rollback is beside its message.
 """
 
 from __future__ import annotations
