@@ -98,7 +98,7 @@ SWITCHES: Final = (
     Switch(
         "online-quota",
         (),
-        "cores of a family of machines that a region's deployments may use",
+        "cores of one machine family that a region may use",
         default_number=10_000,
     ),
     Switch(
@@ -108,7 +108,7 @@ SWITCHES: Final = (
     Switch(
         "online-deployment-refill",
         (),
-        "seconds until the bucket of 25 PUTs of deployments gets one back",
+        "seconds until one more PUT of a deployment is allowed",
         default_number=12,
     ),
     Switch(

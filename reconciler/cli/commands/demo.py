@@ -36,7 +36,7 @@ _WITHOUT_STORAGE = ("fleet", "night")
         "reconciler demo --story retrain",
         "# Run the story of pull requests: plan, comment, rule, approval, apply",
         "reconciler demo --story gitops",
-        "# Run the story of an online endpoint: blue, green, a probe, and a killed shift",
+        "# Run the story of an online endpoint: steps, a probe, a kill",
         "reconciler demo --story online",
         "# Run the story of a night: a loop, drift, a report, and what people decide",
         "reconciler demo --story night",
