@@ -16,6 +16,7 @@ from reconciler.model import Finding, Outcome, Step, StepResult
 from tests.contract.classic import MODEL as CLASSIC_MODEL
 from tests.contract.in_process import InProcess, run_in_process
 from tests.contract.trial import NEW, SPECS, UNSEEN, Trial, make_name
+from tests.tree import ROOT
 
 pytestmark = pytest.mark.contract
 Json = Any
@@ -238,6 +239,11 @@ def test_every_fault_of_the_emulator_is_tried() -> None:
     tried = {name.removesuffix("-503") for name in (*OF_WRITES, *OF_READS, "stale-read", OF_LISTS)}
     assert tried | OF_JOBS | OF_ONLINE == {kind.name for kind in KINDS}
     assert not tried & (OF_JOBS | OF_ONLINE)
+
+
+def test_the_guide_names_every_fault() -> None:
+    guide = (ROOT / "manifests" / "README.md").read_text("utf-8")
+    assert [kind.name for kind in KINDS if f"`{kind.name}`" not in guide] == []
 
 
 @pytest.mark.parametrize("name", OF_WRITES)
