@@ -13,6 +13,7 @@ from reconciler.document.pointers import find
 from reconciler.errors import ServiceError
 from reconciler.kinds.online_endpoint.addresses import compare_id, parse_id
 from reconciler.kinds.online_endpoint.probes import Attempt, EndpointProbes, ProbeFault, ProbeSample
+from reconciler.kinds.online_endpoint.shares import read_shares
 from reconciler.model import Json, Manifest, Resource
 from reconciler.plans.probes import count_calls
 from reconciler.plans.proof import (
@@ -43,7 +44,7 @@ def show_serving(
 
     What cannot be asked is an unknown sign and not an error.
     """
-    shares = _read_shares(find(document, (_PROPERTIES, "traffic")))
+    shares = read_shares(document, (_PROPERTIES, "traffic"))
     declared = manifest.spec.get("deployments", {})
     questions = _Questions(probes, resource, manifest, shares)
     shown = find(document, ("deployments",))
@@ -105,8 +106,9 @@ class _Questions:
         self._expects = {name for name in deployments if shares.get(name)}
         models = {compare_id(deployments[name].get("model")) for name in self._expects}
         self._has_one_model = len(models) == 1
-        declared = manifest.spec.get("traffic")
-        self._declared = _read_shares(declared) if declared is not None else None
+        self._declared = (
+            read_shares(manifest.spec, ("traffic",)) if "traffic" in manifest.spec else None
+        )
         self._sample: ProbeSample | None = None
         self._why = _NO_SAMPLE
         try:
@@ -167,11 +169,6 @@ def _end(attempt: Attempt) -> str | ProbeFault:
         except StopIteration as ended:
             found: str | ProbeFault = ended.value
             return found
-
-
-def _read_shares(traffic: Json) -> Mapping[str, int]:
-    items = traffic.items() if isinstance(traffic, dict) else ()
-    return {name: share for name, share in items if isinstance(share, int)}
 
 
 def _unknown(source: str, why: str) -> ServingSign:
