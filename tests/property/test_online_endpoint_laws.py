@@ -13,8 +13,7 @@ from reconciler.document.diff import diff
 from reconciler.document.pointers import find
 from reconciler.document.schema import Field, Shape
 from reconciler.kinds.online_endpoint import KIND
-from reconciler.kinds.online_endpoint.bind import MIRROR, TRAFFIC
-from reconciler.kinds.online_endpoint.shares import WHOLE, list_steps, read_shares
+from reconciler.kinds.online_endpoint.shares import MIRROR, TRAFFIC, WHOLE, list_steps, read_shares
 from reconciler.manifests.editing.write import write_manifest
 from reconciler.manifests.schema import check_document, is_valid
 from reconciler.model import ABSENT, Absent, Action, ExportedSpec, Json, Step

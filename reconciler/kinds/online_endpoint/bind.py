@@ -15,6 +15,7 @@ from reconciler.document.comparers import COMPARERS
 from reconciler.document.pointers import find, format_pointer, set_at
 from reconciler.document.schema import Field
 from reconciler.kinds.online_endpoint.forms import DEPLOYMENT, ENDPOINT, bind_words
+from reconciler.kinds.online_endpoint.shares import MIRROR, TRAFFIC
 from reconciler.model import (
     ABSENT,
     Absent,
@@ -31,8 +32,6 @@ from reconciler.text.durations import parse_duration
 from reconciler.text.json_text import encode_canonical
 
 VARIABLES: Final[Path] = ("properties", "environmentVariables")
-TRAFFIC: Final[Path] = ("properties", "traffic")
-MIRROR: Final[Path] = ("properties", "mirrorTraffic")
 STATE: Final[Path] = ("properties", "provisioningState")
 _FAILED: Final = ("Failed", "Canceled")
 # Where the document of a deployment names the variables whose values it does not hold.

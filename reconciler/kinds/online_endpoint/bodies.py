@@ -21,17 +21,15 @@ from reconciler.errors import Rejected
 from reconciler.kinds.online_endpoint.addresses import expand_ids
 from reconciler.kinds.online_endpoint.bind import VARIABLES, list_secret_variables
 from reconciler.kinds.online_endpoint.replies import DEPLOYMENTS, SERVER_PROPERTIES, read_state
+from reconciler.kinds.online_endpoint.shares import MIRROR, TRAFFIC, WHOLE
 from reconciler.model import ABSENT, Absent, Action, Json, Live, Path, SecretReference, Step, Verb
 from reconciler.model.values import dataclass
 from reconciler.ports import ResolveSecret
 
 Redact: TypeAlias = Callable[[Json], Json]
-TRAFFIC: Final = ("properties", "traffic")
-MIRROR: Final = ("properties", "mirrorTraffic")
 _PROPERTIES: Final = ("properties", "properties")
 _COMPUTE: Final = ("properties", "compute")
 _CAPACITY: Final = ("sku", "capacity")
-_WHOLE: Final = 100
 _FAILED: Final = frozenset({"failed", "canceled"})
 _UNSENT: Final = "Nothing was sent. Plan again."
 
@@ -250,7 +248,7 @@ class _Bodies:
             self._refuse(f"traffic would go to {', '.join(missing)}, which does not exist")
         if failed:
             self._refuse(f"traffic would go to {', '.join(failed)}, whose last operation failed")
-        if total not in {0, _WHOLE}:
+        if total not in {0, WHOLE}:
             self._refuse(f"traffic would sum to {total} %, not to 100 % or 0 %")
 
     def _check_idle(self, name: str) -> None:

@@ -14,10 +14,10 @@ from reconciler.document.diff import same
 from reconciler.document.pointers import find, format_pointer
 from reconciler.document.schema import Field
 from reconciler.kinds.online_endpoint.addresses import ASSETS, ID_FORM, parse_id
-from reconciler.kinds.online_endpoint.bind import HIDDEN, MIRROR, TRAFFIC
+from reconciler.kinds.online_endpoint.bind import HIDDEN
 from reconciler.kinds.online_endpoint.forms import DEPLOYMENT
 from reconciler.kinds.online_endpoint.manifest_checks import MOST_DEPLOYMENTS, find_at
-from reconciler.kinds.online_endpoint.shares import read_shares
+from reconciler.kinds.online_endpoint.shares import MIRROR, TRAFFIC, read_shares
 from reconciler.model import ABSENT, Absent, Finding, Json, Manifest, Path, Step
 from reconciler.plans.guards import forbid
 from reconciler.text.counting import count

@@ -13,6 +13,7 @@ from reconciler.document.pointers import find
 from reconciler.errors import ServiceError
 from reconciler.kinds.online_endpoint.addresses import compare_id, parse_id
 from reconciler.kinds.online_endpoint.probes import Attempt, EndpointProbes, ProbeFault, ProbeSample
+from reconciler.kinds.online_endpoint.shares import TRAFFIC as LIVE_TRAFFIC
 from reconciler.kinds.online_endpoint.shares import read_shares
 from reconciler.model import Json, Manifest, Resource
 from reconciler.plans.probes import count_calls
@@ -44,7 +45,7 @@ def show_serving(
 
     What cannot be asked is an unknown sign and not an error.
     """
-    shares = read_shares(document, (_PROPERTIES, "traffic"))
+    shares = read_shares(document, LIVE_TRAFFIC)
     declared = manifest.spec.get("deployments", {})
     questions = _Questions(probes, resource, manifest, shares)
     shown = find(document, ("deployments",))

@@ -13,6 +13,9 @@ from reconciler.model import Absent, Json, Path
 
 Shares: TypeAlias = Mapping[str, int]
 
+# Where a document has the shares of the calls, and of the copied calls.
+TRAFFIC: Final[Path] = ("properties", "traffic")
+MIRROR: Final[Path] = ("properties", "mirrorTraffic")
 WHOLE: Final = 100
 
 

@@ -16,8 +16,9 @@ from reconciler.document.diff import diff
 from reconciler.document.pointers import copy_along, find, set_at, split_pointer
 from reconciler.document.schema import Field
 from reconciler.kinds.online_endpoint.addresses import parse_id
-from reconciler.kinds.online_endpoint.bind import MIRROR, TRAFFIC
 from reconciler.kinds.online_endpoint.shares import (
+    MIRROR,
+    TRAFFIC,
     Shares,
     describe_shares,
     list_growing,
