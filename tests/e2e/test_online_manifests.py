@@ -92,6 +92,18 @@ def test_people_see_that_there_is_a_secret_where_they_do_not_see_its_value(
     assert online.changes() == []
 
 
+def test_a_setting_that_the_service_ignores_is_a_warning_and_plans_empty(
+    online: OnlineProject,
+) -> None:
+    settings = {"request_timeout_ms": 5000, "max_queue_wait_ms": 500}
+    online.declare(
+        traffic={"blue": 100}, deployments={"blue": deployment(request_settings=settings)}
+    )
+    done = online.apply()
+    assert "Warning: OnlineEndpoint/census: max_queue_wait_ms has no effect any more" in done.said
+    assert online.changes() == []
+
+
 def test_a_missing_secret_is_found_at_its_place_before_the_first_write(
     online: OnlineProject,
 ) -> None:

@@ -207,7 +207,6 @@ DEPLOYMENT: Final = (
     Word(("environment_variables",), ("properties", "environmentVariables"), _TEXTS),
     _requests("request_timeout_ms", "requestTimeout", _MILLISECONDS),
     _requests("max_concurrent_requests_per_instance", "maxConcurrentRequestsPerInstance", _PLAIN),
-    _requests("max_queue_wait_ms", "maxQueueWait", _MILLISECONDS),
     *_list_probe("liveness_probe", "livenessProbe"),
     *_list_probe("readiness_probe", "readinessProbe"),
     Word(("app_insights_enabled",), ("properties", "appInsightsEnabled"), _PLAIN),

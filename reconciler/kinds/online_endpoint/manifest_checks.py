@@ -8,6 +8,7 @@ secrets in plain text. The kind calls this module.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from reconciler.document.pointers import format_pointer
@@ -41,6 +42,7 @@ def check_manifest(field: Field, manifest: Manifest) -> Iterator[Finding]:
     yield from _check_properties(field, manifest, ("properties",), manifest.spec)
     for name, given in manifest.spec.get("deployments", {}).items():
         at = ("deployments", name)
+        yield from _check_settings(manifest, at, given)
         yield from _check_assets(manifest, at, given)
         yield from _check_variables(field, manifest, at, given)
         yield from _check_properties(field.at(at), manifest, (*at, "properties"), given)
@@ -130,6 +132,14 @@ def _check_rollout(manifest: Manifest) -> Iterator[Finding]:
     if "expect" in probe and (fault := find_row_fault(probe["request"], probe["expect"])):
         step = "Write the answer to each row of the request, in the same order."
         yield find_at(manifest, ("rollout", "probe", "expect"), f"expect {fault}", step)
+
+
+def _check_settings(manifest: Manifest, at: Path, given: Json) -> Iterator[Finding]:
+    """Yield a warning for a setting that the service ignores, and that old files of az ml have."""
+    if "max_queue_wait_ms" in given.get("request_settings", {}):
+        path = (*at, "request_settings", "max_queue_wait_ms")
+        found = find_at(manifest, path, "max_queue_wait_ms has no effect any more", "Remove it.")
+        yield replace(found, severity="warning")
 
 
 def _check_assets(manifest: Manifest, at: Path, given: Json) -> Iterator[Finding]:
