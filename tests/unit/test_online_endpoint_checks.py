@@ -80,7 +80,7 @@ def test_all_that_is_wrong_is_found_in_one_run(tmp_path: Path) -> None:
         model: azureml:census@latest
         environment: ./env
         code_configuration: {code: "azureml:census-score", scoring_script: score.py}
-        environment_variables: {API_TOKEN: abc, WORKER: {env: X}, AML_APP_ROOT: /x}
+        environment_variables: {API_TOKEN: abc, WORKER: {env: X}, AML_APP_ROOT: /x, "": x}
         properties: {createdBy: me}
         data_collector: {collections: {request: {enabled: true, data: "azureml:d"}}}
       Blue: {model: "azureml://registries/r/environments/a/versions/1"}
@@ -100,6 +100,7 @@ def test_all_that_is_wrong_is_found_in_one_run(tmp_path: Path) -> None:
         '14:31 "API_TOKEN" has the name of a secret, and its value is in plain text here',
         '14:47 "WORKER" refers to a secret, and its name does not say so',
         '14:65 "AML_APP_ROOT" is set by the service',
+        "14:83 this cannot be the name of a variable",
         '15:20 "createdBy" is owned by the service',
         "16:63 the data asset has no version",
         '17:5 "Blue" cannot be the name of a deployment',

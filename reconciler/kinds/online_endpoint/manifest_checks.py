@@ -192,7 +192,10 @@ def _check_variables(field: Field, manifest: Manifest, at: Path, given: Json) ->
         path, below = (*at, "environment_variables", name), variables.child(name)
         reference = isinstance(value, dict)
         shown = format_name(name, "this variable")
-        if below.read_only:
+        if not name.strip() or "=" in name:
+            said = f"{format_name(name, 'this')} cannot be the name of a variable"
+            yield find_at(manifest, path, said, "Use letters, digits and underscores.")
+        elif below.read_only:
             yield find_at(manifest, path, f"{shown} is set by the service", "Remove it.")
         elif reference and not below.secret:
             yield find_at(
