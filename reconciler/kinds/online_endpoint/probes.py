@@ -29,6 +29,7 @@ from reconciler.text.durations import growing_waits
 from reconciler.transport import Client, clean, is_loopback
 
 _PROBE: Final = ("rollout", "probe")
+_ON_FAILURE: Final = ("rollout", "onFailure")
 _COUNT: Final = 20
 _TOLERANCE: Final = 1e-6
 # A deployment that has just succeeded may refuse calls for a while, and a router may follow later
@@ -52,6 +53,7 @@ _MEANINGS: Final[Mapping[int, tuple[str, bool]]] = {
 _NO_TRAFFIC: Final = 404
 _ENDPOINT: Final = "the endpoint"
 _LOOK: Final = "Read its whole log: az ml online-deployment get-logs --name {} --endpoint-name {}"
+_KEEP: Final = "To read its whole log, let it stay: rollout: {{onFailure: keep}}. Then apply again."
 _BUSY: Final = "Raise max_concurrent_requests_per_instance or instance_count of the deployment."
 
 
@@ -103,14 +105,16 @@ class EndpointProbes:
                 next_step="Declare spec.rollout.probe.request in its manifest.",
             )
         settings = check.settings
+        is_removed = manifest is not None and find(manifest.spec, _ON_FAILURE) == "remove"
+        look = _KEEP if is_removed else _LOOK
         if settings.get("sort") == "shares":
             traffic = {name: int(share) for name, share in settings["traffic"].items()}
             calls = settings.get("count") or count_calls(traffic, {})
-            yield from self._repeat(resource, lambda: probes.measure(traffic, calls))
+            yield from self._repeat(resource, lambda: probes.measure(traffic, calls), look)
         else:
             calls = settings.get("count") or probes.count
             asked = settings["deployment"]
-            yield from self._repeat(resource, lambda: probes.probe(asked, calls))
+            yield from self._repeat(resource, lambda: probes.probe(asked, calls), look)
 
     def open_sample(self, resource: Resource, manifest: Manifest) -> ProbeSample | None:
         """Returns the calls with the sample of a manifest; None if it declares no request."""
@@ -121,7 +125,9 @@ class EndpointProbes:
         scoring = OnlineScoring(self._access, self._client, resource, self._wait_s, slowest_s)
         return ProbeSample(scoring, sample, _name_expected(manifest, sample))
 
-    def _repeat(self, resource: Resource, attempt: Callable[[], Attempt]) -> Iterator[str]:
+    def _repeat(
+        self, resource: Resource, attempt: Callable[[], Attempt], look: str
+    ) -> Iterator[str]:
         """Makes attempts until one passes, or fails for good, or the patience ends."""
         client = self._client
         until = client.clock() + self._wait_s
@@ -132,12 +138,15 @@ class EndpointProbes:
                 return
             left = until - client.clock()
             if not found.may_pass or left <= 0:
-                raise self._fail(resource, found)
+                raise self._fail(resource, found, look)
             yield f"waiting: {found.message}"
             client.sleep(min(pause, left))
 
-    def _fail(self, resource: Resource, fault: ProbeFault) -> CheckFailed | ServiceError:
-        """Returns the error of a fault, with the last line of the log of its deployment."""
+    def _fail(self, resource: Resource, fault: ProbeFault, look: str) -> CheckFailed | ServiceError:
+        """Returns the error of a fault, with the last line of the log of its deployment.
+
+        `look` is how to read the whole log.
+        """
         if fault.error is not None:
             return fault.error
         detail, next_step = fault.detail, fault.next_step
@@ -146,7 +155,7 @@ class EndpointProbes:
             line = read_last_line(self._client, path)
             detail += (f"log of {fault.deployment}: {line or 'not shown'}",)
             name = resource.id.rpartition("/")[2]
-            next_step = next_step or _LOOK.format(fault.deployment, name)
+            next_step = next_step or look.format(fault.deployment, name)
         redact = self._access.redaction.redact
         return CheckFailed(
             clean(redact(fault.message)),
