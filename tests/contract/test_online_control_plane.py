@@ -542,7 +542,8 @@ def test_buckets_count_down_and_are_refilled() -> None:
     assert created.headers[f"{header}global-writes"] == "2999"
     assert read_.headers[f"{header}reads"] == "249"
     assert deleted.headers[f"{header}deletes"] == "199"
-    assert keys.headers[f"{header}writes"] == "198"
+    # The bucket of writes gets ten back in a second: the first may be back on a busy machine.
+    assert keys.headers[f"{header}writes"] in {"198", "199"}
     assert [one.headers.get(f"{header}resource-requests") for one in puts[:2]] == ["24", "23"]
     assert f"{header}writes" not in puts[0].headers
     assert [one.status_code for one in puts[-2:]] == [201, 429]
