@@ -17,7 +17,13 @@ from reconciler.kinds.scoring import ScoringService
 from reconciler.model import Json, Resource
 from reconciler.model.values import dataclass
 from reconciler.ports import Access
-from reconciler.transport import Client, check_sendable, limit_timeouts, read_timeouts
+from reconciler.transport import (
+    Client,
+    check_sendable,
+    is_address,
+    limit_timeouts,
+    read_timeouts,
+)
 
 # Each region has a host of its own below this one (published addresses).
 _HOSTS: Final = ".services.azureml.net"
@@ -63,7 +69,8 @@ def open_data_plane(
     its repetitions wait at most so many seconds. Raises Unavailable if the service shows no address
     or key that can be used.
     """
-    if not isinstance(location, str) or not urlsplit(location).path.strip("/"):
+    shows_address = isinstance(location, str) and is_address(location)
+    if not shows_address or not urlsplit(location).path.strip("/"):
         raise _unusable(resource, "the service shows no address for calls")
     if not isinstance(key, str) or not key:
         raise _unusable(resource, "the service shows no key")

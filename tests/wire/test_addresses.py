@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 
 from reconciler.errors import Rejected, Unavailable
+from reconciler.kinds.data_plane import open_data_plane
+from reconciler.model import Address, Resource
 from reconciler.transport import client as wire
 from reconciler.transport import follow_operation
+from tests.access import access
 from tests.scripted import Answer, Call, answers, run_scripted
 from tests.wire.test_transport import OK, Recorder
 
@@ -97,3 +100,24 @@ def test_a_list_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None
         with pytest.raises(Unavailable, match="more than 20 pages"):
             list(reported.client.pages("/list"))
         assert len(reported.calls) == 20
+
+
+@pytest.mark.parametrize(
+    ("shown", "base"),
+    [
+        ("https://europewest.services.azureml.net/w/s", "https://europewest.services.azureml.net"),
+        ("https://evil.example\\.services.azureml.net/w/s", ""),
+        ("https://evil.example%5c.services.azureml.net/w/s", ""),
+        ("https://[::1/.services.azureml.net/w/s", ""),
+    ],
+)
+def test_the_key_of_a_service_goes_only_to_a_host_that_all_parsers_read(
+    shown: str, base: str
+) -> None:
+    given = access("https://ussouthcentral.services.azureml.net")
+    resource = Resource(Address("WebService", "census"), "/subscriptions/s")
+    if base:
+        assert open_data_plane(given, shown, "key", resource).client.base_url == base
+    else:
+        with pytest.raises(Unavailable, match="shows no address for calls"):
+            open_data_plane(given, shown, "key", resource)
