@@ -154,31 +154,3 @@ def test_a_container_that_crashes_is_removed_as_the_manifest_says(tmp_path: Path
             assert online.workspace.traffic("census") == {"blue": 100}
             said = done.said
         assert "reverted: delete deployment green" in said
-
-
-@pytest.mark.parametrize(
-    ("on_failure", "step"),
-    [
-        ("keep", "Read its whole log: az ml online-deployment get-logs --name green"),
-        ("remove", "To read its whole log, let it stay: rollout: {onFailure: keep}."),
-    ],
-)
-def test_the_log_of_a_removed_deployment_is_not_advised(
-    tmp_path: Path, on_failure: str, step: str
-) -> None:
-    faults = tmp_path / "faults.yaml"
-    match = {"method": "PUT", "path": "deployments/green"}
-    faults.write_text(json.dumps([{"match": match, "do": "wrong-answers"}]))
-    with open_online(tmp_path / "online", None, f"--faults={faults}") as online:
-        blue = deployment(1)
-        probe = {"request": {"data": [[1]]}, "expect": [0.5], "tolerance": 0.5, "count": 1}
-        online.declare(traffic={"blue": 100}, deployments={"blue": blue})
-        online.apply()
-        online.declare(
-            traffic={"green": 100},
-            deployments={"green": deployment(2)},
-            rollout={"probe": probe, "onFailure": on_failure},
-        )
-        done = online.run("apply", "--auto-approve")
-    assert done.code == 1
-    assert step in done.said

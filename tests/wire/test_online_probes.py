@@ -221,6 +221,16 @@ def test_what_may_pass_is_waited_for_and_then_fails(wrong: Answer, message: str)
     assert said[-1] == "green answered 3 calls as golden.json"
 
 
+def test_the_log_of_a_deployment_that_will_be_removed_is_not_advised() -> None:
+    check = Check("probe green", {"sort": "probe", "deployment": "green"})
+    rollout = {"probe": SAMPLE, "onFailure": "remove"}
+    with pytest.raises(CheckFailed) as caught:
+        check_world(World(lambda *_: Answer(424)), check, rollout=rollout)
+    assert caught.value.next_step == (
+        "To read its whole log, let it stay: rollout: {onFailure: keep}. Then apply again."
+    )
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
