@@ -336,6 +336,18 @@ def test_traffic_has_the_names_of_the_deployments_and_whole_numbers(where: str) 
         assert session.writes() == []
 
 
+def test_a_deployment_that_another_tool_has_named_in_capitals_is_the_declared_one() -> None:
+    arm = Arm(endpoint({"Blue": 100}), {"Blue": deployment("Blue")})
+    with serving(arm) as session:
+        live = session.read()
+        assert set(live.document["deployments"]) == {"blue"}
+        assert live.document["properties"]["traffic"] == {"blue": 100}
+        changed = {"deployments": {"blue": {"properties": {"model": "azureml:census:2"}}}}
+        ((method, path, body),) = session.write(step_to(live.document, changed), live)
+    assert (method, path.lower()) == ("PUT", "/onlineEndpoints/census/deployments/blue".lower())
+    assert body["properties"]["model"] == f"{SCOPE}/models/census/versions/2"
+
+
 @pytest.mark.parametrize(
     ("traffic", "message"),
     [

@@ -125,14 +125,14 @@ class EndpointReader:
             for page in self._client.read_pages(url_of(resource, f"/{DEPLOYMENTS}")):
                 for item in page.raw["value"]:
                     name, one = read_deployment(item, resource.id)
-                    if name.casefold() in {known.casefold() for known in deployments}:
+                    if name in deployments:
                         raise make_foreign(f"the service lists the deployment {clean(name)} twice")
                     deployments[name] = one
         except ServiceError as error:
             if is_absence(error, NO_ENDPOINT):
                 return None
             raise
-        return Shown(read_traffic(raw, deployments), deployments)
+        return Shown(read_traffic(raw), deployments)
 
     def _find_missing(self, resource: Resource, shown: Shown) -> Iterator[str]:
         return (name for name in shown.unlisted if self._exists(resource, name))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Final, TypeVar
 
@@ -171,7 +171,10 @@ def read_endpoint(raw: Json, scope: str) -> Json:
 
 
 def read_deployment(raw: Json, endpoint_id: str) -> tuple[str, Json]:
-    """Return the name and the raw document of an endpoint's deployment, as `read_endpoint` does."""
+    """Return the name and the raw document of an endpoint's deployment, as `read_endpoint` does.
+
+    The name is in lower case, as manifests and `az ml` write it: the service ignores its case.
+    """
     found = raw.get("id") if isinstance(raw, dict) else None
     if not isinstance(found, str) or not isinstance(raw.get("properties"), dict):
         raise Unavailable("the service did not return a deployment", status=200)
@@ -181,16 +184,15 @@ def read_deployment(raw: Json, endpoint_id: str) -> tuple[str, Json]:
         raise make_foreign(said)
     _check_names(raw, name, f"{_ENDPOINTS}/deployments")
     shown = raw.get("name")
-    return shown if isinstance(shown, str) else name, raw
+    return (shown if isinstance(shown, str) else name).lower(), raw
 
 
-def read_traffic(raw: Json, deployments: Collection[str]) -> Json:
-    """Return the raw document with traffic by the names of its deployments, in whole numbers.
+def read_traffic(raw: Json) -> Json:
+    """Return the raw document of an endpoint; its traffic has names in lower case, whole numbers.
 
-    `az ml` writes these names in lower case. Raises Unavailable for traffic that cannot be read: a
-    deployment that answers would count as one without calls.
+    Raises Unavailable for traffic that cannot be read: a deployment that answers would count as one
+    without calls.
     """
-    names = {name.casefold(): name for name in deployments}
     properties = dict(raw["properties"])
     for word in _TRAFFIC:
         given = properties.get(word)
@@ -200,7 +202,7 @@ def read_traffic(raw: Json, deployments: Collection[str]) -> Json:
             raise make_foreign("the service shows no map of deployments as its traffic")
         read: dict[str, Json] = {}
         for shown, share in given.items():
-            name = names.get(shown.casefold()) or str(shown)
+            name = str(shown).lower()
             if name in read:
                 raise make_foreign(f"the service shows the traffic of {clean(name)} twice")
             read[name] = _read_share(name, share)
