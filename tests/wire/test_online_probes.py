@@ -391,6 +391,22 @@ def test_no_key_leaves_this_machine(address: Json) -> None:
     assert world.managed == ["census"]
 
 
+def test_an_endpoint_of_keys_that_shows_none_is_named_with_a_next_step() -> None:
+    world = World(lambda *_: answer(), keys={"primaryKey": None, "secondaryKey": None})
+    usual = world.answer
+
+    def refuse_token(call: Call, number: int) -> Answer:
+        is_token = call.target.partition("?")[0].endswith("/token")
+        return refusal(400, "InvalidAuthMode") if is_token else usual(call, number)
+
+    with run_scripted(refuse_token) as server:
+        probes = world.connect(server)
+        check = Check("", {"sort": "probe", "deployment": "green"})
+        with pytest.raises(Unavailable, match="shows no key, and has no tokens") as caught:
+            list(probes.check_write(RESOURCE, check, manifest()))
+    assert caught.value.next_step
+
+
 @pytest.mark.parametrize(
     ("address", "fits"),
     [

@@ -14,7 +14,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from reconciler.document.pointers import find
-from reconciler.errors import ServiceError, ServiceMissing, Unauthorized, Unavailable
+from reconciler.errors import Rejected, ServiceError, ServiceMissing, Unauthorized, Unavailable
 from reconciler.kinds.ids import quote_path
 from reconciler.kinds.online_endpoint.replies import NO_ENDPOINT, is_absence
 from reconciler.model import Json, Resource, SeparateLimit
@@ -194,7 +194,12 @@ class OnlineScoring:
 
     def _read_token(self) -> Json:
         """Returns a token; it is read again when the service says so."""
-        shown = self._post("token")
+        try:
+            shown = self._post("token")
+        except Rejected as error:
+            if self._mode == "key":
+                raise self._unusable("the endpoint shows no key, and has no tokens") from error
+            raise
         refresh = shown.get("refreshAfterTimeUtc")
         # A time that has passed already would mean a token for each call: our clock may differ.
         if isinstance(refresh, (int, float)) and refresh > self._client.now().timestamp():
