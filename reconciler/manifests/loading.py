@@ -116,8 +116,7 @@ class Loaded:
     `policies` are those that judge the project, for a command that asks for them, and
     `policy_errors` those of the findings that prevent a judgement. `ignored` are the rules of
     `.driftignore` that hold in the environment, for a command that asks for them. `refused` are the
-    manifests of the right form that an error keeps out of `manifests`, such as a secret in plain
-    text.
+    complete manifests that an error keeps out of `manifests`, such as a secret in plain text.
     """
 
     project: Project | None
@@ -488,17 +487,16 @@ class _Loading:
         places = parsed.find_places(node)
         subject = _subject(kind, document)
         self.subjects.add(subject)
-        found, has_form = self._load_references(file, kind, document, places)
+        found, is_complete = self._load_references(file, kind, document, places)
         for pointer, finding in found:
             at = places.find_nearest(pointer)
             self.findings.append(replace(finding, subject=subject, place=finding.place or at))
-        if not has_form:
+        if not is_complete:
             return
-        is_refused = bool(found) or len(parsed.findings) + len(self.folder.findings) != before
+        is_refused = len(parsed.findings) + len(self.folder.findings) != before
         self.folder.budget.charge("resources", 1, parsed.place(node))
         spec = document["spec"] or {}
-        if not is_refused:
-            self._note_secrets(kind, spec)
+        self._note_secrets(kind, spec)
         manifest = Manifest(
             address=Address(kind, document["metadata"]["name"]),
             spec=compress(spec) if self.folder.budget.is_large else spec,
@@ -592,7 +590,8 @@ class _Loading:
     ) -> tuple[list[Found], bool]:
         """Includes the files of a manifest; returns the findings about them and about the rest.
 
-        The second value is whether the manifest has the form of its schema.
+        The second value is whether the manifest is complete: with a wrong value, a definition that
+        cannot be read or a reference to a file outside of the project, it can be judged no further.
         """
         spec = document.get("spec") if isinstance(document, dict) else None
         if not isinstance(spec, dict):
@@ -613,14 +612,15 @@ class _Loading:
             )
 
             errors += check_retraining(self.folder, file, spec)
-        found += errors
-        found += ((pointer, fault) for pointer, fault in faults if pointer not in reported)
-        others = [
+        found = [
+            *found,
+            *errors,
+            *((pointer, fault) for pointer, fault in faults if pointer not in reported),
             *check_secrets(schema, spec),
             *locate_files(self.folder, file, find_references(self.schemas[kind], spec)),
             *check_rows(self.folder, file, spec),
         ]
-        return [*found, *others], not found
+        return found, not found and not (read and read.findings)
 
     def _note_secrets(self, kind: str, spec: Json) -> None:
         for _, one in find_references(self.schemas[kind], spec):

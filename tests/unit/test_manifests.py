@@ -280,6 +280,25 @@ def test_what_is_wrong_in_a_definition_file_is_found_there(
     assert loaded.manifests == ()
 
 
+@pytest.mark.parametrize(
+    ("more", "is_complete"),
+    [
+        ("  definition: {tags: {x: AccountKey=ABCDEFGH1234567+}}\n", True),
+        ("  definition: {file: gone.json}\n", False),
+        ("  secrets: {/properties/keys/primary: {file: ../../../etc/passwd}}\n", False),
+        ("  verify: {rows: ../../rows.csv}\n", False),
+    ],
+    ids=["secret", "definition", "file", "rows"],
+)
+def test_only_a_complete_manifest_is_judged_further(
+    tmp_path: Path, more: str, is_complete: bool
+) -> None:
+    loaded = read(tmp_path, census_yaml=SERVICE + more)
+    assert loaded.findings
+    assert loaded.manifests == ()
+    assert bool(loaded.refused) is is_complete
+
+
 def test_an_exported_definition_may_be_declared_whole(tmp_path: Path) -> None:
     (tmp_path / "manifests").mkdir()
     exported = (
