@@ -18,7 +18,7 @@ from reconciler.cli.context import Invocation
 from reconciler.cli.exit_codes import ExitWord, classify_error, get_exit_code
 from reconciler.cli.loading import find_folder, load_all, load_each
 from reconciler.cli.output import show
-from reconciler.cli.wiring import Assembly, PlanFlags, assemble
+from reconciler.cli.wiring import Assembly, PlanFlags, assemble_for_plan
 from reconciler.errors import ManifestInvalid, ReconcilerError
 from reconciler.files import resolve_path
 from reconciler.gitops.comments import Sticky
@@ -175,7 +175,7 @@ class _PlanRun:
         suite = " ".join(filter(None, [self._project, environment]))
         try:
             with choosing(invocation, environment):
-                assembly = assemble(invocation, (), self._flags.allowed)
+                assembly = assemble_for_plan(invocation, (), self._flags)
                 check_committed(assembly)
                 self._set_status(environment, "pending", "planning")
                 runtime = assembly.runtime(self._flags.parallelism, self._flags.max_calls)
