@@ -12,6 +12,7 @@ import pytest
 from reconciler.document.patch import apply_operations
 from reconciler.errors import (
     Busy,
+    CheckFailed,
     Contradicted,
     OperationFailed,
     ReconcilerError,
@@ -32,6 +33,7 @@ from reconciler.model import (
     Address,
     Cause,
     Change,
+    Check,
     Declared,
     Live,
     Reason,
@@ -1205,6 +1207,20 @@ def test_a_secret_as_a_name_is_an_error_and_not_a_crash() -> None:
     arm.endpoint["tags"] = {VALUE: "x"}
     with serving(arm) as session, pytest.raises(Unavailable, match="secret as the name"):
         session.read()
+
+
+# What is mounted.
+
+
+def test_a_deployment_that_has_mounted_another_model_gets_no_probe() -> None:
+    arm = blue_and_green()
+    arm.deployments["green"]["properties"]["model"] = f"{SCOPE}/models/census/versions/3"
+    check = Check("probe green", {"sort": "probe", "deployment": "green"})
+    with serving(arm) as session:
+        with pytest.raises(CheckFailed, match="green does not serve azureml:census:3") as caught:
+            list(session.provider.check_write(RESOURCE, check, None))
+        assert session.writes() == []
+    assert "the service has mounted /var/azureml-app/azureml-models/census/2" in str(caught.value)
 
 
 # Hostile names.

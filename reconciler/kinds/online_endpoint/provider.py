@@ -179,12 +179,21 @@ class OnlineEndpointProvider:
     def check_write(
         self, resource: Resource, check: Check, manifest: Manifest | None
     ) -> Iterator[str]:
-        """Make one check of a write by scoring calls."""
+        """Make one check of a write by scoring calls.
+
+        A deployment that the service has mounted another model in is not asked at all.
+        """
         from reconciler.kinds.online_endpoint.probes import (  # noqa: PLC0415 - few commands probe
             EndpointProbes,
         )
+        from reconciler.kinds.online_endpoint.serving import (  # noqa: PLC0415 - as above
+            check_directory,
+        )
 
-        return EndpointProbes(self._access, self._client).check_write(resource, check, manifest)
+        if check.settings.get("sort") == "probe":
+            live = self._read_existing(resource)
+            check_directory(resource, live.document, check.settings["deployment"])
+        yield from EndpointProbes(self._access, self._client).check_write(resource, check, manifest)
 
     def show_serving(self, resource: Resource, manifest: Manifest) -> Serving:
         """Return what each deployment serves, by its document and by its answers."""

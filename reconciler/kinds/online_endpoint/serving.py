@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from reconciler.document.pointers import find
-from reconciler.errors import ServiceError
+from reconciler.errors import CheckFailed, ServiceError
 from reconciler.kinds.online_endpoint.addresses import compare_id, parse_id
 from reconciler.kinds.online_endpoint.probes import Attempt, EndpointProbes, ProbeFault, ProbeSample
 from reconciler.kinds.online_endpoint.shares import TRAFFIC as LIVE_TRAFFIC
@@ -89,6 +89,19 @@ def _compare_directory(deployment: Json) -> ServingSign:
     agrees = mounted.rstrip("/").casefold().endswith(f"/{asset.name}/{asset.version}".casefold())
     state = SignState.AGREES if agrees else SignState.DIFFERS
     return ServingSign(MOUNTED, state, f"the service has mounted {mounted}")
+
+
+def check_directory(resource: Resource, document: Json, name: str) -> None:
+    """Raises CheckFailed if the service has mounted another model than a deployment names."""
+    deployment = find(document, ("deployments", name))
+    sign = _compare_directory(deployment)
+    if sign.state is SignState.DIFFERS:
+        uri = find(deployment, (_PROPERTIES, "model"))
+        raise CheckFailed(
+            f"{name} does not serve {uri}: {sign.said}",
+            subject=str(resource.address),
+            next_step=f"Declare a deployment of another name in the place of {name}.",
+        )
 
 
 class _Questions:
