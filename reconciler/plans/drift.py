@@ -144,11 +144,25 @@ def _compare_declared(comparison: Comparison, declared: Collection[Path]) -> Ite
         below = comparison.schema.at(path)
         if is_not_observable(comparison.schema, path, comparison.live):
             continue
-        then = get_last_applied(comparison, path)
         now, want = find(comparison.live, path), find(comparison.declared.document, path)
+        then = get_last_applied(comparison, path)
+        if then is ABSENT and _was_default(comparison, path, want):
+            then = want
         verdict = _choose_verdict(below, then, now, want, known=comparison.last_applied is not None)
         if verdict is not None:
             yield _make_drift(comparison, path, verdict, then, want)
+
+
+def _was_default(comparison: Comparison, path: Path, want: Json | Absent) -> bool:
+    """Whether a declared default was live at the last apply, as an absent value.
+
+    An apply records no such value: nothing was to be written, and live did not show it.
+    """
+    below, last_applied = comparison.schema.at(path), comparison.last_applied
+    if last_applied is None or not last_applied.baseline or below.default is ABSENT:
+        return False
+    around = (format_pointer(path[:length]) for length in range(1, len(path) + 1))
+    return same(below, ABSENT, want) and last_applied.baseline.keys().isdisjoint(around)
 
 
 def _compare_call(comparison: Comparison) -> Iterator[Drift]:

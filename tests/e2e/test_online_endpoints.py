@@ -1,5 +1,6 @@
 """Online endpoints from the first plan to the last, under every reading of what is not known."""
 
+import json
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -155,6 +156,18 @@ def test_a_split_that_somebody_moved_is_drift_and_is_restored(online: OnlineProj
     online.apply()
     assert online.workspace.traffic("census") == {"blue": 100}
     assert online.run("drift").said.count("No drift") == 1
+
+
+def test_a_split_that_somebody_moved_is_accepted_whole(online: OnlineProject) -> None:
+    deployments = {"blue": deployment(1), "green": deployment(2)}
+    file = online.declare(traffic={"blue": 100}, deployments=deployments)
+    online.apply()
+    # green had no share at the apply, and the manifest does not name it in its traffic.
+    online.workspace.put_endpoint("census", {"blue": 40, "green": 60})
+    assert "pending" not in online.run("drift").said
+    assert online.run("drift", "--accept", "OnlineEndpoint/census").code == 0
+    assert json.loads(file.read_text())["spec"]["traffic"] == {"blue": 40, "green": 60}
+    assert online.changes() == []
 
 
 @pytest.mark.slow
