@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
-from reconciler.document.diff import form, is_omitted
+from reconciler.document.diff import form, is_omitted, same
 from reconciler.document.pointers import find, format_pointer, split_pointer
 from reconciler.document.schema import UNKNOWN, Field, Shape
 from reconciler.model import ABSENT, Absent, Json, Path
@@ -53,9 +53,12 @@ def list_moves(
     held = [split_pointer(pointer) for pointer in owned]
     for pointer in sorted({*baseline, *now}):
         path = split_pointer(pointer)
-        if field.at(path).autoscaled:  # an older baseline may have it
+        below, then = field.at(path), baseline.get(pointer, ABSENT)
+        if below.autoscaled:  # an older baseline may have it
             continue
-        then = baseline.get(pointer, ABSENT)
+        # The service shows its defaults of what is new.
+        if then is ABSENT and same(below, find(document, path), ABSENT):
+            continue
         if then == now.get(pointer, ABSENT) and _alike(then, now.get(pointer, ABSENT)):
             continue
         # A place that is now declared, wholly or in part, is compared with its declaration.

@@ -318,6 +318,14 @@ def test_the_state_of_a_deployment_does_not_drift() -> None:
     assert list(list_moves(KIND.field, baseline, updating, ())) == []
 
 
+def test_the_defaults_of_a_deployment_that_somebody_added_are_no_findings() -> None:
+    baseline = make_baseline(KIND.field, endpoint({"blue": 100}, deployment()), ())
+    live = endpoint({"blue": 100}, deployment(), deployment("canary", "7"))
+    moved = {move.pointer for move in list_moves(KIND.field, baseline, live, ())}
+    assert "/deployments/canary/properties/model" in moved
+    assert not [one for one in moved if "Probe" in one or "scaleSettings" in one]
+
+
 def test_people_read_which_model_comes_and_which_one_goes() -> None:
     rollout = {"keepOld": "1m"}
     given = {"traffic": {"green": 100}, "deployments": {"green": GREEN}, "rollout": rollout}
