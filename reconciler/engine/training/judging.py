@@ -17,7 +17,7 @@ from reconciler.engine.training.comparing import Rows, compare_rows
 from reconciler.engine.training.registering import recall_registration
 from reconciler.engine.training.run import RUN, RunRecord, TrainingPorts, TrainingRun
 from reconciler.errors import BlobForbidden, ManifestInvalid, ReconcilerError
-from reconciler.model import Fact, Finding, Json, ModelReference, Snapshot
+from reconciler.model import Finding, Json, ModelReference, Snapshot
 from reconciler.model.training import (
     BlobReference,
     GateRule,
@@ -31,7 +31,6 @@ from reconciler.plans.gates import Candidate, GateVerdict, ScoredRows, describe_
 from reconciler.plans.history import EVALUATION
 from reconciler.plans.proof import Answers
 from reconciler.plans.recorded_gates import recall_baseline
-from reconciler.text.times import format_utc
 
 _MOST_EVALUATION: Final = 1 << 20
 _MOST_SCORED: Final = 64 << 20
@@ -273,23 +272,7 @@ def _record(
         data["answers"] = Answers(scored.digest, tuple(scored.candidate)).write()
         if scored.live:
             data["parentAnswers"] = Answers(scored.digest, tuple(scored.live)).write()
-    known = ports.ledger.load().facts.get((EVALUATION, candidate.digest))
-    if known is not None and known.data == data:
-        return
-    with ports.lock() as lease:
-        lease.check()
-        ports.ledger.record(
-            Fact(
-                topic=EVALUATION,
-                subject=candidate.digest,
-                data=data,
-                at=format_utc(ports.clock()),
-                by=ports.author.by,
-                host=ports.author.host,
-                commit=ports.author.commit,
-                fence=lease.lock_owner.fence,
-            )
-        )
+    ports.keep(EVALUATION, candidate.digest, data)
 
 
 def _describe(verdict: GateVerdict) -> Json:

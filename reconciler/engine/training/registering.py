@@ -13,7 +13,6 @@ from reconciler.model import Address, Fact, Json, ModelReference, Resource
 from reconciler.plans.gates import Candidate
 from reconciler.plans.history import REGISTRATION
 from reconciler.ports import RegistersModels
-from reconciler.text.times import format_utc
 
 
 def register_candidate(
@@ -38,29 +37,8 @@ def register_candidate(
         "retraining": str(retraining),
         "run": candidate.run,
     }
-    subject = name_registration(resource.address, version)
-    known = ports.ledger.load().facts.get((REGISTRATION, subject))
-    if known is None or known.data != data:
-        _record(ports, subject, data)
+    ports.keep(REGISTRATION, name_registration(resource.address, version), data)
     return version
-
-
-def _record(ports: TrainingPorts, subject: str, data: Mapping[str, Json]) -> None:
-    author = ports.author
-    with ports.lock() as lease:
-        lease.check()
-        ports.ledger.record(
-            Fact(
-                topic=REGISTRATION,
-                subject=subject,
-                data=data,
-                at=format_utc(ports.clock()),
-                by=author.by,
-                host=author.host,
-                commit=author.commit,
-                fence=lease.lock_owner.fence,
-            )
-        )
 
 
 def name_registration(address: Address, version: str) -> str:

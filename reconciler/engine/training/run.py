@@ -4,7 +4,8 @@ A job costs money and has no idempotency key, so the ledger decides which job is
 is written before a job is submitted, one with its id after that, and one after its start. Each line
 is written under the lock, and only if the line before it is still the last: of two processes that
 submit, one finds the other's job and joins it. A job whose id is in no line never runs, because
-only a job with a line is started.
+only a job with a line is started. It is long because every state of a job, and what leads to the
+next one, is in one place.
 """
 
 from __future__ import annotations
@@ -123,6 +124,30 @@ class TrainingPorts:
     check_interrupted: Callable[[], None]
     first_wait_s: float = 1.0
 
+    def record(self, lease: Lease, topic: str, subject: str, data: Mapping[str, Json]) -> None:
+        """Record a fact under the lock of the ledger; raises LedgerConflict if it is lost."""
+        lease.check()
+        self.ledger.record(
+            Fact(
+                topic=topic,
+                subject=subject,
+                data=data,
+                at=format_utc(self.clock()),
+                by=self.author.by,
+                host=self.author.host,
+                commit=self.author.commit,
+                fence=lease.lock_owner.fence,
+            )
+        )
+
+    def keep(self, topic: str, subject: str, data: Mapping[str, Json]) -> None:
+        """Record a fact, unless it is the last one of its topic and subject already."""
+        known = self.ledger.load().facts.get((topic, subject))
+        if known is not None and known.data == data:
+            return
+        with self.lock() as lease:
+            self.record(lease, topic, subject, data)
+
 
 class TrainingRun:
     """One run of a retraining. `jobs` is the batch execution of its training service."""
@@ -226,20 +251,8 @@ class TrainingRun:
             return after
 
     def _record(self, lease: Lease, record: RunRecord) -> None:
-        lease.check()
-        author = self._ports.author
-        self._ports.ledger.record(
-            Fact(
-                topic=TOPIC,
-                subject=str(self._retraining.address),
-                data={name: value for name, value in asdict(record).items() if value},
-                at=format_utc(self._ports.clock()),
-                by=author.by,
-                host=author.host,
-                commit=author.commit,
-                fence=lease.lock_owner.fence,
-            )
-        )
+        said = {name: value for name, value in asdict(record).items() if value}
+        self._ports.record(lease, TOPIC, str(self._retraining.address), said)
 
     def _list_outputs(self) -> Iterator[TrainingBlob]:
         yield self._retraining.model
