@@ -471,14 +471,21 @@ def find_failed_places(
 ) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield each place that reports a failed operation, of the resource or of a separate part."""
     for path in _find_failed_fields(root):
-        above, star, below = "/".join(path).partition("/*/")
-        named = find(document, tuple(above.split("/"))) if star else {}
-        names = sorted(named) if isinstance(named, dict) else ()
-        places = [tuple(f"{above}/{name}/{below}".split("/")) for name in names if "/" not in name]
-        for place in places if star else [path]:
+        for place in _find_places(document, path):
             state = find(document, place)
             if isinstance(state, str) and state in root.at(place).failed:
                 yield place, state
+
+
+def _find_places(document: Json | Absent, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Yield the places of a path in a document: `*` is each name of a map."""
+    if "*" not in path:
+        yield path
+        return
+    star = path.index("*")
+    named = find(document, path[:star])
+    for name in sorted(named) if isinstance(named, dict) else ():
+        yield (*path[:star], name, *path[star + 1 :])
 
 
 @functools.cache
