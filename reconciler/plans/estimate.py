@@ -65,11 +65,11 @@ def count_writes(step: Step, timing: ServiceTiming) -> int:
     separate call add one more, and so do changes beside a call of its own. A step that its kind
     splits has the writes of its kind.
     """
+    if step.writes:
+        return len(step.writes)
     copies = 1 if step.source and step.source.copy == "missing" else 0
     new = step.action in {Action.CREATE, Action.REPLACE}
     apart = 1 if new and step.models and timing.models_apart else 0
-    if step.writes:
-        return len(step.writes)
     called = sum(change.called for change in step.changes)
     beside = 1 if 0 < called < len(step.changes) else 0
     return copies + apart + beside + (2 if step.action is Action.REPLACE else 1)
