@@ -12,13 +12,14 @@ from pathlib import Path
 
 from reconciler.ledgers.leadership import TERM
 from reconciler.ledgers.lock import Heartbeat
-from tests.e2e.world import spawn, spawn_emulator
+from tests.e2e.world import Done, spawn, spawn_emulator
 from tests.survival.fleet import APPLY, CALLS, DeclaredService, Fleet, model
 from tests.survival.verdict import Story
 from tests.survival.watching import CycleSeen, WatchProcess, run_watch
 
 SOON_S = 60.0
 LOOP = ("--interval", "1s")
+TRIES = 8
 FIX = ("--mode", "apply", "--patience", "0.2s")
 # A process on a busy machine renews it in time.
 BRIEF = Heartbeat(lease_s=4.0, renew_s=0.5)
@@ -163,15 +164,18 @@ def jump(fleet: Fleet, cycles: int, *flags: str) -> Story:
 
 
 def go_first(fleet: Fleet, *flags: str) -> Story:
-    """A person applies while the loop does: the person waits for one step, and the loop goes on."""
+    """A person applies while the loop does: the person waits for one step, and the loop goes on.
+
+    On a busy machine the loop may have ended its steps before the person's command has started.
+    Such a try proves nothing, so another one follows.
+    """
     with run_watch(fleet.folder, *LOOP, *flags, *FIX, "--parallelism", "1") as watch:
         watch.wait_for(lambda: watch.ends("in-sync"))
-        changed = time.time()
-        change(fleet, len(fleet.declared_services))
-        watch.wait_for(lambda: watch.writes(changed))
-        applied = spawn(fleet.folder, *APPLY, "--json")
-        ended = time.time()
-        watch.wait_for(lambda: watch.ends("in-sync", ended))
+        applied = _apply_beside(fleet, watch)
+        for _ in range(TRIES):
+            if any(_find_wait(applied.out)):
+                break
+            applied = _apply_beside(fleet, watch)
         code = watch.end()
     wrong = [] if applied.code == 0 else [f"the apply ended with {applied.code}: {applied.said}"]
     waited, later = _find_wait(applied.out)
@@ -186,6 +190,17 @@ def go_first(fleet: Fleet, *flags: str) -> Story:
         f"a person who applies beside the loop waits {later - waited:.1f} s, for {began} new steps"
     )
     return Story(said, "person", wrong)
+
+
+def _apply_beside(fleet: Fleet, watch: WatchProcess) -> Done:
+    """Change each service, and apply as soon as the loop writes; the loop is in sync afterwards."""
+    changed = time.time()
+    change(fleet, len(fleet.declared_services))
+    watch.wait_for(lambda: watch.writes(changed))
+    applied = spawn(fleet.folder, *APPLY, "--json")
+    ended = time.time()
+    watch.wait_for(lambda: watch.ends("in-sync", ended))
+    return applied
 
 
 def _find_wait(out: str) -> tuple[float, float]:
