@@ -28,6 +28,14 @@ _SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGHUP")
 _STDERR: Final = 2
 
 
+class SignalReceived(KeyboardInterrupt):
+    """A signal ends the command; not KeyboardInterrupt itself, so that `python -m` exits with 130.
+
+    After a KeyboardInterrupt of exactly that class has passed through `exec` of a text, Python ends
+    such a process by SIGINT even if it was handled. `dataclass` executes texts at import.
+    """
+
+
 class Interruption:
     """Receives signals; the engine asks it before each new step.
 
@@ -96,7 +104,7 @@ class Interruption:
             self._write_stderr(_SOON)
         elif not again:
             self.end_reads()
-            raise KeyboardInterrupt
+            raise SignalReceived
         elif number == signal.SIGINT or self.hasty:
             self._write_stderr(f"Aborted. {_OPEN}\n" if self._writing else "Aborted.\n")
             self._abort(128 + number)

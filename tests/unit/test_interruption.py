@@ -4,8 +4,11 @@ import io
 import os
 import pty
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +53,20 @@ def heard(*signals: int, writing: bool) -> tuple[str, list[int], Interruption]:
 def test_what_only_reads_ends_at_once(number: int) -> None:
     with pytest.raises(KeyboardInterrupt):
         heard(number, writing=False)
+
+
+def test_a_command_that_is_ended_within_an_exec_exits_with_its_own_code(tmp_path: Path) -> None:
+    (tmp_path / "command.py").write_text(
+        "import os, signal, sys\n"
+        "from reconciler.cli.signals import Interruption\n"
+        "try:\n"
+        "    with Interruption().listening():\n"
+        "        exec('os.kill(os.getpid(), signal.SIGINT)')\n"
+        "except KeyboardInterrupt:\n"
+        "    sys.exit(130)\n"
+    )
+    done = subprocess.run([sys.executable, "-m", "command"], cwd=tmp_path, check=False)
+    assert done.returncode == 130
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

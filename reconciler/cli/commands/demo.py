@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 from reconciler.cli.command import Command
+from reconciler.cli.signals import SignalReceived
 from reconciler.files import resolve_path
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
@@ -72,8 +73,10 @@ def demo(story: str, keep: Path | None) -> int:
     from reconciler.cli.demo.narration import print_text
     from reconciler.cli.demo.stage import empty_folder, remove_folder
 
-    # SIGTERM must run the clean-up: it stops the processes and removes the folder.
-    signal.signal(signal.SIGTERM, _end)
+    # A signal must run the clean-up: it stops the processes and removes the folder.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _end)
     set_stage, tell = _find_story(story)
     folder = empty_folder(keep) if keep else Path(tempfile.mkdtemp(prefix="reconciler-demo-"))
     try:
@@ -122,4 +125,4 @@ def _find_story(name: str) -> _Story:
 
 
 def _end(*_: Any) -> None:
-    raise KeyboardInterrupt
+    raise SignalReceived
