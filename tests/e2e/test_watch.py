@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ import pytest
 from reconciler.ledgers.file import FileLedger
 from reconciler.ledgers.file_lock import FileLockHandle
 from reconciler.ledgers.process import describe_process, find_start
+from tests.contract.world import LONG_S
 from tests.e2e.world import (
     MODEL,
     Done,
@@ -28,6 +29,7 @@ from tests.e2e.world import (
     Project,
     clean_environment,
     definition,
+    pass_time,
     run_emulator,
 )
 from tests.events import LOCK_OWNER
@@ -43,11 +45,34 @@ def watched(project: Project) -> Project:
     return project
 
 
+# A loop that has yielded goes on once a file says that the other command has ended.
+_YIELDS = """
+import pathlib, time
+from reconciler.engine import watch
+apply = watch.apply_unattended
+def apply_and_wait(*given):
+    applied = apply(*given)
+    while applied.yields and not pathlib.Path("ended").exists():
+        time.sleep(0.05)
+    return applied
+watch.apply_unattended = apply_and_wait
+"""
+# On a busy machine, what a cycle reads when a signal comes may take longer than the usual limit.
+_PATIENT = "from reconciler.cli import watching; watching._READS_S = 600.0"
+_START = "import sys; from reconciler.cli import main; sys.exit(main())"
+
+
 @contextmanager
-def loop(project: Project, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
-    """A watch as a process of its own; it is killed if the test leaves it running."""
+def loop(
+    project: Project, *arguments: str, before: str = ""
+) -> Iterator["subprocess.Popen[str]"]:
+    """A watch as a process of its own; it is killed if the test leaves it running.
+
+    `before` is what the process does first.
+    """
+    flags = ["watch", "--interval=1s", "--no-listen", *arguments]
     process = subprocess.Popen(
-        [sys.executable, "-m", "reconciler", "watch", "--interval=1s", "--no-listen", *arguments],
+        [sys.executable, "-c", f"{before}\n{_START}", *flags],
         cwd=project.folder,
         env=clean_environment(),
         stdin=subprocess.DEVNULL,
@@ -56,7 +81,7 @@ def loop(project: Project, *arguments: str) -> Iterator["subprocess.Popen[str]"]
         text=True,
     )
     # Nothing may wait for ever for a line that never comes.
-    guard = threading.Timer(60, process.kill)
+    guard = threading.Timer(600, process.kill)
     guard.start()
     with process:
         try:
@@ -78,6 +103,17 @@ def read_until(process: "subprocess.Popen[str]", *said: str) -> str:
         else:
             pytest.fail(f"it never printed {text!r}:\n{''.join(lines)}")
     return "".join(lines)
+
+
+@contextmanager
+def held_up(process: "subprocess.Popen[str]") -> Iterator[None]:
+    """Hold a process up while the block runs, so that it does nothing between two steps of it."""
+    process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
 
 
 def test_one_cycle_says_and_ends_as_drift_does(watched: Project) -> None:
@@ -143,7 +179,7 @@ def test_what_is_wrong_is_said_before_the_first_cycle(
 def test_the_project_is_read_again_and_an_invalid_one_is_not_used(watched: Project) -> None:
     manifest = watched.folder / "manifests" / "watched.yaml"
     valid = manifest.read_text()
-    with loop(watched) as process:
+    with loop(watched, before=_PATIENT) as process:
         read_until(process, "No drift. 1 service in sync.")
         manifest.write_text("spec: [")
         read_until(process, "Not proven to be in sync: manifests/watched.yaml: is not YAML")
@@ -306,9 +342,30 @@ def test_what_is_refused_or_ignored_is_left_and_the_rest_is_applied(watched: Pro
 
 @pytest.fixture(scope="module")
 def slow() -> Iterator[Emulator]:
-    """A service that takes two seconds over each operation."""
-    with run_emulator("--no-blob", "--operation-seconds", "2") as running:
+    """A service whose operations run until the test lets time pass."""
+    with run_emulator("--no-blob", "--operation-seconds", str(LONG_S)) as running:
         yield running
+
+
+@contextmanager
+def time_passing(url: str, since: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Let all operations of a service end soon while the block runs, once something is so."""
+    ended = threading.Event()
+
+    def let_pass() -> None:
+        while not since() and not ended.wait(0.05):
+            pass
+        # A loop asks at most twice a second whether another command waits.
+        while not ended.wait(0.6):
+            pass_time(url, LONG_S)
+
+    thread = threading.Thread(target=let_pass)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 @pytest.fixture
@@ -320,17 +377,32 @@ def slowly(slow: Emulator, request: pytest.FixtureRequest, tmp_path: Path) -> Pr
     old, new = (f"{slow.url}/account/m/{name}.ilearner" for name in ("old", "new"))
     names = ["s0", "s1", "s2"]
     begun = [emulator.begin("PUT", name, definition(old)) for name in names]
+    pass_time(slow.url, LONG_S)
     for name, operation in zip(names, begun, strict=True):
         emulator.finish(operation)
         project.manifest(name, new)
     return project
 
 
-def test_sigterm_finishes_and_records_the_running_step(slowly: Project) -> None:
-    with loop(slowly, "--mode=apply", "--parallelism=1") as process:
+@contextmanager
+def loop_amid_a_step(project: Project) -> Iterator["subprocess.Popen[str]"]:
+    """A watch that applies, once the service has accepted the first write."""
+    before = project.emulator.get("s0")
+    with loop(project, "--mode=apply", "--parallelism=1") as process:
         read_until(process, "Modifying...")
+        # The intent is written before the call: only the service shows that the call was sent.
+        while project.emulator.get("s0") == before:
+            assert process.poll() is None
+            time.sleep(0.02)
+        yield process
+
+
+def test_sigterm_finishes_and_records_the_running_step(slowly: Project) -> None:
+    with loop_amid_a_step(slowly) as process:
         process.send_signal(signal.SIGTERM)
-        said = process.communicate(timeout=60)[0]
+        said = read_until(process, "Interrupt received.")
+        with time_passing(slowly.emulator.url):
+            said += process.communicate()[0]
     assert process.returncode == 0, said
     assert "Interrupt received. Finishing the running steps" in said
     assert "Z Interrupted. 1 applied. 2 left.\n" in said
@@ -345,28 +417,29 @@ def test_sigterm_finishes_and_records_the_running_step(slowly: Project) -> None:
 def test_a_second_signal_ends_at_once_and_the_next_cycle_looks_at_what_was_begun(
     slowly: Project,
 ) -> None:
-    before = slowly.emulator.get("s0")
-    with loop(slowly, "--mode=apply", "--parallelism=1") as process:
-        read_until(process, "Modifying...")
-        # The intent is written before the call: only the service shows that the call was sent.
-        while slowly.emulator.get("s0") == before:
-            time.sleep(0.02)
+    with loop_amid_a_step(slowly) as process:
         process.send_signal(signal.SIGTERM)
         read_until(process, "Interrupt received.")
         process.send_signal(signal.SIGTERM)
         assert "The ledger has an open intent for each running step" in process.communicate()[0]
     assert process.returncode == 128 + signal.SIGTERM
-    done = slowly.run("watch", "--once", "--mode", "apply")
+    with time_passing(slowly.emulator.url):
+        done = slowly.run("watch", "--once", "--mode", "apply")
     assert done.code == 0, done.said
     assert "WebService/s0: Interrupted step: done" in done.err
     assert "No drift. 3 services in sync." in done.out
 
 
 def test_a_command_of_a_person_goes_first(slowly: Project) -> None:
-    with loop(slowly, "--mode=apply", "--parallelism=1") as process:
+    note = slowly.folder / ".reconciler" / "lock.waiting.json"
+    with (
+        loop(slowly, "--mode=apply", "--parallelism=1", before=_YIELDS) as process,
+        time_passing(slowly.emulator.url, note.exists),
+    ):
         read_until(process, "Modifying...")
         done = slowly.run("apply", "--auto-approve", "--target", "WebService/s2")
         assert done.code == 0, done.said
+        (slowly.folder / "ended").touch()
         said = read_until(process, "2 left.")
         assert "No drift" not in said
         assert slowly.emulator.model("s2").endswith("new.ilearner")
@@ -378,11 +451,13 @@ def test_a_ledger_that_is_gone_for_a_while_is_reported_and_ends_nothing(watched:
     ledger = watched.folder / ".reconciler"
     with loop(watched) as process:
         read_until(process, "No drift.")
-        ledger.rename(watched.folder / "away")
-        ledger.write_text("not a folder")
+        with held_up(process):
+            ledger.rename(watched.folder / "away")
+            ledger.write_text("not a folder")
         read_until(process, "Failed: ")
-        ledger.unlink()
-        (watched.folder / "away").rename(ledger)
+        with held_up(process):
+            ledger.unlink()
+            (watched.folder / "away").rename(ledger)
         read_until(process, "No drift. 1 service in sync.")
 
 
@@ -445,7 +520,8 @@ def test_an_environment_that_is_new_is_watched_and_one_that_is_gone_is_not(
         read_until(process, "compared. 2 problems.")
         write_environment(environments, "prod")
         read_until(process, "Z prod: ", "compared.\n")
-        said = read_until(process, "Z qa: ", "Z qa: ")
+        # Each wait is up to a tenth longer or shorter, so two of one may come first.
+        said = read_until(process, "Z qa: ", "Z qa: ", "Z qa: ")
         assert "Z dev: " not in said
         assert "Z prod: " in said
 
