@@ -2,13 +2,13 @@
 
 import uuid
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.clocks import FakeClock
 from tests.contract.classic import MODEL, Classic
-from tests.contract.homes import SHORT, Folder, Home, Prefix
+from tests.contract.homes import Folder, Home, Prefix
 from tests.contract.world import LONG_S, Service, run_service
 from tests.storage import open_storage
 
@@ -53,9 +53,12 @@ def home(request: pytest.FixtureRequest, tmp_path: Path) -> Home:
 
 
 @pytest.fixture
-def fleeting_home(home: Home) -> Home:
-    """One whose lock is lost soon by whoever does not renew it."""
-    return replace(home, heartbeat=SHORT) if isinstance(home, Folder) else home
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    """The monotonic clock of locks."""
+    clock = FakeClock()
+    for name in ("lock", "file_lock", "leadership"):
+        monkeypatch.setattr(f"reconciler.ledgers.{name}.read_clock", clock)
+    return clock
 
 
 @pytest.fixture

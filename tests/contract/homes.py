@@ -21,8 +21,8 @@ from reconciler.ports import Leadership, Ledger
 from tests.ledgers import make_intent
 
 _USUAL = Heartbeat()
-# A lease that ends while a test waits, and that a process on a busy machine still renews in time.
-SHORT = Heartbeat(lease_s=6, renew_s=0.5)
+# Renewed so often that a test can see it, and for so long that a busy machine cannot end it.
+LIVELY = Heartbeat(lease_s=60, renew_s=0.1)
 _SHORTEST_OF_STORAGE = Heartbeat(lease_s=15, renew_s=4)
 
 

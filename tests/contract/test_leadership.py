@@ -23,12 +23,10 @@ from reconciler.transport import azure_core
 from tests.clocks import FakeClock
 from tests.contract.conftest import make_prefix
 from tests.contract.go_between import go_between
-from tests.contract.homes import SHORT, Folder, Home, Prefix, hear, lock_owner, run_beside
+from tests.contract.homes import LIVELY, Folder, Home, Prefix, hear, lock_owner, run_beside
 
 pytestmark = pytest.mark.contract
 
-# A lease that ends within a test whose other process is suspended or gone.
-BRIEF = Heartbeat(lease_s=1.2, renew_s=0.2)
 UNRENEWED = Heartbeat(lease_s=30.0, renew_s=1e6)
 
 
@@ -131,34 +129,58 @@ def test_another_leads_at_once_after_the_leader_was_killed(home: Home) -> None:
             assert term.lock_owner.fence == fence + 1
 
 
-@pytest.fixture(params=["file", pytest.param("azure_blob", marks=pytest.mark.slow)])
-def brief_home(request: pytest.FixtureRequest, tmp_path: Path) -> Home:
-    """One whose leases end soon; storage knows none of less than 15 seconds."""
-    if request.param == "file":
-        return Folder(tmp_path / "ledger", BRIEF)
-    return make_prefix(request)
-
-
-def test_another_machine_leads_once_the_leader_was_silent_for_a_lease(brief_home: Home) -> None:
-    home, heartbeat = brief_home, brief_home.heartbeat
+def test_another_machine_leads_once_the_leader_was_silent_for_a_lease(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    home = Folder(tmp_path / "ledger", TERM)
     with run_beside(lead(home, "elsewhere")) as (leader, line):
         hear(line)
         second = home.lead()
         assert second.acquire(watcher("second")) is None
         leader.kill()
         leader.join()
-        killed = read_clock()
+        clock.now += TERM.lease_s - 1
         assert second.acquire(watcher("second")) is None
+        clock.now += 1
+        with leading(second, "second") as term:
+            assert term.is_held()
+
+
+@pytest.mark.slow
+def test_another_machine_leads_once_the_lease_in_storage_is_over(prefix: Prefix) -> None:
+    """Storage measures it: its time passes by itself."""
+    with run_beside(lead(prefix, "elsewhere")) as (leader, line):
+        hear(line)
+        second = prefix.lead()
+        assert second.acquire(watcher("second")) is None
+        line.send(renewed_at)
+        renewed = hear(line)
+        leader.kill()
+        leader.join()
         take_over(second).release()
-        assert read_clock() - killed >= heartbeat.lease_s - heartbeat.renew_s - 0.5
+        assert read_clock() - renewed >= prefix.heartbeat.lease_s - 0.5
 
 
-def test_a_leader_that_was_stopped_does_not_lead_and_writes_nothing(brief_home: Home) -> None:
-    home = brief_home
+def renewed_at(term: Any) -> float:
+    return float(term._renewed)
+
+
+@pytest.fixture(params=["file", pytest.param("azure_blob", marks=pytest.mark.slow)])
+def led_home(request: pytest.FixtureRequest, tmp_path: Path) -> Home:
+    return Folder(tmp_path / "ledger", TERM) if request.param == "file" else make_prefix(request)
+
+
+def test_a_leader_that_was_stopped_does_not_lead_and_writes_nothing(
+    led_home: Home, clock: FakeClock
+) -> None:
+    home = led_home
     with run_beside(lead(home)) as (leader, line):
         hear(line)
         os.kill(leader.pid or 0, signal.SIGSTOP)
-        term = take_over(home.lead())
+        second = home.lead()
+        assert second.acquire(watcher("second")) is None
+        clock.now += home.heartbeat.lease_s  # storage measures its lease itself
+        term = take_over(second)
         line.send(check)
         line.send(is_held)
         os.kill(leader.pid or 0, signal.SIGCONT)
@@ -169,15 +191,6 @@ def test_a_leader_that_was_stopped_does_not_lead_and_writes_nothing(brief_home: 
         assert hear(line) == "released"
         assert term.is_held(), "the release of a lost term ends no other one"
         term.release()
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
-    """The monotonic clock of locks."""
-    clock = FakeClock()
-    for name in ("lock", "file_lock", "leadership"):
-        monkeypatch.setattr(f"reconciler.ledgers.{name}.read_clock", clock)
-    return clock
 
 
 def test_a_term_that_was_once_over_stays_over_though_nobody_else_leads(
@@ -244,7 +257,7 @@ def test_a_process_that_is_suspended_within_the_file_holds_up_nobody(
 def test_a_folder_that_is_deleted_ends_the_term_and_the_next_begins_in_a_new_one(
     tmp_path: Path,
 ) -> None:
-    leadership = lead_in_folder(tmp_path / "ledger", SHORT)
+    leadership = lead_in_folder(tmp_path / "ledger", LIVELY)
     with leading(leadership) as term:
         shutil.rmtree(tmp_path / "ledger")
         assert not term.is_held()

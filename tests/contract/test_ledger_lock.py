@@ -16,10 +16,12 @@ from reconciler.errors import LedgerConflict, LedgerInvalid, LockHeld, Reconcile
 from reconciler.ledgers.file import FileLedger
 from reconciler.ledgers.lock import Heartbeat, read_clock, wait_for
 from reconciler.model import Event, LockAwaited
+from tests.clocks import FakeClock
 from tests.contract.homes import (
-    SHORT,
+    LIVELY,
     Folder,
     Home,
+    Prefix,
     check,
     hear,
     hold,
@@ -91,10 +93,10 @@ def test_a_lock_that_is_given_back_is_given_to_who_waits(home: Home) -> None:
         def emit(event: Event) -> None:
             reported.append(event)
             line.send("end")
+            assert hear(line) == "released"
 
-        with home.open().lock(lock_owner(), 30, emit) as lease:
+        with home.open().lock(lock_owner(), 60, emit) as lease:
             lease.check()
-        assert hear(line) == "released"
     (event,) = reported
     assert isinstance(event, LockAwaited)
     assert (event.lock_owner.id, event.seconds) == ("other", 1.0)
@@ -130,11 +132,30 @@ def test_waiting_doubles_up_to_a_quarter_minute(monkeypatch: pytest.MonkeyPatch)
     assert waits == [1, 2, 4, 8, 16, 16, 16, 16, 16]
 
 
-def test_a_lock_outlives_its_lease_while_its_holder_lives(fleeting_home: Home) -> None:
-    with fleeting_home.open().lock(lock_owner(), 0, silent) as lease:
-        ends = read_clock() + fleeting_home.heartbeat.lease_s * 1.3
+def test_a_lock_outlives_its_lease_while_its_holder_lives(tmp_path: Path, clock: FakeClock) -> None:
+    home = Folder(tmp_path / "ledger", LIVELY)
+    watcher, pause = home.open(), threading.Event()
+    with home.open().lock(lock_owner(), 0, silent) as lease:
+        for _ in range(4):
+            clock.now += LIVELY.lease_s / 2
+            renewed = read_renewals(home)
+            while read_renewals(home) < renewed + 2:  # the second one began after the leap
+                pause.wait(0.02)
+            with pytest.raises(LockHeld), watcher.lock(lock_owner("b"), 0, silent):
+                pass
+            lease.check()
+
+
+def read_renewals(home: Folder) -> int:
+    return int(json.loads((home.folder / "lock.json").read_text())["renewals"])
+
+
+def test_a_lease_in_storage_outlives_its_length_while_its_holder_lives(prefix: Prefix) -> None:
+    """Storage measures it: its time passes by itself."""
+    with prefix.open().lock(lock_owner(), 0, silent) as lease:
+        ends = read_clock() + prefix.heartbeat.lease_s * 1.3
         while read_clock() < ends:
-            with pytest.raises(LockHeld), fleeting_home.open().lock(lock_owner("b"), 0.4, silent):
+            with pytest.raises(LockHeld), prefix.open().lock(lock_owner("b"), 0.4, silent):
                 pass
             lease.check()
 
@@ -177,13 +198,17 @@ def test_the_lock_of_a_process_that_was_killed_is_free_at_once(home: Home, reap:
             assert lease.lock_owner.fence == fence + 1
 
 
-def test_a_holder_that_was_stopped_finds_that_it_lost_the_lock(fleeting_home: Home) -> None:
-    with run_beside(hold(fleeting_home)) as (process, line):
+def test_a_holder_that_was_stopped_finds_that_it_lost_the_lock(
+    home: Home, clock: FakeClock
+) -> None:
+    with run_beside(hold(home)) as (process, line):
         fence = hear(line)
         os.kill(process.pid or 0, signal.SIGSTOP)
-        with pytest.raises(LockHeld), fleeting_home.open().lock(lock_owner(), 0, silent):
+        later = home.open()
+        with pytest.raises(LockHeld), later.lock(lock_owner(), 0, silent):
             pass
-        with fleeting_home.open().lock(lock_owner(), 60, silent) as lease:
+        clock.now += home.heartbeat.lease_s  # storage measures its lease itself
+        with later.lock(lock_owner(), 60, silent) as lease:
             assert lease.lock_owner.fence > fence
             line.send(write)
             line.send(check)
@@ -193,7 +218,7 @@ def test_a_holder_that_was_stopped_finds_that_it_lost_the_lock(fleeting_home: Ho
             line.send("end")
             assert hear(line) == "released"
             lease.check()
-    assert fleeting_home.open().load().open == ()
+    assert home.open().load().open == ()
 
 
 def _race(home: Home, name: str) -> Callable[[Any], None]:
@@ -394,7 +419,7 @@ def age(file: Path, seconds: float) -> None:
 
 
 def test_a_live_holder_keeps_its_lock_though_the_clock_was_set(tmp_path: Path) -> None:
-    home = Folder(tmp_path / "ledger", SHORT)
+    home = Folder(tmp_path / "ledger", LIVELY)
     for ahead_s in (7200, -7200):
         with home.open().lock(lock_owner(), 0, silent) as lease:
             age(home.folder / "lock.json", ahead_s)
@@ -472,7 +497,7 @@ def test_nobody_waits_for_an_owner_that_was_seen_to_live(
 
 
 def test_a_lock_of_an_earlier_version_counts_no_renewals(tmp_path: Path) -> None:
-    home = Folder(tmp_path / "ledger", SHORT)
+    home = Folder(tmp_path / "ledger", LIVELY)
     with home.open().lock(lock_owner(), 0, silent):
         file = home.folder / "lock.json"
         said = json.loads(file.read_text())

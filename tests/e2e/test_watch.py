@@ -63,9 +63,7 @@ _START = "import sys; from reconciler.cli import main; sys.exit(main())"
 
 
 @contextmanager
-def loop(
-    project: Project, *arguments: str, before: str = ""
-) -> Iterator["subprocess.Popen[str]"]:
+def loop(project: Project, *arguments: str, before: str = "") -> Iterator["subprocess.Popen[str]"]:
     """A watch as a process of its own; it is killed if the test leaves it running.
 
     `before` is what the process does first.
