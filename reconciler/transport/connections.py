@@ -19,6 +19,9 @@ from typing import Any, Final, Protocol, TypeAlias
 # many times as long. The socket's timeout starts again with every byte, so a service that sends
 # single bytes could block a caller without end.
 _TIMES: Final = 4
+# What is read from a socket at once: the head and the body of nearly all answers. http.client
+# bounds the length of a line of the head to one byte more.
+_BUFFER_BYTES: Final = 64 * 1024
 # A socket takes so many bytes at once. A longer body is sent only as fast as the service reads.
 _TAKEN_AT_ONCE: Final = 64 * 1024
 
@@ -155,7 +158,7 @@ class _Opening:
         self._sock = sock
 
     def makefile(self, _: str) -> io.BufferedReader:
-        return io.BufferedReader(_Timed(self._sock))
+        return io.BufferedReader(_Timed(self._sock), _BUFFER_BYTES)
 
 
 class _Timed(io.RawIOBase):

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import re
 import select
 import socket
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from reconciler.transport.connections import (
@@ -32,6 +33,17 @@ from reconciler.transport.connections import (
 _KEPT: Final = 64
 # An alert of TLS 1.x. A peer that expects TLS does not execute a request in plain HTTP.
 _TLS_RECORD: Final = "\x15\x03"
+
+
+# A head that has one meaning for every parser. An answer without a body (204, 304) is not one.
+_PLAIN_HEAD: Final = re.compile(
+    rb"HTTP/1\.1 (?P<status>(?!204|304)[2-5][0-9][0-9])(?P<reason>(?: [!-~]+)*+)\r\n"
+    rb"(?P<lines>(?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[ \t]*+[ -~\t]*+\r\n){1,90}+)\r\n"
+)
+_LINE: Final = re.compile(r"([^:]++):[ \t]*+([^\r]*+)\r\n")
+_LENGTH: Final = re.compile(r"[0-9]{1,15}")
+# Headers that decide how the body is read, and when the connection is closed.
+_FRAMING: Final = ("transfer-encoding", "connection", "keep-alive", "proxy-connection")
 
 
 class LoopbackConnections:
@@ -117,8 +129,43 @@ def _close_all(connections: Iterable[_Connection]) -> None:
         connection.close()
 
 
+class _Response(TimedResponse):
+    """An answer whose head is read at once if it is plain, as nearly all are.
+
+    http.client reads heads with the parser of e-mail, which takes as long as all else of a call. It
+    reads each head that is not plain or has not come whole.
+    """
+
+    _method: str | None
+    fp: Any
+    headers: Any
+
+    def begin(self) -> None:
+        """Read the status and the headers."""
+        plain = self.headers is None and self._method != "HEAD" and self._read_plain_head()
+        if not plain:
+            super().begin()
+
+    def _read_plain_head(self) -> bool:
+        head = _PLAIN_HEAD.match(self.fp.peek(1))
+        if head is None:
+            return False
+        headers: Any = Headers(_LINE.findall(head["lines"].decode("ascii")))
+        length = headers.get("content-length", "")
+        if not _LENGTH.fullmatch(length) or any(name in headers for name in _FRAMING):
+            return False
+        self.fp.read(head.end())
+        self.code = self.status = int(head["status"])
+        self.reason = head["reason"].decode("ascii").strip()
+        self.version = 11
+        self.headers = self.msg = headers
+        self.chunked = self.will_close = False
+        self.length = int(length)
+        return True
+
+
 class _Connection(http.client.HTTPConnection):
-    response_class = TimedResponse
+    response_class = _Response
     sock: socket.socket
 
     def is_open(self) -> bool:
@@ -139,7 +186,10 @@ class _LoopbackAnswer:
         read_s: float,
     ) -> None:
         self.status = answer.status
-        self.headers: Mapping[str, str] = Headers(answer.headers.items())
+        came: Any = answer.headers
+        self.headers: Mapping[str, str] = (
+            came if isinstance(came, Headers) else Headers(came.items())
+        )
         self._answer, self._connection = answer, connection
         # None once the connection is returned to the pool or closed.
         self._home: LoopbackConnections | None = home

@@ -1,9 +1,11 @@
 """The quick searches and tests of texts decide what the slow ones decide."""
 
+import io
 import json
 import re
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
+from http.client import HTTPException
+from typing import Any, TypeAlias
 
 import pytest
 from hypothesis import given
@@ -21,6 +23,8 @@ from reconciler.secrets import signatures
 from reconciler.secrets.signatures import strip_signatures
 from reconciler.secrets.suspicion import is_secret
 from reconciler.text.json_text import canonical
+from reconciler.transport.connections import Headers, TimedResponse
+from reconciler.transport.loopback import _Response
 from tests.laws import examples
 from tests.property.documents import documents, recase
 from tests.property.fields import EVERY_KEYWORD
@@ -243,4 +247,126 @@ def test_an_address_is_read_alike_with_and_without_the_quick_test(text: str) -> 
     with pytest.MonkeyPatch.context() as patch:
         for module in (forms, comparers, signatures):
             patch.setattr(module, "FORMED", re.compile("(?!)"))
+        patch.setattr(signatures, "_MARKED", re.compile(""))
         assert read_one_address(text) == quick
+
+
+@given(_ADDRESSES)
+def test_credentials_are_stripped_alike_with_and_without_the_quick_test(text: str) -> None:
+    quick = signatures.strip_credentials(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(signatures, "_MARKED", re.compile(""))
+        assert signatures.strip_credentials(text) == quick
+
+
+@given(_ADDRESSES.map(str.encode), st.sampled_from(["sig=", "%3D", "key\\u003d", "&#61;", ""]))
+def test_the_quick_search_of_marks_misses_no_sign(text: bytes, sign: str) -> None:
+    data = text + sign.encode() + text
+    quick = signatures.may_be_signed(data), signatures.may_hold_signed_text(data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(signatures, "_MARKS", (b"",) * 4)
+        slow = signatures.may_be_signed(data), signatures.may_hold_signed_text(data)
+    assert slow == quick
+
+
+_LENGTH = "Content-Length: 2"
+_LINES = [
+    *("content-length:2", "Content-Length: 2, 2", "Content-Length: x", "Content-Length: -1"),
+    *("Content-Length: 3", "Content-Length: 2 ", "Content-Length:", "Content-Length: +2"),
+    *("Transfer-Encoding: chunked", "Connection: close", "Connection: keep-alive"),
+    *("Keep-Alive: 5", "Proxy-Connection: keep-alive", "Content-Encoding: gzip"),
+    *("X-One: a", "x-one:  b ", "X-One:\tc", "X-One:", " folded", "\tfolded", "no colon"),
+    *(": no name", "From me: x", "X One: d", "X\rTwo: e", "X-Two: f\rX-Three: g"),
+    *("X-Two: f\nX-Four: h", "X-Two: \xe9", "X-\xe9: a", "X-Two: \x00", "X-Two: \x0b"),
+    *("X-Two: \x1c", "X-Two: \x85", "X-Two: =?utf-8?q?=41?=", "X-Two: a: b", ""),
+    *("X-Long: " + "a" * 70_000, "X-Long: " + "a" * 65_000),
+    *("\r\n".join(["A: b"] * many) for many in (80, 97, 98, 99, 100)),
+]
+_STATUSES = [
+    *("HTTP/1.1 200 OK", "HTTP/1.1 404 Not  Found", "HTTP/1.1 200", "HTTP/1.1 200 ", "HTTP/1.1"),
+    *("HTTP/1.0 200 OK", "HTTP/1.1 204 No", "HTTP/1.1 304 Not", "HTTP/1.1 100 Continue"),
+    *("HTTP/2 200 OK", "HTTP/1.1 099 A", "HTTP/1.1 700 B", "HTTP/1.1 2000 C", "ICY 200 OK", ""),
+    *(
+        "HTTP/1.1  200 OK",
+        "HTTP/1.1\t200\tOK",
+        "HTTP/1.1 200 \xe9",
+        "HTTP/1.1 199 D",
+        "http/1.1 200",
+    ),
+]
+_PLAIN = ("GET", "HTTP/1.1 200 OK", [_LENGTH, "X-One: a", "x-one: b"], "\r\n", 0)
+_HEADS = [
+    _PLAIN,
+    ("HEAD", *_PLAIN[1:]),
+    *(("PATCH", one, *_PLAIN[2:]) for one in _STATUSES),
+    *(("GET", _PLAIN[1], [one, _LENGTH], "\r\n", 0) for one in _LINES),
+    *(("GET", _PLAIN[1], [_LENGTH, one], "\r\n", 0) for one in _LINES),
+    *(("GET", "HTTP/1.0 200 OK", [_LENGTH, one], "\r\n", 0) for one in _LINES),
+    *(("GET", _PLAIN[1], [one], "\r\n", 0) for one in _LINES),
+    *((*_PLAIN[:4], cut) for cut in (1, 9, 18, 40, 56, 60)),
+    (*_PLAIN[:3], "\n", 0),
+]
+
+
+class PiecesOfAnswer(io.RawIOBase):
+    """A socket that hands out an answer in pieces."""
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        self._left = list(pieces)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._left:
+            return 0
+        taken, self._left[0] = self._left[0][: len(buffer)], self._left[0][len(buffer) :]
+        buffer[: len(taken)] = taken
+        self._left = [one for one in self._left if one]
+        return len(taken)
+
+    def makefile(self, *_: object, **__: object) -> "PiecesOfAnswer":
+        return self
+
+    def gettimeout(self) -> float:
+        return 60.0
+
+
+def read_head(made: type[TimedResponse], method: str, pieces: Sequence[bytes]) -> object:
+    """What a class of answers finds in the head, and how it reads the body."""
+    sock: Any = PiecesOfAnswer(pieces)
+    answer = made(sock, method=method)
+    try:
+        answer.begin()
+        headers: Any = answer.headers
+        head = (answer.status, answer.reason, answer.version, answer.will_close, answer.length)
+        return head, dict(Headers(headers.items())), answer.read(1 << 20)
+    except (HTTPException, ValueError) as error:
+        return type(error), str(error)
+
+
+def check_head(method: str, status: str, lines: Sequence[str], end: str, cut: int) -> None:
+    text = end.join([status, *lines, "", "{}HTTP/1.1 200 OK\r\n"]).encode("latin-1")
+    pieces = [one for one in (text[:cut], text[cut:]) if one]
+    assert read_head(_Response, method, pieces) == read_head(TimedResponse, method, pieces), text
+
+
+def test_a_head_is_read_as_http_client_reads_it() -> None:
+    for head in _HEADS:
+        check_head(*head)
+
+
+@given(st.text(st.characters(max_codepoint=255), max_size=12), st.sampled_from(_LINES))
+def test_any_line_of_a_head_is_read_as_http_client_reads_it(text: str, line: str) -> None:
+    check_head("GET", "HTTP/1.1 200 OK", [_LENGTH, text, f"X-One: {text}", line], "\r\n", 0)
+
+
+def test_a_plain_head_needs_no_parser_of_mail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TimedResponse, "begin", lambda _: pytest.fail("it was read slowly"))
+    text = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-One: a\r\n\r\n{}"
+    head = (200, "OK", 11, False, 2)
+    assert read_head(_Response, "GET", [text]) == (
+        head,
+        {"Content-Length": "2", "X-One": "a"},
+        b"{}",
+    )
