@@ -120,34 +120,41 @@ def _clean(document: Json, names: Collection[str], strip: Callable[[str], str]) 
 def _is_normal(field: Field, document: Json) -> bool:
     """Whether a document without secrets is normal already: fast, and True is certain.
 
-    Most replies are, and a new document for each of them would take longer.
+    Most replies are, and a new document for each of them would take longer. It is a loop, because
+    a call for each value would take longer than to read the reply.
     """
-    if isinstance(document, dict):
-        return not field.branches or _is_normal_object(field, document)
-    if isinstance(document, list):
-        items = field.items if field.shape is Shape.LIST else None
-        return items is None or items.inert or all(_is_normal(items, item) for item in document)
-    return not (field.bare and isinstance(document, str)) or strip_credentials(document) is document
+    left = [(field, document)]
+    while left:
+        field, value = left.pop()
+        if isinstance(value, dict):
+            if field.branches and not _list_uneven(field, value, left):
+                return False
+        elif isinstance(value, list):
+            items = field.items if field.shape is Shape.LIST else None
+            if items is not None and not items.inert:
+                left += [(items, item) for item in value]
+        elif field.bare and isinstance(value, str) and strip_credentials(value) is not value:
+            return False
+    return True
 
 
-def _is_normal_object(field: Field, document: dict[str, Json]) -> bool:
+def _list_uneven(field: Field, document: dict[str, Json], found: list[tuple[Field, Json]]) -> bool:
+    """Add the values that must be looked at; False for an object that may not be normal."""
     properties, items = field.properties, field.items
-    if field.patterns:
-        return False
-    if properties and not document.keys() <= properties.keys():
+    if field.patterns or (properties and not document.keys() <= field.names):
         return False  # a name has another spelling or is not known
     for name, child in field.uneven:
         value = document.get(name)
-        if value is not None and not _is_kept(child, value):
-            return False
+        if value is not None and value != "":
+            if child.secret:
+                return False
+            found.append((child, value))
     if properties or items is None or items.inert or field.is_plain(document):
         return True
-    return all(_is_kept(items, value) for value in document.values())
-
-
-def _is_kept(field: Field, value: Json) -> bool:
-    """Whether the value of a property stays as it is."""
-    return not (field.secret and value not in ("", None)) and _is_normal(field, value)
+    if items.secret:
+        return all(value in ("", None) for value in document.values())
+    found += [(items, value) for value in document.values()]
+    return True
 
 
 def _normalize(field: Field, document: Json) -> Json:

@@ -110,7 +110,9 @@ class Field:
 
     How the field is structured:
     - `branches`: the field is an object or a map.
-    - `flat`: all properties of the object are plain values.
+    - `flat`: all properties of the object are plain values; `names` are those of the properties.
+    - `names_of_items` are the names of the properties of each value of a map of flat objects; None
+      for any other field.
     - `patterns` holds the fields of the names that match an expression and are not properties; the
       first match counts. `items` is the field of all other names.
     - `separate`: the value is a resource of its own to the service, which a call of its own writes
@@ -158,6 +160,8 @@ class Field:
     branches: bool = field(init=False)
     secret: bool = field(init=False)
     flat: bool = field(init=False)
+    names: frozenset[str] = field(init=False)
+    names_of_items: frozenset[str] | None = field(init=False)
     verbatim: bool = field(init=False)
     bare: bool = field(init=False)
     inert: bool = field(init=False)
@@ -173,6 +177,8 @@ class Field:
         # These flags are read for every value of every document, so they are computed once.
         plain = bool(self.properties) and all(map(_is_plain, self.properties.values()))
         object.__setattr__(self, "flat", plain and not self.compare)
+        object.__setattr__(self, "names", frozenset(self.properties))
+        object.__setattr__(self, "names_of_items", _find_names_of_items(self))
         object.__setattr__(self, "branches", self.shape in {Shape.OBJECT, Shape.MAP})
         object.__setattr__(self, "secret", self.write_only and self.sensitive)
         object.__setattr__(self, "bare", self.compare in CARRIERS)
@@ -239,17 +245,21 @@ class Field:
         replies are. To check each of their values would cost more than to read the reply.
         """
         if self.flat:
-            return document.keys() <= self.properties.keys()
-        items = self.items
-        if self.properties or self.patterns or items is None or not items.flat:
+            return document.keys() <= self.names
+        names = self.names_of_items
+        if names is None:
             return False
-        if items.secret or items.read_only:
-            return False
-        known = items.properties.keys()
         for value in document.values():
-            if type(value) is not dict or not value.keys() <= known:
+            if type(value) is not dict or not value.keys() <= names:
                 return False
         return True
+
+
+def _find_names_of_items(field: Field) -> frozenset[str] | None:
+    items = field.items
+    if field.properties or field.patterns or items is None or not items.flat:
+        return None
+    return None if items.secret or items.read_only else items.names
 
 
 def _find_creation_time(properties: Mapping[str, Field]) -> tuple[str, ...]:

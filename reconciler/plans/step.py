@@ -410,8 +410,9 @@ def _count_leaves(field: Field, document: Json | Absent) -> int:
     if field.is_plain(document):
         return len(document) if field.flat else sum(len(one) or 1 for one in document.values())
     total = 0
+    properties = field.properties
     for name, value in document.items():
-        child = field.child(name)
+        child = properties.get(name) or field.child(name)
         if type(value) is dict:
             total += _count_leaves(child, value)
         elif not child.read_only:
