@@ -237,17 +237,35 @@ def _split_storage(uri: str) -> tuple[str, int | None, str]:
     return "" if unclear else host, port, parts.path.lstrip("/").partition("/")[0]
 
 
-def _is_from(uri: str, accounts: Iterable[str]) -> bool:
-    """Whether a model's address is in one of these storages."""
+def _is_from(uri: str, sources: Iterable[str]) -> bool:
+    """Whether a model's address is in one of these storages, or its id is one of these."""
+    if _is_model_id(uri):
+        return any(_takes_id(one, uri) for one in sources)
     host, port, segment = _split_storage(uri)
     names = {host, f"{host}:{port}", f"{host}:{port}/{segment}"} if host else set()
     if host.endswith(_AZURE):
         names.add(host.removesuffix(_AZURE))
-    return any(one.casefold().rstrip(".") in names for one in accounts)
+    return any(one.casefold().rstrip(".") in names for one in sources)
+
+
+def _is_model_id(text: str) -> bool:
+    """Whether a reference is the id of a registered model, and no client can read another in it."""
+    scheme, _, rest = text.partition(":")
+    unclear = not text.isprintable() or not {"\\", " ", "%", "?", "#", "@"}.isdisjoint(text)
+    unclear = unclear or not {".", ".."}.isdisjoint(rest.split("/"))
+    return bool(scheme and rest) and not unclear and scheme.casefold() not in {"http", "https"}
+
+
+def _takes_id(source: str, uri: str) -> bool:
+    """Whether an id is this one, or begins as this one does before its last `*`."""
+    begins = source.removesuffix("*")
+    return uri == source if begins == source else uri.startswith(begins) and uri != begins
 
 
 def _name_storage(uri: str) -> str:
     host, port, _ = _split_storage(uri)
+    if _is_model_id(uri):
+        return uri
     return (f"{host}:{port}" if port else host) or "an address that names no storage"
 
 

@@ -136,6 +136,20 @@ def test_another_model_in_place_needs_leave(online: OnlineProject) -> None:
     assert online.workspace.model("census", "blue") == "2"
 
 
+def test_a_policy_names_the_registered_models_that_may_serve(online: OnlineProject) -> None:
+    online.declare(traffic={"blue": 100}, deployments={"blue": deployment(1)})
+    (online.folder / "policies").mkdir()
+    policy = online.folder / "policies" / "models.yaml"
+    for sources, code in (("[census]", 1), ("['azureml:other:*']", 1), ("['azureml:census:*']", 0)):
+        policy.write_text(
+            "apiVersion: reconciler/v1\nkind: Policy\nmetadata: {name: models}\nspec:\n"
+            f"  rules:\n  - {{name: known, modelsFrom: {sources}}}\n"
+        )
+        done = online.run("plan")
+        assert done.code == code, done.said
+        assert ("comes from azureml:census:1." in done.said) == bool(code)
+
+
 def test_all_that_live_does_not_allow_is_said_at_once(online: OnlineProject) -> None:
     online.declare(traffic={"blue": 100}, deployments={"blue": deployment(1)})
     online.apply()

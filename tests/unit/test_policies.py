@@ -118,6 +118,18 @@ def test_a_refusal_names_policy_rule_place_and_who_may_lift_it() -> None:
         ("https://[::1/models", "census", False),
         ("https://census.blob.core.windows.net:x/m", "census", False),
         ("/models/m.ilearner", "census", False),
+        ("azureml:census:2", "azureml:census:2", True),
+        ("azureml:census:2", "azureml:census:*", True),
+        ("azureml:census:2", "azureml:census:20", False),
+        ("azureml:census:20", "azureml:census:2", False),
+        ("azureml:census-evil:2", "azureml:census:*", False),
+        ("azureml:census:", "azureml:census:*", False),
+        ("azureml:census:2", "census", False),
+        ("azureml://registries/prod/models/m/versions/1", "azureml://registries/prod/*", True),
+        ("azureml://registries/prod/models/m/versions/1", "registries", False),
+        ("azureml://registries/prod/../evil/models/m", "azureml://registries/prod/*", False),
+        ("azureml://registries/prod/%2e%2e/evil/m", "azureml://registries/prod/*", False),
+        ("azureml://registries/prod-evil/models/m", "azureml://registries/prod/*", False),
     ],
 )
 def test_a_model_comes_from_storage_that_the_rule_names(
@@ -132,6 +144,8 @@ def test_a_model_of_other_storage_is_named() -> None:
     assert found.message.endswith("a model comes from other storage than a, b or c")
     assert found.detail == ('Trained model "m" comes from census.blob.core.windows.net.',)
     assert not judge(rule(models_from=("a",)), change("delete"))
+    (registered,) = judge(rule(models_from=("azureml:a:*",)), change(uri="azureml:b:1"))
+    assert registered.detail == ('Trained model "m" comes from azureml:b:1.',)
 
 
 PASSED = {

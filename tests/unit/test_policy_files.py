@@ -22,7 +22,7 @@ WHOLE = f"""{HEAD}  match: {{environment: prod, kind: [WebService, Endpoint]}}
   - name: storage
     severity: warn
     match: {{labels: {{tier: gold, team: [risk, growth]}}}}
-    modelsFrom: [census, "127.0.0.1:10000"]
+    modelsFrom: [census, "127.0.0.1:10000", "azureml:census:*"]
   - name: window
     changeWindow:
       days: [Mon, Fri]
@@ -65,7 +65,7 @@ def test_a_policy_is_read(tmp_path: Path) -> None:
     assert (keep.denies_deletes, keep.severity, keep.lift) == (True, "error", "approval")
     assert {one.approvers for one in policy.rules} == {("ana@example.com",)}
     assert storage.severity == "warn"
-    assert storage.models_from == ("census", "127.0.0.1:10000")
+    assert storage.models_from == ("census", "127.0.0.1:10000", "azureml:census:*")
     assert storage.matches[1].labels == {"tier": ("gold",), "team": ("risk", "growth")}
     assert window.window == ChangeWindow(
         frozenset({0, 4}),
@@ -118,6 +118,8 @@ PROJECT = Project(
         ),
         ("  - {name: a, modelsFrom: []}\n", [f"{AT}6:15 modelsFrom must not be empty"]),
         ('  - {name: a, modelsFrom: ["https://x/y"]}\n', [f"{AT}6:28 modelsFrom[0] does not match"]),
+        ('  - {name: a, modelsFrom: ["azureml:m*"]}\n', [f"{AT}6:28 modelsFrom[0] does not match"]),
+        ('  - {name: a, modelsFrom: ["azureml:*"]}\n', [f"{AT}6:28 modelsFrom[0] does not match"]),
         ("  - {name: a, requireOwners: ['*@x']}\n", [f"{AT}6:31 requireOwners[0] does not match"]),
         ("  - {name: a, severity: fatal, denyDeletes: true}\n", [f"{AT}6:15 severity must be error or warn"]),
         ("  - {name: a, changeWindow: {}}\n", [f"{AT}6:15 changeWindow must not be empty"]),
