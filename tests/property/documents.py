@@ -4,6 +4,7 @@ Every strategy follows a compiled field, so a property that is added to the sche
 the laws without a change here.
 """
 
+import functools
 import random
 from collections.abc import Callable
 
@@ -45,34 +46,35 @@ COMPARED = {
 }
 
 
-@st.composite
-def documents(draw: st.DrawFn, field: Field, depth: int = 0) -> Json:
-    """A document of a field, secrets and server-owned parts included."""
+@functools.cache
+def documents(field: Field) -> st.SearchStrategy[Json]:
+    """Documents of a field, secrets and server-owned parts included.
+
+    Each field has one strategy, because Hypothesis examines each new one before it draws from it.
+    """
     if field.secret:
-        return SECRET
+        return st.just(SECRET)
     if field.compare == "sealed":
-        sealed = draw(st.booleans())
-        value = draw(st.sampled_from(["MIIC1", "MIIC2"])) if sealed else draw(TEXTS)
-        return {"value": value, "certificateThumbprint": "AB5C" if sealed else ""}
+        return st.one_of(_sealed("", TEXTS), _sealed("AB5C", st.sampled_from(["MIIC1", "MIIC2"])))
     if field.compare in COMPARED:
-        return draw(COMPARED[field.compare])
-    return draw(_by_shape(field, depth))
-
-
-def _by_shape(field: Field, depth: int) -> st.SearchStrategy[Json]:
+        return COMPARED[field.compare]
     if field.shape is Shape.OPAQUE:
         return FREE
     if field.shape is Shape.OBJECT:
-        return _objects(field, depth)
+        return _objects(field)
     if field.shape is Shape.MAP:
         assert field.items is not None
-        entries = st.dictionaries(NAMES, documents(field.items, depth + 1), max_size=2)
+        entries = st.dictionaries(NAMES, documents(field.items), max_size=2)
         return entries.map(_drop_twins) if field.any_case else entries
     if field.shape is Shape.LIST:
-        return _lists(field, depth)
+        return _lists(field)
     if "boolean" in field.types:
         return st.booleans()
     return NUMBERS if field.numeric else TEXTS
+
+
+def _sealed(thumbprint: str, values: st.SearchStrategy[str]) -> st.SearchStrategy[Json]:
+    return st.fixed_dictionaries({"value": values, "certificateThumbprint": st.just(thumbprint)})
 
 
 def _drop_twins(entries: Json) -> Json:
@@ -81,24 +83,39 @@ def _drop_twins(entries: Json) -> Json:
     return {name: entries[name] for name in kept.values()}
 
 
-@st.composite
-def _objects(draw: st.DrawFn, field: Field, depth: int) -> Json:
+_ONE_OF_FOUR = st.integers(0, 3).map(lambda number: number == 0)
+
+
+@functools.cache
+def _some_names(field: Field) -> st.SearchStrategy[list[str]]:
     names = list(field.properties)
-    chosen = draw(st.lists(st.sampled_from(names), max_size=min(len(names), 5), unique=True))
+    return st.lists(st.sampled_from(names), max_size=min(len(names), 5), unique=True)
+
+
+@st.composite
+def _objects(draw: st.DrawFn, field: Field) -> Json:
     result = {}
-    for name in chosen:
+    for name in draw(_some_names(field)):
         below = field.properties[name]
-        absent = below.empty_is_absent and draw(st.integers(0, 3)) == 0
-        result[name] = None if absent else draw(documents(below, depth + 1))
+        absent = below.empty_is_absent and draw(_ONE_OF_FOUR)
+        result[name] = None if absent else draw(documents(below))
     return result
 
 
+_KEYS = st.permutations(["a", "b", "c", "d"])
+
+
+@functools.cache
+def _some_items(field: Field) -> st.SearchStrategy[list[Json]]:
+    return st.lists(documents(field), max_size=3)
+
+
 @st.composite
-def _lists(draw: st.DrawFn, field: Field, depth: int) -> Json:
+def _lists(draw: st.DrawFn, field: Field) -> Json:
     assert field.items is not None
-    items = draw(st.lists(documents(field.items, depth + 1), max_size=3))
+    items = draw(_some_items(field.items))
     if field.items_relate == "keyed":
-        keys = draw(st.permutations(["a", "b", "c", "d"]))
+        keys = draw(_KEYS)
         return [{**item, field.key: key} for item, key in zip(items, keys, strict=False)]
     return items
 
