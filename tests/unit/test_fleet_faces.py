@@ -1,5 +1,6 @@
 """A thousand resources in every face: alike as one, whoever differs told, nobody grave hidden."""
 
+import functools
 import re
 from dataclasses import replace
 
@@ -38,6 +39,7 @@ def text_of(made: Plan, *, summary: bool = False) -> str:
     return render_plan(made, paint=PLAIN, summary=summary)
 
 
+@functools.cache
 def thousand() -> Plan:
     """A thousand members whose models are swapped, one at odds with the others in each way."""
     ones = [member(number) for number in range(1, 1001)]
