@@ -278,9 +278,14 @@ class Emulator:
         return f"{self.blob}/devstoreaccount1/models/census/{name}.ilearner"
 
 
+@functools.cache
+def _read_definition() -> bytes:
+    return (EXAMPLE / "manifests" / "census.definition.json").read_bytes()
+
+
 def definition(model: str) -> Any:
     """A complete definition that serves a model, with what a PUT demands."""
-    body = json.loads((EXAMPLE / "manifests" / "census.definition.json").read_bytes())
+    body = json.loads(_read_definition())
     body["properties"]["storageAccount"]["key"] = "a-storage-key"
     body["properties"]["assets"]["asset3"]["locationInfo"]["uri"] = model
     return body

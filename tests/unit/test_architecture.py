@@ -83,7 +83,9 @@ def test_a_class_has_its_name_alone() -> None:
     for file in (ROOT / "reconciler").rglob("*.py"):
         side = "emulator" if "emulator" in file.relative_to(ROOT).parts else "client"
         # Only these lines: to parse all files takes a second.
-        for name in re.findall(r"^class ([A-Za-z]\w*)", file.read_text(encoding="utf-8"), re.M):
+        for name in re.findall(
+            r"^class ([A-Za-z]\w*)", file.read_text(encoding="utf-8"), re.MULTILINE
+        ):
             named.setdefault(f"{side} {name}", []).append(file.name)
     twice = {name: files for name, files in named.items() if len(files) > 1}
     assert len(named) > 200

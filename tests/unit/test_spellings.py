@@ -305,9 +305,7 @@ def test_a_text_that_is_too_large_to_search_is_hidden_whole(
 
 
 @pytest.mark.parametrize("unit", ["%25", "\\u005c", "&amp;", "QUJD", "41", "a%41", "/" * 64, "A"])
-def test_a_hostile_text_is_left_or_hidden_whole(
-    unit: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hostile_text_is_left_or_hidden_whole(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redacting, "_MOST_BYTES", 100_000)
     text = unit * (110_000 // len(unit))  # more than is searched
     shown = knowing(KEY).redact(text)

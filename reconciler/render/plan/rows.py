@@ -326,6 +326,7 @@ def _is_structure(value: Json) -> bool:
 
 def count_leaves(document: Json) -> int:
     """Returns how many values a document has below its objects."""
-    if isinstance(document, dict):
-        return sum(count_leaves(value) for value in document.values())
-    return 1
+    if not isinstance(document, dict):
+        return 1
+    values = document.values()
+    return sum([count_leaves(value) if isinstance(value, dict) else 1 for value in values])
