@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -404,16 +405,21 @@ def test_a_passphrase_that_cannot_be_asked_for_is_an_error(
     assert "ssh-add" in said
 
 
+def accepts_calls(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
+
+
 @pytest.fixture
 def agent() -> Iterator[str]:
     """The socket of an SSH agent without keys."""
     need_ssh_keygen()
     folder = tempfile.mkdtemp()
-    socket = f"{folder}/agent"
-    with subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL) as process:
-        while not Path(socket).exists():
+    path = f"{folder}/agent"
+    with subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL) as process:
+        while not accepts_calls(path):  # its socket is there a moment before
             time.sleep(0.01)
-        yield socket
+        yield path
         process.terminate()
     shutil.rmtree(folder)
 

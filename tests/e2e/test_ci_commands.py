@@ -5,9 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,7 +23,14 @@ from reconciler.gitops.comments import Put, put_status
 from reconciler.ledgers.file import FileLedger
 from tests.contract.homes import lock_owner
 from tests.e2e.ci_world import MODEL, NAME, Team, first_model, git, make_team
-from tests.e2e.world import Emulator, clean_environment, run, run_emulator
+from tests.e2e.world import (
+    LONG_S,
+    Emulator,
+    clean_environment,
+    run,
+    run_emulator,
+    time_passing,
+)
 from tests.ssh import write_key
 
 # What a forge does by itself is held by tests of its adapter; here one forge is enough in most runs.
@@ -770,7 +779,10 @@ def test_an_approved_request_is_applied(team: Team, own_group: Emulator) -> None
     assert done.code == 0, done.said
 
 
-def test_a_killed_plan_leaves_no_status_pending(github: Team, own_group: Emulator) -> None:
+def test_a_killed_plan_leaves_no_status_pending(
+    github: Team, own_group: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reconciler.emulator.forges.server._SLOW_S", 600.0)
     number = github.request("topic", second(own_group))
     variables = github.enter_request(number)
     github.control("POST", "faults", ["slow@create-comment:always"])
@@ -788,6 +800,7 @@ def test_a_killed_plan_leaves_no_status_pending(github: Team, own_group: Emulato
             for one in github.control("GET", "recorded")
         ):
             assert process.poll() is None
+            time.sleep(0.02)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=120) == 130
     assert github.statuses(number)["reconciler/plan/census"][0] == "error"
@@ -1188,34 +1201,39 @@ def test_a_forge_that_lies_ends_in_an_error(github: Team, own_group: Emulator, f
 
 @pytest.mark.slow
 def test_an_interrupted_apply_is_shown_and_goes_on(tmp_path: Path) -> None:
-    with run_emulator("--operation-seconds", "3") as running:
+    with run_emulator("--operation-seconds", str(LONG_S)) as running, ExitStack() as stack:
         emulator = Emulator(running.url, running.blob, running.token, "interrupted")
-        with make_team("github", tmp_path / "team", emulator, "one", "two") as team:
+        with time_passing(running.url):
+            made = make_team("github", tmp_path / "team", emulator, "one", "two")
+            team = stack.enter_context(made)
             number = team.request("topic", second(emulator), name="one")
             team.push("topic", second(emulator), name="two")
             assert team.plan(number).code == 0
             team.merge(number)
-            process = subprocess.Popen(
-                [sys.executable, "-m", "reconciler", "ci", "apply", "--parallelism", "1"],
-                cwd=team.job,
-                env=clean_environment(team.enter_push()),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            with process:
-                assert process.stderr is not None
-                for line in process.stderr:
-                    if "Modifying..." in line:
-                        break
-                process.send_signal(signal.SIGTERM)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "reconciler", "ci", "apply", "--parallelism", "1"],
+            cwd=team.job,
+            env=clean_environment(team.enter_push()),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        with process:
+            assert process.stderr is not None
+            for line in process.stderr:
+                if "Modifying..." in line:
+                    process.send_signal(signal.SIGTERM)
+                if "Interrupt received." in line:
+                    break
+            with time_passing(running.url):
                 assert process.wait(timeout=240) == 130
-            (comment,) = team.comments(number)
-            assert "Apply interrupted!" in comment
-            assert "reconciler ci apply" in comment
+        (comment,) = team.comments(number)
+        assert "Apply interrupted!" in comment
+        assert "reconciler ci apply" in comment
+        with time_passing(running.url):
             done = team.apply("--detailed-exitcode")
-            assert done.code == 0, done.said
-            assert {emulator.model("one"), emulator.model("two")} == {second(emulator)}
+        assert done.code == 0, done.said
+        assert {emulator.model("one"), emulator.model("two")} == {second(emulator)}
 
 
 def test_a_killed_apply_goes_on(github: Team, own_group: Emulator) -> None:

@@ -6,16 +6,30 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
+from unittest import mock
 
 import pytest
 
+from reconciler.ledgers.lock import wait_for as wait_for_lock
+from tests.contract.go_between import go_between
 from tests.e2e.terminal import run_on_terminal
-from tests.e2e.world import Emulator, Project, clean_environment, definition, run_emulator
+from tests.e2e.world import (
+    LONG_S,
+    Emulator,
+    Project,
+    clean_environment,
+    definition,
+    pass_time,
+    run_emulator,
+    time_passing,
+)
 from tests.lines import check_stream, read_lines
 
 CANARY = "canary-9f3a71"
@@ -24,8 +38,8 @@ SLOW = ["s0", "s1", "s2", "s3"]
 
 @pytest.fixture(scope="module")
 def slow() -> Iterator[Emulator]:
-    """A service that takes three seconds over each operation, as a real one takes fifteen."""
-    with run_emulator("--no-blob", "--operation-seconds", "3") as running:
+    """A service whose operations run until the test lets time pass."""
+    with run_emulator("--no-blob", "--operation-seconds", str(LONG_S)) as running:
         yield running
 
 
@@ -37,6 +51,7 @@ def slowly(slow: Emulator, request: pytest.FixtureRequest, tmp_path: Path) -> Pr
     project = Project(tmp_path / "project", emulator)
     old, new = (f"{slow.url}/account/m/{name}.ilearner" for name in ("old", "new"))
     begun = [emulator.begin("PUT", name, definition(old)) for name in SLOW]
+    pass_time(slow.url, LONG_S)
     for name, operation in zip(SLOW, begun, strict=True):
         emulator.finish(operation)
         project.manifest(name, new)
@@ -294,7 +309,10 @@ def test_the_first_signal_finishes_and_records_what_is_in_flight(
     with running(slowly, "--parallelism=2", "--detailed-exitcode") as process:
         wait_for(process.stderr, "Modifying...")
         process.send_signal(number)
-        out, err = process.communicate(timeout=60)
+        err = wait_for(process.stderr, "Interrupt received.")
+        with time_passing(slowly.emulator.url):
+            out, more = process.communicate(timeout=60)
+    err += more
     assert process.returncode == 130, err
     assert "Interrupt received. Finishing the running steps" in err
     assert "The running steps were finished and recorded." in err
@@ -304,7 +322,8 @@ def test_the_first_signal_finishes_and_records_what_is_in_flight(
     assert recorded(slowly) == done
     assert f"Apply interrupted! Resources: 0 added, {len(done)} changed, 0 destroyed." in out
     assert f"{4 - len(done)} steps not started, because of the interruption:" in out
-    again = slowly.run("apply", "--auto-approve")
+    with time_passing(slowly.emulator.url):
+        again = slowly.run("apply", "--auto-approve")
     assert (again.code, f"{4 - len(done)} changed" in again.out) == (0, True), again.said
 
 
@@ -312,11 +331,12 @@ def test_an_interruption_in_lines(slowly: Project) -> None:
     with running(slowly, "--parallelism=1", "--json") as process:
         begun = wait_for(process.stdout, '"type":"apply_start"')
         process.send_signal(signal.SIGTERM)
-        rest, err = process.communicate(timeout=60)
+        wait_for(process.stderr, "Interrupt received.")
+        with time_passing(slowly.emulator.url):
+            rest, _ = process.communicate(timeout=60)
     messages = check_stream(begun + rest)
     assert process.returncode == 130
     assert (messages[-1]["outcome"], messages[-1]["changes"]["not_started"]) == ("interrupted", 3)
-    assert "Interrupt received." in err
 
 
 def wait_until_begun(project: Project) -> None:
@@ -341,17 +361,24 @@ def test_the_second_ctrl_c_aborts_and_the_next_run_looks_at_what_was_begun(
         "Aborted. The ledger has an open intent for each running step; the next run checks them"
         " first.\n"
     )
-    again = slowly.run("apply", "--auto-approve")
+    with time_passing(slowly.emulator.url):
+        again = slowly.run("apply", "--auto-approve")
     assert again.code == 0, again.said
     assert "WebService/s0: Interrupted step: " in again.err
     assert len(swapped(slowly, SLOW)) == 4
 
 
 def test_a_signal_before_anything_is_written_ends_at_once(slowly: Project) -> None:
-    with running(slowly) as process:
-        wait_for(process.stderr, "Refreshing state")
-        process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=60)
+    sent = threading.Event()
+    with go_between(slowly.emulator.url) as wire:
+        # Until the signal is sent, the first service that is read does not answer.
+        wire.what, wire.losses, wire.before = "webServices", ["keep"], sent.wait
+        Project(slowly.folder, replace(slowly.emulator, url=wire.url))
+        with running(slowly) as process:
+            wait_for(process.stderr, "Refreshing state")
+            process.send_signal(signal.SIGTERM)
+            sent.set()
+            _, err = process.communicate(timeout=60)
     assert (process.returncode, "Interrupted." in err) == (130, True)
     assert swapped(slowly, SLOW) == []
 
@@ -365,7 +392,8 @@ def test_lines_that_nobody_reads_stop_the_apply_before_the_next_step(slowly: Pro
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
-        err = process.stderr.read()
+        with time_passing(slowly.emulator.url):
+            err = process.stderr.read()
         process.wait(timeout=60)
     assert process.returncode == 6, err
     assert "Apply stopped! Resources: 0 added, 1 changed, 0 destroyed. 3 not started." in err
@@ -381,7 +409,8 @@ def test_a_pipe_that_closes_stops_an_apply_in_words_too(slowly: Project) -> None
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
-        err = process.stderr.read()
+        with time_passing(slowly.emulator.url):
+            err = process.stderr.read()
         process.wait(timeout=60)
     assert process.returncode == 1
     assert "Apply stopped! Resources: 0 added, 1 changed, 0 destroyed. 3 not started." in err
@@ -435,8 +464,21 @@ def test_whoever_comes_second_is_told_who_holds_the_lock_or_waits_for_it(slowly:
         wait_for(first.stderr, "Modifying...")
         second = slowly.run("apply", "--auto-approve", "--detailed-exitcode")
         lines = slowly.run("apply", "--json", "--auto-approve", "--detailed-exitcode")
-        third = slowly.run("apply", "--auto-approve", "-lock-timeout=1m")
-        first.communicate(timeout=60)
+        waits = threading.Event()
+
+        def wait_and_note(acquire: Any, within_s: float, emit: Any) -> Any:
+            def note(event: Any) -> None:
+                waits.set()
+                emit(event)
+
+            return wait_for_lock(acquire, within_s, note)
+
+        with (
+            mock.patch("reconciler.ledgers.file.wait_for", wait_and_note),
+            time_passing(slowly.emulator.url, waits.is_set),
+        ):
+            third = slowly.run("apply", "--auto-approve", "-lock-timeout=10m")
+            first.communicate(timeout=60)
     assert first.returncode == 0
     assert (second.code, str(first.pid) in second.err) == (5, True), second.said
     assert (lines.code, check_stream(lines.out)[-1]["outcome"]) == (5, "locked")

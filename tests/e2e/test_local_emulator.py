@@ -29,6 +29,7 @@ from reconciler.emulator.azurite import AzuriteUnavailable
 from reconciler.emulator.tcp_ports import pick_blob_port, pick_free_port
 from reconciler.errors import ReconcilerError
 from reconciler.ledgers.process import describe_process, name_machine
+from tests.clocks import FakeClock
 from tests.e2e.world import EXAMPLE, ROOT, Emulator, Project, run, run_emulator, spawn_emulator
 from tests.storage import need_storage
 
@@ -549,7 +550,7 @@ def test_an_emulator_that_starts_together_with_a_plan_is_used(
             slept.append(seconds)
             write_record(folder, resourceManager=other.url)
 
-        clock = SimpleNamespace(monotonic=time.monotonic, sleep=write)
+        clock = SimpleNamespace(monotonic=FakeClock(), sleep=write)
         monkeypatch.setattr(local_emulator, "time", clock)
         monkeypatch.setattr(local_emulator, "_ask_id", lambda _: "")
         said = plan_notes(folder)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +21,8 @@ import pytest
 from reconciler.ledgers.file import FileLedger
 from reconciler.ledgers.file_lock import FileLockHandle
 from reconciler.ledgers.process import describe_process, find_start
-from tests.contract.world import LONG_S
 from tests.e2e.world import (
+    LONG_S,
     MODEL,
     Done,
     Emulator,
@@ -31,6 +31,7 @@ from tests.e2e.world import (
     definition,
     pass_time,
     run_emulator,
+    time_passing,
 )
 from tests.events import LOCK_OWNER
 from tests.lines import read_lines
@@ -79,7 +80,7 @@ def loop(project: Project, *arguments: str, before: str = "") -> Iterator["subpr
         text=True,
     )
     # Nothing may wait for ever for a line that never comes.
-    guard = threading.Timer(600, process.kill)
+    guard = threading.Timer(300, process.kill)
     guard.start()
     with process:
         try:
@@ -345,27 +346,6 @@ def slow() -> Iterator[Emulator]:
         yield running
 
 
-@contextmanager
-def time_passing(url: str, since: Callable[[], bool] = lambda: True) -> Iterator[None]:
-    """Let all operations of a service end soon while the block runs, once something is so."""
-    ended = threading.Event()
-
-    def let_pass() -> None:
-        while not since() and not ended.wait(0.05):
-            pass
-        # A loop asks at most twice a second whether another command waits.
-        while not ended.wait(0.6):
-            pass_time(url, LONG_S)
-
-    thread = threading.Thread(target=let_pass)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-
-
 @pytest.fixture
 def slowly(slow: Emulator, request: pytest.FixtureRequest, tmp_path: Path) -> Project:
     """Three services to be swapped, on that service."""
@@ -430,9 +410,16 @@ def test_a_second_signal_ends_at_once_and_the_next_cycle_looks_at_what_was_begun
 
 def test_a_command_of_a_person_goes_first(slowly: Project) -> None:
     note = slowly.folder / ".reconciler" / "lock.waiting.json"
+
+    def is_wanted() -> bool:
+        """Whether the loop will see the note after this step: it looks at most twice a second."""
+        found = note.exists()
+        time.sleep(0.6)
+        return found
+
     with (
         loop(slowly, "--mode=apply", "--parallelism=1", before=_YIELDS) as process,
-        time_passing(slowly.emulator.url, note.exists),
+        time_passing(slowly.emulator.url, is_wanted),
     ):
         read_until(process, "Modifying...")
         done = slowly.run("apply", "--auto-approve", "--target", "WebService/s2")

@@ -399,6 +399,34 @@ def pass_time(url: str, seconds: float) -> None:
     _CLOCKS[url].ahead_s += seconds
 
 
+# How long an operation takes where a test looks at what holds meanwhile: no machine is so busy.
+LONG_S = 600
+
+
+@contextmanager
+def time_passing(url: str, since: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Let all operations of an emulator of this process end soon while the block runs.
+
+    They end once `since` is true.
+    """
+    ended = threading.Event()
+
+    def let_pass() -> None:
+        while not ended.wait(0.05):
+            if since():
+                break
+        while not ended.wait(0.05):
+            pass_time(url, LONG_S)
+
+    thread = threading.Thread(target=let_pass)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
 class _Loop(asyncio.SelectorEventLoop):
     def add_signal_handler(self, *_: Any) -> None:  # type: ignore[override]
         """Signals are the main thread's."""

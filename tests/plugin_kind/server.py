@@ -1,12 +1,16 @@
-"""Modelshelf itself: deployments in memory, by path. Prints its port; `--slow S` delays each write."""
+"""Modelshelf itself: deployments in memory, by path. Prints its port.
+
+With a number, it holds what is written after so many deployments; a POST drops what it holds.
+"""
 
 import json
 import sys
-import time
+import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 SHELF: dict[str, dict[str, object]] = {}
-SLOW_S = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0
+MOST = float(sys.argv[1] if len(sys.argv) > 1 else "inf")
+GOES_ON = threading.Event()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -28,12 +32,19 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(404, {"error": {"code": "NoDeployment", "message": "No such deployment."}})
 
     def do_PUT(self) -> None:
-        time.sleep(SLOW_S)
+        if len(SHELF) >= MOST and not GOES_ON.is_set():
+            GOES_ON.wait()
+            self.close_connection = True
+            return
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         version = int(str(SHELF.get(self.path, {}).get("version", 0))) + 1
         name = self.path.rpartition("/")[2]
         SHELF[self.path] = {"replicas": 1, **body, "name": name, "version": version}
         self.answer(200, SHELF[self.path])
+
+    def do_POST(self) -> None:
+        GOES_ON.set()
+        self.answer(200, {})
 
     def do_DELETE(self) -> None:
         self.answer(200, SHELF.pop(self.path, {}))
