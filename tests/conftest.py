@@ -86,7 +86,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def pytest_collection_finish() -> None:
     """Leave what was collected out of each search for garbage: it stays until the end."""
-    gc.collect()
     gc.freeze()
     gc.enable()
 
