@@ -1,14 +1,16 @@
 """A forge of the emulator with a repository of its own, and calls of it without the client.
 
-Git makes each kind of repository once, and a test gets a copy: a push alone is six processes.
+Git makes each kind of repository once, and a test gets a copy: a push alone is six processes, and
+objects in folders of their own are most of the files of a repository.
 """
 
 import functools
 import os
+import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +25,16 @@ from tests.storage import RUN_FOLDER
 
 Json = Any
 AZURE_VERSION = {"api-version": "7.1"}
-# Settings of a user's git do not count. Nothing has to be tidied, so git starts no process for that.
+# Settings of a user's git do not count. Nothing has to be tidied, so git starts no process for that,
+# and nothing has to survive a power cut.
 GIT = {
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_CONFIG_NOSYSTEM": "1",
-    "GIT_CONFIG_COUNT": "1",
+    "GIT_CONFIG_COUNT": "2",
     "GIT_CONFIG_KEY_0": "maintenance.auto",
     "GIT_CONFIG_VALUE_0": "false",
+    "GIT_CONFIG_KEY_1": "core.fsync",
+    "GIT_CONFIG_VALUE_1": "none",
     "GIT_AUTHOR_NAME": "Alice",
     "GIT_AUTHOR_EMAIL": "alice@example.com",
     "GIT_COMMITTER_NAME": "Alice",
@@ -53,9 +58,11 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def read_head(folder: Path) -> str:
-    """The commit of the branch that a work tree has checked out, right after it was committed."""
+    """The commit that a work tree has checked out, on a branch or without one."""
     place = folder / ".git"
-    return (place / (place / "HEAD").read_text().removeprefix("ref: ").strip()).read_text().strip()
+    head = (place / "HEAD").read_text().strip()
+    name = head.removeprefix("ref: ")
+    return head if name == head else (place / name).read_text().strip()
 
 
 def read_log(repository: Path) -> dict[str, str]:
@@ -66,74 +73,97 @@ def read_log(repository: Path) -> dict[str, str]:
     }
 
 
-def push_change(clone: Path, branch: str, file: str, text: str) -> None:
-    """Commit a file on the branch that is checked out, and push it."""
+def commit_file(clone: Path, file: str, text: str) -> str:
+    """Commit a file on the branch that is checked out; return the commit."""
     (clone / file).write_text(text)
     git(clone, "add", file)
     git(clone, "commit", "-q", "-m", f"Change {file}")
-    git(clone, "push", "-q", "origin", branch)
+    return read_head(clone)
 
 
-_ORIGIN = "the-repository-of-the-forge"
+def push(bare: Path, branch: str, commit: str) -> None:
+    """Point a branch of the forge to a commit of a clone, with which it shares its objects.
 
-
-def connect(folder: Path, bare: Path) -> None:
-    """Have the `origin` of a copied work tree be a repository."""
-    config = folder / ".git" / "config"
-    config.write_text(config.read_text().replace(_ORIGIN, str(bare)))
-
-
-@functools.cache
-def make_empty_repositories() -> Path:
-    """A folder with an empty bare repository, and an empty work tree of it."""
-    top = Path(tempfile.mkdtemp(dir=os.environ[RUN_FOLDER]))
-    BareRepository(top / "repository.git")
-    tree = top / "clone"
-    tree.mkdir()
-    git(tree, "init", "-q", "--initial-branch=main", ".")
-    git(tree, "remote", "add", "origin", _ORIGIN)
-    for samples in (top / "repository.git" / "hooks", tree / ".git" / "hooks"):
-        shutil.rmtree(samples)
-    return top
-
-
-def copy_repositories(template: Path, bare: Path, clone: Path) -> None:
-    """Copy a bare repository and its work tree to where nothing or an older state of them is."""
-    for name, place in (("repository.git", bare), ("clone", clone)):
-        shutil.copytree(template / name, place, dirs_exist_ok=True)
-    connect(clone, bare)
-
-
-@functools.cache
-def make_begun_repositories() -> Path:
-    """The same with one commit on the branch `main`, which is pushed."""
-    top = Path(tempfile.mkdtemp(dir=os.environ[RUN_FOLDER]))
-    bare, clone = top / "repository.git", top / "clone"
-    copy_repositories(make_empty_repositories(), bare, clone)
-    (clone / "README").write_text("models\n")
-    git(clone, "add", "README")
-    git(clone, "commit", "-q", "-m", "Begin")
-    git(clone, "push", "-q", "origin", "main")
-    return _name_origin_again(top)
-
-
-@functools.cache
-def make_changed_repositories() -> Path:
-    """The same with a commit on the branch `change`, which is pushed and checked out."""
-    top = Path(tempfile.mkdtemp(dir=os.environ[RUN_FOLDER]))
-    copy_repositories(make_begun_repositories(), top / "repository.git", top / "clone")
-    git(top / "clone", "checkout", "-q", "-b", CHANGE)
-    push_change(top / "clone", CHANGE, f"{CHANGE}.yaml", "a\n")
-    return _name_origin_again(top)
-
-
-def _name_origin_again(top: Path) -> Path:
-    config = top / "clone" / ".git" / "config"
-    config.write_text(config.read_text().replace(str(top / "repository.git"), _ORIGIN))
-    return top
+    It is what remains of a push where nothing has to be sent: one process and not six.
+    """
+    git(bare, "update-ref", f"refs/heads/{branch}", commit)
 
 
 CHANGE = "change"
+_ORIGIN = "the-repository-of-the-forge"
+# Git knows a repository by these folders, also where they are empty.
+_FOLDERS = ("objects/info", "refs/heads")
+
+
+@dataclass(frozen=True)
+class Repositories:
+    """The files of a bare repository and of a work tree of it, without their objects.
+
+    `store` is the folder with the objects; each copy reads them there, and writes its own ones.
+    """
+
+    store: Path
+    bare: Mapping[str, bytes]
+    clone: Mapping[str, bytes]
+
+    def write_bare(self, bare: Path) -> None:
+        """Write the repository of a forge where nothing or an older state of it is."""
+        _write_files(bare, self.bare)
+        (bare / "objects" / "info" / "alternates").write_text(f"{self.store}\n")
+
+    def write_clone(self, clone: Path, bare: Path) -> None:
+        """Write a work tree that shares its objects with the repository of the forge."""
+        self.write_checkout(clone, bare)
+        objects = clone / ".git" / "objects"
+        if not objects.is_symlink():
+            shutil.rmtree(objects)
+            objects.symlink_to(bare / "objects")
+
+    def write_checkout(self, folder: Path, bare: Path) -> None:
+        """Write a work tree that has only the objects that it fetches."""
+        config = self.clone[".git/config"].replace(_ORIGIN.encode(), os.fsencode(bare))
+        _write_files(folder, {**self.clone, ".git/config": config}, ".git")
+
+
+def _write_files(folder: Path, files: Mapping[str, bytes], top: str = ".") -> None:
+    for needed in _FOLDERS:
+        (folder / top / needed).mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        place = folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+
+
+def _read_files(folder: Path) -> dict[str, bytes]:
+    found = (one for one in folder.rglob("*") if one.is_file())
+    names = {one.relative_to(folder).as_posix(): one for one in found}
+    left_out = re.compile(r"(\.git/)?(objects|hooks|branches|description|info)(/|$)")
+    return {name: one.read_bytes() for name, one in names.items() if not left_out.match(name)}
+
+
+@functools.cache
+def make_repositories() -> tuple[Repositories, Repositories, Repositories]:
+    """Empty ones; with a commit on `main`, which is pushed; with a second one on `change`."""
+    top = Path(tempfile.mkdtemp(dir=os.environ[RUN_FOLDER]))
+    bare, clone = top / "repository.git", top / "clone"
+    BareRepository(bare)
+    clone.mkdir()
+    git(clone, "init", "-q", "--initial-branch=main", ".")
+    git(clone, "remote", "add", "origin", _ORIGIN)
+
+    def read() -> Repositories:
+        return Repositories(bare / "objects", _read_files(bare), _read_files(clone))
+
+    empty = read()
+    (clone / "README").write_text("models\n")
+    git(clone, "add", "README")
+    git(clone, "commit", "-q", "-m", "Begin")
+    git(clone, "push", "-q", str(bare), "main")
+    begun = read()
+    git(clone, "checkout", "-q", "-b", CHANGE)
+    commit_file(clone, f"{CHANGE}.yaml", "a\n")
+    git(clone, "push", "-q", str(bare), CHANGE)
+    return empty, begun, read()
 
 
 @dataclass
@@ -142,36 +172,50 @@ class World:
 
     forge: ForgeName
     open: OpenForge
-    clone: Path
+    folder: Path
+    begun: Repositories
+
+    @property
+    def clone(self) -> Path:
+        """The work tree of a person, which most tests do not need."""
+        place = self.folder / "clone"
+        if not place.exists():
+            self.begun.write_clone(place, self.open.repository)
+        return place
 
     def push(self, branch: str, file: str = "a.yaml", text: str = "a\n", base: str = "") -> str:
         """Write a commit on a branch and push it; a new branch begins at `base` or at HEAD."""
-        if branch in git(self.clone, "branch", "--format=%(refname:short)").split():
+        if (self.clone / ".git" / "refs" / "heads" / branch).exists():
             git(self.clone, "checkout", "-q", branch)
         else:
             git(self.clone, "checkout", "-q", "-b", branch, *([base] if base else []))
-        push_change(self.clone, branch, file, text)
-        return read_head(self.clone)
+        commit = commit_file(self.clone, file, text)
+        push(self.open.repository, branch, commit)
+        return commit
 
     def pull(self, branch: str = "main") -> str:
-        git(self.clone, "checkout", "-q", branch)
-        git(self.clone, "pull", "-q", "--ff-only", "origin", branch)
-        return git(self.clone, "rev-parse", "HEAD")
+        commit = BareRepository(self.open.repository).list_branches()[branch]
+        git(self.clone, "checkout", "-q", "-B", branch, commit)
+        return commit
 
     def open_request(self, branch: str = CHANGE, **more: Json) -> Json:
         """A pull request of a branch with one commit, as the forge's control shows it."""
         if branch == CHANGE and self._is_new():
-            copy_repositories(make_changed_repositories(), self.open.repository, self.clone)
+            self.begun = make_repositories()[2]
+            self.begun.write_bare(self.open.repository)
         else:
             self.push(branch, f"{branch}.yaml", base="main")
         return self.control("POST", "requests", {"branch": branch, **more})
 
     def _is_new(self) -> bool:
-        """Whether nothing was committed or pushed since the repository was made."""
-        begun = make_begun_repositories()
-        return read_log(self.clone / ".git") == read_log(begun / "clone" / ".git") and read_log(
-            self.open.repository
-        ) == read_log(begun / "repository.git")
+        """Whether nothing was pushed since the repository was made, and nobody has a clone."""
+        logs = "logs/refs/heads/"
+        begun = {
+            name.removeprefix(logs): log.decode()
+            for name, log in self.begun.bare.items()
+            if name.startswith(logs)
+        }
+        return not (self.folder / "clone").exists() and read_log(self.open.repository) == begun
 
     def control(self, method: str, path: str, body: Json = None) -> Json:
         return self.open.control(method, path, body)
@@ -244,8 +288,8 @@ class World:
 
 @contextmanager
 def make_world(forge: ForgeName, folder: Path, *faults: str, **more: Json) -> Iterator[World]:
-    bare, clone = folder / "repository.git", folder / "clone"
-    if not clone.exists():
-        copy_repositories(make_begun_repositories(), bare, clone)
+    bare, (_, begun, _) = folder / "repository.git", make_repositories()
+    if not bare.exists():
+        begun.write_bare(bare)
     with open_forge(ForgeSettings(forge, bare, faults=faults, **more)) as running:
-        yield World(forge, running, clone)
+        yield World(forge, running, folder, begun)

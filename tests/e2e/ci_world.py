@@ -1,7 +1,6 @@
 """A team's repository on a forge: people who push and merge, and the jobs that the forge starts."""
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,7 +9,8 @@ from typing import Any
 from unittest import mock
 
 from reconciler.emulator.forges import ForgeSettings, OpenForge, open_forge
-from tests.contract.forge_world import connect, git, make_empty_repositories, read_head
+from reconciler.emulator.forges.git_repository import BareRepository
+from tests.contract.forge_world import git, make_repositories, push, read_head
 from tests.e2e.world import MODEL, Done, Emulator, Project, run
 
 NAME = "acme/models"
@@ -45,28 +45,37 @@ class Team:
 
     def begin(self) -> None:
         """Commit the project, and set the jobs up."""
-        shutil.copytree(make_empty_repositories() / "clone", self.clone, dirs_exist_ok=True)
-        connect(self.clone, self.open.repository)
+        empty, bare = make_repositories()[0], self.open.repository
+        empty.write_clone(self.clone, bare)
         (self.clone / ".gitignore").write_text(".reconciler/\n")
         self.before = self.commit("Begin")
-        git(self.clone, "push", "-q", "origin", "main")
-        shutil.copytree(make_empty_repositories() / "clone", self.job)
+        self.send("main")
+        empty.write_checkout(self.job, bare)
         (self.job / ".git" / "HEAD").write_text("ref: refs/heads/nothing\n")
-        connect(self.job, self.open.repository)
+
+    def send(self, branch: str) -> str:
+        """Push the commit that is checked out, also where the branch of the forge has others."""
+        commit = read_head(self.clone)
+        push(self.open.repository, branch, commit)
+        return commit
+
+    def find(self, branch: str) -> str:
+        """The commit of a branch of the forge."""
+        return BareRepository(self.open.repository).list_branches()[branch]
 
     def commit(self, message: str = "Change") -> str:
+        """Commit what is in the work tree of the person."""
         git(self.clone, "add", "-A")
         git(self.clone, "commit", "-q", "-m", message)
         return read_head(self.clone)
 
     def push(self, branch: str, model: str, *, name: str = "census", **more: str) -> str:
         """Let a manifest name another model, on a branch."""
-        known = git(self.clone, "branch", "--format=%(refname:short)").split()
-        git(self.clone, "checkout", "-q", *([] if branch in known else ["-b"]), branch)
+        known = (self.clone / ".git" / "refs" / "heads" / branch).exists()
+        git(self.clone, "checkout", "-q", *([] if known else ["-b"]), branch)
         self.project.manifest(name, model, **more)
-        made = self.commit()
-        git(self.clone, "push", "-q", "-f", "origin", branch)
-        return made
+        self.commit()
+        return self.send(branch)
 
     def request(self, branch: str, model: str, **more: Any) -> int:
         """Push a branch from main, and open a request."""
@@ -78,9 +87,9 @@ class Team:
     def merge(self, number: int, method: str = "merge") -> str:
         """Merge a request as a person, and pull; returns the commit."""
         self.control("POST", f"requests/{number}/merge", {"method": method})
-        git(self.clone, "checkout", "-q", "main")
-        git(self.clone, "pull", "-q", "--ff-only", "origin", "main")
-        return read_head(self.clone)
+        commit = self.find("main")
+        git(self.clone, "checkout", "-q", "-B", "main", commit)
+        return commit
 
     def control(self, method: str, path: str, body: Any = None) -> Any:
         return self.open.control(method, path, body)
@@ -107,7 +116,7 @@ class Team:
         """The job of a push to main, which then is where the next push begins."""
         variables = self.enter_push()
         done = self.run_job(variables, "ci", "apply", *arguments, env=env)
-        self.before = git(self.job, "rev-parse", "HEAD")
+        self.before = read_head(self.job)
         return done
 
     def run_job(
@@ -147,7 +156,7 @@ class Team:
             "azure-devops": self._describe_azure,
             "gitlab": self._describe_gitlab,
         }[self.forge]
-        return make(request, git(self.job, "rev-parse", "HEAD"))
+        return make(request, read_head(self.job))
 
     def _describe_github(self, request: Any, commit: str) -> dict[str, str]:
         event: Any = {"before": self.before, "after": commit, "ref": "refs/heads/main"}
@@ -228,7 +237,7 @@ def make_team(forge: str, folder: Path, emulator: Emulator, *services: str) -> I
     """A team whose services exist and serve a first model."""
     folder.mkdir(exist_ok=True)
     bare = folder / "repository.git"
-    shutil.copytree(make_empty_repositories() / bare.name, bare)
+    make_repositories()[0].write_bare(bare)
     settings = ForgeSettings(forge, bare)  # type: ignore[arg-type]
     with open_forge(settings) as running:
         team = Team(forge, running, Project(folder / "clone", emulator), folder)

@@ -21,6 +21,7 @@ import pytest
 from reconciler.errors import Unavailable
 from reconciler.gitops.comments import Put, put_status
 from reconciler.ledgers.file import FileLedger
+from tests.contract.forge_world import read_head
 from tests.contract.homes import lock_owner
 from tests.e2e.ci_world import MODEL, NAME, Team, first_model, git, make_team
 from tests.e2e.world import (
@@ -538,7 +539,7 @@ def environments(tmp_path: Path, own_group: Emulator) -> Iterator[Team]:
             _set_model(team, name, "2026-10-02")
         git(team.clone, "checkout", "-q", "main")
         team.before = team.commit()
-        git(team.clone, "push", "-q", "origin", "main")
+        team.send("main")
         yield team
 
 
@@ -568,7 +569,7 @@ def _change_models(team: Team, branch: str, **models: str) -> int:
     for name, model in models.items():
         _set_model(team, name, model)
     team.commit()
-    git(team.clone, "push", "-q", "origin", branch)
+    team.send(branch)
     return 0
 
 
@@ -663,7 +664,7 @@ def test_a_job_of_one_environment_leaves_the_others(
     done = team.apply("--detailed-exitcode", "--env", "prod")
     assert done.code == 0, done.said
     assert own_group.model("census-prod") == third(own_group)
-    commit = git(team.job, "rev-parse", "HEAD")
+    commit = read_head(team.job)
     said = {one["name"]: one for one in _list_statuses(team, commit)}
     assert said["reconciler/apply/census/prod"]["description"] == "not changed by the merge"
     assert "reconciler/apply/census/dev" not in said
@@ -680,14 +681,14 @@ def test_an_apply_that_never_ran_is_due_with_the_next_one(
     file.write_text(file.read_text().replace("name: other", "name: 'other-${env.name}'"))
     git(team.clone, "checkout", "-q", "main")
     team.before = team.commit()
-    git(team.clone, "push", "-q", "origin", "main")
+    team.send("main")
     lost = _request_models(team, "lost", prod="2026-11-20")
     later = _request_models(team, "later", prod_other="2026-11-20")
     unlike = _request_models(team, "unlike", dev="2026-11-20")
     for number in (lost, later, unlike):
         assert team.plan(number).code == 0
     team.merge(lost)  # its job is cancelled
-    team.before = git(team.clone, "rev-parse", "HEAD")
+    team.before = read_head(team.clone)
     team.merge(unlike)
     assert team.apply("--detailed-exitcode").code == 0
     assert own_group.model("census-prod") == first_model(own_group)
@@ -725,7 +726,7 @@ def test_one_environment_with_an_error_hides_no_other(
     file = team.clone / "environments" / "dev.yaml"
     file.write_text(file.read_text() + "  nonsense: 1\n")
     team.commit()
-    git(team.clone, "push", "-q", "origin", "topic")
+    team.send("topic")
     done = team.plan(number)
     assert done.code == 1, done.said
     assert "Environment: prod" in done.out
@@ -743,15 +744,15 @@ def test_a_requirement_is_read_at_the_apply(team: Team, own_group: Emulator, req
     file = team.clone / "reconciler.yaml"
     file.write_text(file.read_text() + f"  pullRequests: {{requirements: [{required}]}}\n")
     team.commit()
-    git(team.clone, "push", "-q", "origin", "main")
+    team.send("main")
     number = team.request("topic", second(own_group))
     team.plan(number)
     if required == "undiverged":
         git(team.clone, "checkout", "-q", "main")
         (team.clone / "README.md").write_text("other\n")
         team.commit()
-        git(team.clone, "push", "-q", "origin", "main")
-    team.before = git(team.clone, "rev-parse", "main")
+        team.send("main")
+    team.before = team.find("main")
     team.merge(number)
     done = team.apply("--detailed-exitcode")
     if required == "mergeable":
@@ -769,11 +770,11 @@ def test_an_approved_request_is_applied(team: Team, own_group: Emulator) -> None
     wanted = "[approved, mergeable, undiverged]"
     file.write_text(file.read_text() + f"  pullRequests: {{requirements: {wanted}}}\n")
     team.commit()
-    git(team.clone, "push", "-q", "origin", "main")
+    team.send("main")
     number = team.request("topic", second(own_group))
     team.plan(number)
     team.control("POST", f"requests/{number}/reviews", {"author": "bob", "state": "approved"})
-    team.before = git(team.clone, "rev-parse", "main")
+    team.before = team.find("main")
     team.merge(number)
     done = team.apply("--detailed-exitcode")
     assert done.code == 0, done.said
@@ -1137,8 +1138,8 @@ def test_a_project_in_a_folder_of_the_repository(tmp_path: Path, own_group: Emul
         inner.mkdir(parents=True)
         git(team.clone, "mv", "reconciler.yaml", "manifests", "services/census/")
         team.commit()
-        git(team.clone, "push", "-q", "origin", "main")
-        team.before = git(team.clone, "rev-parse", "HEAD")
+        team.send("main")
+        team.before = read_head(team.clone)
         own_group.deploy("one", third(own_group))
         own_group.deploy("two", third(own_group))
         assert run(inner, "apply", "--auto-approve").code == 0
@@ -1148,12 +1149,12 @@ def test_a_project_in_a_folder_of_the_repository(tmp_path: Path, own_group: Emul
         git(team.clone, "checkout", "-q", "-b", "topic")
         _edit(inner, "one", "2026-11-20")
         team.commit()
-        git(team.clone, "push", "-q", "origin", "topic")
+        team.send("topic")
         number = _open(team, "topic")
         git(team.clone, "checkout", "-q", "main")
         _edit(inner, "two", "2026-12-01")
         team.commit()
-        git(team.clone, "push", "-q", "origin", "main")
+        team.send("main")
         variables = team.enter_request(number)
         project = ("--project", "services/census/reconciler.yaml")
         done = team.run_job(variables, *project, "ci", "plan")
@@ -1162,7 +1163,7 @@ def test_a_project_in_a_folder_of_the_repository(tmp_path: Path, own_group: Emul
         assert "baseline: lost" not in done.out
         assert (team.job / ".reconciler-ci" / "plan.plan").exists()
         own_group.deploy("two", third(own_group))
-        team.before = git(team.clone, "rev-parse", "HEAD")
+        team.before = read_head(team.clone)
         team.merge(number)
         variables = team.enter_push()
         done = team.run_job(variables, *project, "ci", "apply", "--detailed-exitcode")
@@ -1278,7 +1279,7 @@ def test_a_policy_refuses_and_an_approval_lifts_it(github: Team, own_group: Emul
     (folder / "production.yaml").write_text(POLICY)
     git(github.clone, "checkout", "-q", "main")
     github.commit()
-    git(github.clone, "push", "-q", "origin", "main")
+    github.send("main")
     number = github.request("topic", second(own_group))
     done = github.plan(number, "--detailed-exitcode")
     assert done.code == 3, done.said

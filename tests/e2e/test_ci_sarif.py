@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.contract.forge_world import read_head
 from tests.e2e.ci_world import NAME, Team, git, make_team
 from tests.e2e.world import Done, Emulator, run
 
@@ -52,7 +53,7 @@ def test_what_ci_drift_wrote_is_uploaded_for_the_commit_of_the_job(github: Team)
     assert f"Alerts: {github.open.url}/{NAME}/security/code-scanning\n" in done.out
     (one,) = uploads(github)[before:]
     assert (one["commit"], one["ref"]) == (
-        git(github.job, "rev-parse", "HEAD"),
+        read_head(github.job),
         "refs/heads/main",
     )
     (shown,) = one["runs"]

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.contract.forge_world import read_head
 from tests.e2e.ci_world import Team, first_model, git, make_team
 from tests.e2e.pipelines import Machine, build_wheel, make_machine, run_gitlab_jobs, run_steps
 from tests.e2e.world import Done, Emulator, run
@@ -87,7 +88,7 @@ class Pipeline:
         """Push to the main branch, as a person who may pass its rules."""
         self.team.commit(message)
         git(self.team.clone, "push", "-q", "origin", "main")
-        self.team.before = git(self.team.clone, "rev-parse", "HEAD")
+        self.team.before = read_head(self.team.clone)
 
     def plan(self, number: int, **more: str) -> list[Done]:
         """The jobs that the forge starts for a request."""
@@ -99,7 +100,7 @@ class Pipeline:
         """The jobs that the forge starts for a push to the main branch."""
         variables = {**self.team.enter_push(), **more}
         dones = self._run(variables, 1, jobs or ("apply",))
-        self.team.before = git(self.team.job, "rev-parse", "HEAD")
+        self.team.before = read_head(self.team.job)
         return dones
 
     def drift(self) -> list[Done]:
