@@ -163,6 +163,9 @@ def make_repositories() -> tuple[Repositories, Repositories, Repositories]:
     git(clone, "checkout", "-q", "-b", CHANGE)
     commit_file(clone, f"{CHANGE}.yaml", "a\n")
     git(clone, "push", "-q", str(bare), CHANGE)
+    for forge in ("github", "gitlab"):  # each has tested the merge of the first request
+        with open_forge(ForgeSettings(forge, bare)) as running:
+            running.control("POST", "requests", {"branch": CHANGE})
     return empty, begun, read()
 
 

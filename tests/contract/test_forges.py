@@ -6,12 +6,14 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import requests
 
 from reconciler.emulator.forges import azure_devops
 from reconciler.emulator.forges import github as dialect
+from reconciler.emulator.forges.git_repository import BareRepository
 from reconciler.emulator.forges.state import ForgeName
 from tests.contract.forge_world import AZURE_VERSION, World, git, make_world
 
@@ -219,6 +221,20 @@ def test_a_forge_that_was_killed_goes_on(world: World, tmp_path: Path) -> None:
         assert second.update(1, made, "newer").status_code == 200
         assert second.comment(1, "another").json()["id"] > made["id"]
         assert second.bodies() == ["newer", "another"]
+
+
+def test_a_merge_that_was_tested_before_a_restart_is_not_made_again(
+    tmp_path: Path,
+) -> None:
+    data = tmp_path / "state.json"
+    with make_world("github", tmp_path / "own", data=data) as first:
+        first.push("other", base="main")
+        first.control("POST", "requests", {"branch": "other"})
+        before = first.read(1)
+    refused = mock.patch.object(BareRepository, "merge_trees", side_effect=AssertionError)
+    with make_world("github", tmp_path / "own", data=data) as second, refused:
+        assert second.read(1)["merge_commit_sha"] == before["merge_commit_sha"]
+        assert second.read(1)["mergeable"] is True
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,10 @@ _SETTINGS: Final = {
     "GIT_AUTHOR_EMAIL": "forge@example.com",
     "GIT_COMMITTER_NAME": "Forge",
     "GIT_COMMITTER_EMAIL": "forge@example.com",
+    # Nothing here has to survive a power cut.
+    "GIT_CONFIG_COUNT": "1",
+    "GIT_CONFIG_KEY_0": "core.fsync",
+    "GIT_CONFIG_VALUE_0": "none",
 }
 
 
@@ -38,6 +42,7 @@ class BareRepository:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._known: set[str] = set()  # digests of commits
+        self._answers: dict[tuple[str, ...], subprocess.CompletedProcess[str]] = {}
         if not (path / "HEAD").exists():
             path.mkdir(parents=True, exist_ok=True)
             self._run("init", "-q", "--bare", "--initial-branch=main", ".")
@@ -66,20 +71,22 @@ class BareRepository:
 
     def find_commit(self, name: str) -> str:
         """Return the commit that a branch, a tag or a digest names; empty if it does not exist."""
-        if name in self._known:
+        branches = self.list_branches()
+        if name in branches:
+            return branches[name]
+        if name in self._known or name in branches.values():
             return name
         if not name or name.startswith("-") or "\0" in name:
             return ""
-        for full in (f"{_HEADS}{name}", name):
-            found = self._try("rev-parse", "--verify", "--quiet", f"{full}^{{commit}}")
-            if found.returncode == 0:
-                self._known.add(found.stdout.strip())
-                return found.stdout.strip()
-        return ""
+        found = self._try("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+        if found.returncode:
+            return ""
+        self._known.add(found.stdout.strip())
+        return found.stdout.strip()
 
     def list_commits(self, since: str, until: str) -> list[str]:
         """Return the commits that `until` has and `since` lacks, oldest first."""
-        return self._run("rev-list", "--reverse", f"{since}..{until}").split()
+        return _read(self._ask("rev-list", "--reverse", f"{since}..{until}")).split()
 
     def list_pushes(self, branch: str) -> list[str]:
         """Return the commits to which a branch was moved, oldest first."""
@@ -94,11 +101,11 @@ class BareRepository:
 
     def find_merge_base(self, one: str, other: str) -> str:
         """Return the newest commit that both have; empty for unrelated histories."""
-        return self._try("merge-base", one, other).stdout.strip()
+        return self._ask("merge-base", one, other).stdout.strip()
 
     def merge_trees(self, base: str, head: str) -> str:
         """Return the tree of a merge; empty if the two conflict."""
-        merged = self._try("merge-tree", "--write-tree", base, head)
+        merged = self._ask("merge-tree", "--write-tree", base, head)
         return merged.stdout.split()[0] if merged.returncode == 0 else ""
 
     def commit(self, tree: str, parents: tuple[str, ...], message: str) -> str:
@@ -122,20 +129,33 @@ class BareRepository:
         extra = () if expected is None else (expected,)
         self._run("update-ref", reference, commit, *extra)
 
-    def point(self, references: Mapping[str, str]) -> None:
-        """Point each reference to a commit, all in one process."""
+    def point(self, references: Mapping[str, str], reason: str) -> None:
+        """Point each reference to a commit, all in one process, and note the reason in its log."""
         lines = (f"update {name} {commit}\n" for name, commit in references.items())
-        self._run("update-ref", "--stdin", stdin="".join(lines))
+        self._run("update-ref", "-m", reason, "--stdin", stdin="".join(lines))
+
+    def find_last(self, reference: str) -> tuple[str, str]:
+        """Return the commit to which a reference was moved last, and the reason; both may be empty.
+
+        It is for a reference that only `point` moves; it starts no process.
+        """
+        log = self.path / "logs" / reference
+        lines = log.read_text("utf-8", "surrogateescape").splitlines() if log.exists() else []
+        moved, _, reason = (lines or [""])[-1].partition("\t")
+        return " ".join(moved.split()[1:2]), reason
 
     def delete_branch(self, branch: str) -> None:
         """Delete a branch."""
         self._run("update-ref", "-d", f"{_HEADS}{branch}")
 
+    def _ask(self, *digests: str) -> subprocess.CompletedProcess[str]:
+        """What git says of commits that exist, which never changes; so it is asked once."""
+        if digests not in self._answers:
+            self._answers[digests] = self._try(*digests)
+        return self._answers[digests]
+
     def _run(self, *arguments: str, stdin: str = "") -> str:
-        done = self._try(*arguments, stdin=stdin)
-        if done.returncode:
-            raise ValueError(f"git {arguments[0]}: {(done.stderr or done.stdout).strip()[:400]}")
-        return done.stdout
+        return _read(self._try(*arguments, stdin=stdin))
 
     def _try(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
@@ -150,3 +170,9 @@ class BareRepository:
             encoding="utf-8",
             errors="surrogateescape",
         )
+
+
+def _read(done: subprocess.CompletedProcess[str]) -> str:
+    if done.returncode:
+        raise ValueError(f"git {done.args[1]}: {(done.stderr or done.stdout).strip()[:400]}")
+    return done.stdout

@@ -167,10 +167,18 @@ class ForgeState(_Saved):
         request.base_commit = base
         if not any(one.commit == head for one in self.pipelines):
             self.pipelines.append(Pipeline(self.new_id(), head, request.branch))
-        folder = f"refs/{'merge-requests' if self.forge == 'gitlab' else 'pull'}/{request.number}"
-        merged = self.test_merge(request)
+        merged, folder = self.test_merge(request), self._name_references(request)
         places = {f"{folder}/head": head, f"{folder}/merge": merged}
-        self.git.point({name: commit for name, commit in places.items() if commit})
+        moved = {
+            name: commit
+            for name, commit in places.items()
+            if commit and self.git.find_last(name)[0] != commit
+        }
+        if moved:
+            self.git.point(moved, _describe_merge(request))
+
+    def _name_references(self, request: PullRequest) -> str:
+        return f"refs/{'merge-requests' if self.forge == 'gitlab' else 'pull'}/{request.number}"
 
     def _note_push(self, request: PullRequest) -> None:
         """Write the comment that the forge itself writes about a push; GitHub writes none."""
@@ -184,10 +192,17 @@ class ForgeState(_Saved):
         """Return a commit that merges head into base; empty if they conflict."""
         both = (request.base_commit, request.head)
         if both not in self._merges:
-            tree = self.git.merge_trees(*both)
-            text = f"Merge {request.head} into {request.base_commit}"
-            self._merges[both] = self.git.commit(tree, both, text) if tree else ""
+            self._merges[both] = self._find_merge(request) or self._make_merge(*both)
         return self._merges[both]
+
+    def _find_merge(self, request: PullRequest) -> str:
+        """The commit that the forge made before it was started again."""
+        commit, reason = self.git.find_last(f"{self._name_references(request)}/merge")
+        return commit if reason == _describe_merge(request) else ""
+
+    def _make_merge(self, base: str, head: str) -> str:
+        tree = self.git.merge_trees(base, head)
+        return self.git.commit(tree, (base, head), f"Merge {head} into {base}") if tree else ""
 
     def is_tested(self, request: PullRequest) -> bool:
         """Return whether the merge was tested; the first question after a push starts the test."""
@@ -357,3 +372,7 @@ class ForgeState(_Saved):
             for one in self.threads
             if one.request == request.number
         )
+
+
+def _describe_merge(request: PullRequest) -> str:
+    return f"merge {request.head} into {request.base_commit}"
