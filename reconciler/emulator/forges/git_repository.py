@@ -149,7 +149,7 @@ class BareRepository:
         self._run("update-ref", "-d", f"{_HEADS}{branch}")
 
     def _ask(self, *digests: str) -> subprocess.CompletedProcess[str]:
-        """What git says of commits that exist, which never changes; so it is asked once."""
+        """Return what git says of commits that exist. It never changes, so git is asked once."""
         if digests not in self._answers:
             self._answers[digests] = self._try(*digests)
         return self._answers[digests]
