@@ -149,7 +149,7 @@ class BareRepository:
         self._run("update-ref", "-d", f"{_HEADS}{branch}")
 
     def _ask(self, *digests: str) -> subprocess.CompletedProcess[str]:
-        """Return what git says of commits that exist. It never changes, so git is asked once."""
+        """Return the answer of git to a question about existing commits; it never changes."""
         if digests not in self._answers:
             self._answers[digests] = self._try(*digests)
         return self._answers[digests]
