@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -229,12 +230,16 @@ def test_a_reply_that_is_not_what_was_promised(world: World) -> None:
 def test_a_reply_that_does_not_come(world: World) -> None:
     world.fault("hang")
     host = world.open.url.removeprefix("http://")
-    connection = http.client.HTTPConnection(host, timeout=0.5)
+    connection = http.client.HTTPConnection(host, timeout=60)
     headers = world.headers() | {"User-Agent": "test"}
     base = (
         world.call("GET", "/no/such").url.partition(host)[2].replace("/no/such", world.comments(1))
     )
+    before = len(world.control("GET", "recorded"))
     connection.request("GET", base, headers=headers)
+    while len(world.control("GET", "recorded")) == before:  # the fault is for the first call
+        time.sleep(0.01)
+    connection.sock.settimeout(0.5)
     with pytest.raises(TimeoutError):
         connection.getresponse()
     connection.close()
@@ -296,7 +301,7 @@ def test_two_creates_that_race_are_both_done(world: World) -> None:
     first, second = (threading.Thread(target=create, args=(one,)) for one in ("one", "two"))
     first.start()
     while not world.control("GET", "recorded"):
-        pass
+        time.sleep(0.01)
     assert world.bodies() == []
     second.start()
     first.join()

@@ -353,8 +353,11 @@ def test_threads_of_one_process_may_write_at_once(home: Home) -> None:
     assert home.open().verify().findings == ()
 
 
-def _write_many(home: Home, name: str, count: int) -> None:
+def _write_many(home: Home, name: str, count: int, half: Any = None) -> None:
+    """Record so many entries, the second half of them once `half` is set."""
     for number in range(count):
+        if half is not None and number == count // 2:
+            assert half.wait(60)
         home.open().record(entry(f"{name}-{number}"))
 
 
@@ -407,11 +410,13 @@ def test_a_writer_that_is_killed_loses_only_what_it_had_not_recorded(
 
 
 def test_compacting_beside_writers_loses_nothing(home: Home) -> None:
-    processes = [_start(_write_many, home, f"p{number}", 12) for number in range(2)]
+    compacted = multiprocessing.get_context("fork").Event()
+    processes = [_start(_write_many, home, f"p{number}", 12, compacted) for number in range(2)]
     archives = set()
     while any(process.is_alive() for process in processes):
         with contextlib.suppress(LedgerInvalid):  # somebody writes to it all the time
             archives.add(home.open().compact())
+            compacted.set()
         home.open().load()
         time.sleep(0.02)  # the writers need the processor too
     for process in processes:

@@ -181,10 +181,13 @@ def test_small_replies_do_not_wait_for_nagle(service: Service) -> None:
     with requests.Session() as session:
         session.headers["Authorization"] = "Bearer emulator"
         url = f"{service.url}{service.path('none')}?api-version=2017-01-01"
-        alone = []
-        for _ in range(100):
+        # The first replies of a connection are acknowledged at once, whatever is switched on.
+        for _ in range(50):
+            session.get(url, timeout=60)
+        for _ in range(1000):  # a busy machine may delay most of them
             started = time.perf_counter()
             session.get(url, timeout=60)
-            alone.append(time.perf_counter() - started)
-    # The first replies of a connection are acknowledged at once, whatever is switched on.
-    assert min(alone[50:]) < 0.04
+            if time.perf_counter() - started < 0.04:
+                break
+        else:
+            pytest.fail("none of a thousand replies came within 40 ms")

@@ -2,9 +2,17 @@
 
 import socket
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def still_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tasks that sleep, time passes only where they sleep, and not while the machine is busy."""
+    monkeypatch.setattr("reconciler.engine.pool.time", SimpleNamespace(monotonic=lambda: 1000.0))
+
 
 _CALLS = ("connect", "connect_ex", "bind", "sendto")
 

@@ -149,13 +149,13 @@ def start() -> Iterator[Start]:
 
     yield begin
     for wire in begun:
-        wire.join(10)
+        wire.join(60)
 
 
 @pytest.fixture(params=[LoopbackConnections, RemoteConnections])
 def connect(request: pytest.FixtureRequest) -> Callable[[str], Connections]:
     """Connections of either sort, to a service on this machine."""
-    return lambda url: request.param(url, 5.0, 5.0)
+    return lambda url: request.param(url, 60.0, 60.0)
 
 
 Connect = Callable[[str], Connections]
@@ -204,7 +204,7 @@ def test_a_connection_that_the_other_side_has_closed_is_not_used_again(
     wire = start([answer(b"one")], [answer(b"two")])
     connections = connect(wire.url)
     assert call(connections) == b"one"
-    assert wire.closed[0].wait(10)
+    assert wire.closed[0].wait(60)
     assert call(connections) == b"two"
 
 

@@ -56,6 +56,7 @@ def timeouts_for(lost: Answer) -> Timeouts:
 def test_a_write_without_a_clear_answer_may_have_been_done(lost: Answer, method: str) -> None:
     with Recorder(answers(lost, OK), timeouts_for(lost)) as recorder:
         error = failing(recorder, method, {})
+        recorder.await_call()
         assert len(recorder.calls) == 1
     assert isinstance(error, ReplyLost)
     assert "done" not in f"{error.message} {error.next_step}", "only a read can tell"

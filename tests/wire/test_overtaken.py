@@ -149,7 +149,7 @@ def test_a_write_that_is_refused_for_too_long_is_still_throttled() -> None:
 @pytest.fixture(params=[LoopbackConnections, RemoteConnections])
 def connect(request: pytest.FixtureRequest) -> Callable[[str], Connections]:
     """Connections of either sort, to a service on this machine."""
-    return lambda url: request.param(url, 5.0, 5.0)
+    return lambda url: request.param(url, 60.0, 60.0)
 
 
 Connect = Callable[[str], Connections]

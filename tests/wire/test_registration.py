@@ -65,7 +65,7 @@ def server(registry: Registry) -> Iterator[Scripted]:
 
 
 def register(server: Scripted, model: str = "azureml:census:1", sha256: str = SHA) -> str:
-    quick = Timeouts(retries=1, total_s=5.0, connect_s=2.0, read_s=2.0)
+    quick = Timeouts(retries=1, total_s=60.0, connect_s=60.0, read_s=60.0)
     limiter = CommandRateLimiter(lambda _: None)
     client = Client(
         server.url, lambda _: None, limiter, local_token="t", timeouts=quick, sleep=lambda _: None

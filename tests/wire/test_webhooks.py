@@ -223,20 +223,30 @@ def test_too_many_messages_wait_as_long_as_the_webhook_asks() -> None:
     ]
 
 
-def test_a_webhook_that_hangs_delays_a_cycle_only_for_the_time_limit() -> None:
-    """And no other webhook, and not the next cycle again: its thread still waits."""
+def send_beside_one_that_hangs(limit_s: float) -> tuple[list[str], list[str], int]:
+    """What is warned of, what the other webhook takes, and the calls of the one that hangs."""
+    both = project(Webhook(SecretReference(env="SLOW")), Webhook(SecretReference(env="QUICK")))
     with (
-        run_scripted(answers(Answer(200, wait=60))) as slow,
+        run_scripted(answers(Answer(200, wait=600))) as slow,
         run_scripted(answers(OK)) as quick,
     ):
-        stage = Stage({"SLOW": url_of(slow), "QUICK": url_of(quick)}, limit_s=0.3)
-        both = project(Webhook(SecretReference(env="SLOW")), Webhook(SecretReference(env="QUICK")))
+        stage = Stage({"SLOW": url_of(slow), "QUICK": url_of(quick)}, limit_s=limit_s)
         started = time.monotonic()
         stage.send(found("a"), both)
-        assert time.monotonic() - started < 30
-        assert resources(quick) == ["a"]
-        assert len(slow.calls) == 1
-    assert "no answer within 0.3 s" in stage.said[0] or "has not answered" in stage.said[0]
+        assert time.monotonic() - started < 300
+        return stage.said, resources(quick), len(slow.calls)
+
+
+def test_a_webhook_that_hangs_delays_a_cycle_only_for_the_time_limit() -> None:
+    """And no other webhook, and not the next cycle again: its thread still waits."""
+    limit_s = 0.3
+    said, taken, calls = send_beside_one_that_hangs(limit_s)
+    while (len(said), calls) != (1, 1) and limit_s < 20:
+        # On a busy machine, the other one or its server was too slow: that proves nothing.
+        limit_s *= 4
+        said, taken, calls = send_beside_one_that_hangs(limit_s)
+    assert (len(said), taken, calls) == (1, ["a"], 1)
+    assert f"no answer within {limit_s:g} s" in said[0] or "has not answered" in said[0]
 
 
 def test_a_webhook_that_hangs_delays_the_next_cycle_only_for_the_share_of_it() -> None:
