@@ -156,7 +156,7 @@ def test_of_two_at_once_one_does_the_work(tmp_path: Path, times: int) -> None:
     ):
         harness.prepare()
         met = list[str]()
-        while (MET not in met and len(met) < 4) or len(met) < times:
+        while (MET not in met and len(met) < 12) or len(met) < times:
             met += check_stories([race(harness, rival)])
         assert MET in met
         check_stories(

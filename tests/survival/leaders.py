@@ -1,5 +1,6 @@
 """Two `watch` processes on one ledger: one leads, and is killed or held up; a ledger that is away."""
 
+import fcntl
 import itertools
 import json
 import signal
@@ -17,12 +18,12 @@ from tests.survival.fleet import APPLY, CALLS, DeclaredService, Fleet, model
 from tests.survival.verdict import Story
 from tests.survival.watching import CycleSeen, WatchProcess, run_watch
 
-SOON_S = 60.0
+SOON_S = 120.0
 LOOP = ("--interval", "1s")
 TRIES = 8
 FIX = ("--mode", "apply", "--patience", "0.2s")
 # A process on a busy machine renews it in time.
-BRIEF = Heartbeat(lease_s=4.0, renew_s=0.5)
+BRIEF = Heartbeat(lease_s=15.0, renew_s=0.5)
 
 
 @contextmanager
@@ -99,7 +100,7 @@ def stop_leader(fleet: Fleet, seconds: float, *flags: str, heartbeat: Heartbeat 
         changed = time.time()
         change(fleet, 4)
         leader.wait_for(lambda: leader.writes(changed))
-        leader.send(signal.SIGSTOP)
+        _stop_without_locks(leader, fleet)
         stopped = time.time()
         second.wait_for(second.leads, SOON_S)
         took = time.time() - stopped
@@ -123,19 +124,41 @@ def stop_leader(fleet: Fleet, seconds: float, *flags: str, heartbeat: Heartbeat 
     return Story(said, "held up", wrong)
 
 
+def _stop_without_locks(leader: WatchProcess, fleet: Fleet) -> None:
+    """Hold the leader up, and not in the moment in which it has a file locked: nobody could lead."""
+    leader.stop()
+    while any(map(_is_locked, fleet.folder.glob(".reconciler/*"))):
+        leader.send(signal.SIGCONT)
+        time.sleep(0.02)
+        leader.stop()
+
+
+def _is_locked(file: Path) -> bool:
+    if not file.is_file():
+        return False
+    with file.open("rb") as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def lose_ledger(fleet: Fleet, seconds: float, *flags: str, heartbeat: Heartbeat = TERM) -> Story:
     """The place of the ledger is away for a while: nothing is in sync meanwhile, and then it is."""
     place, away = fleet.folder / ".reconciler", fleet.folder / "away"
     with run_watch(fleet.folder, *LOOP, *flags, heartbeat=heartbeat) as watch:
         watch.wait_for(lambda: watch.ends("in-sync"))
-        place.rename(away)
-        place.write_text("a disk that is not mounted")
-        lost = time.time()
+        with watch.held_up():
+            place.rename(away)
+            place.write_text("a disk that is not mounted")
+            lost = time.time()
         watch.wait_for(lambda: watch.ends("failed", lost))
         time.sleep(seconds)
         back = time.time()
-        place.unlink()
-        away.rename(place)
+        with watch.held_up():
+            place.unlink()
+            away.rename(place)
         watch.wait_for(lambda: watch.ends("in-sync", back), SOON_S)
         took = time.time() - back
         wrong = [
@@ -179,7 +202,10 @@ def go_first(fleet: Fleet, *flags: str) -> Story:
         code = watch.end()
     wrong = [] if applied.code == 0 else [f"the apply ended with {applied.code}: {applied.said}"]
     waited, later = _find_wait(applied.out)
-    began = sum(waited < at < later for at, one in watch.lines if one["type"] == "apply_start")
+    # If the person's process is held up, the loop has released the lock before the person takes it.
+    ends = [at for at, one in watch.lines if one["type"] == "cycle_end" and at > waited]
+    until = min([later, *ends])
+    began = sum(waited < at < until for at, one in watch.lines if one["type"] == "apply_start")
     if began > 1:
         wrong.append(f"the loop began {began} steps while the person waited")
     if not waited:

@@ -79,6 +79,10 @@ class Nursery:
         out, err = (Path(self._folder, name).read_text(errors="replace") for name in ("out", "err"))
         return Ended(reported["code"], out, err, reported["peak_kb"])
 
+    def read_err(self) -> str:
+        """What the child that runs has said on stderr so far."""
+        return Path(self._folder, "err").read_text(errors="replace")
+
     def run(
         self, folder: Path, *arguments: str, note: Path | None = None, end: End = _NOWHERE
     ) -> Ended:

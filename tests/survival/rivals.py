@@ -41,12 +41,18 @@ def race(harness: Harness, rival: Nursery, *flags: str) -> Story:
 
 
 def kill_lock_owner(harness: Harness, rival: Nursery) -> Story:
-    """Somebody waits for the lock when its holder is killed: he takes it, and goes on."""
+    """Somebody waits for the lock when its holder is killed: he takes it, and goes on.
+
+    The holder is held up amid its work, so that the other begins to wait before it is killed.
+    """
+    place = harness.list_places().index("answered PATCH kept") + 1
     with _story(harness) as finish:
-        pid = harness.nursery.start(harness.fleet.folder, *APPLY)
-        _await(lambda: bool(harness.fleet.open_ledger().find_lock_owner()))
+        harness.note.unlink(missing_ok=True)
+        end = End(place, by=signal.SIGSTOP)
+        pid = harness.nursery.start(harness.fleet.folder, *ORDERLY, note=harness.note, end=end)
+        _await(lambda: _is_stopped(pid))
         rival.start(harness.fleet.folder, *APPLY, *_PATIENT)
-        time.sleep(0.3)  # somewhere in the work of the one, the other waits
+        _await(lambda: "Acquiring the lock" in rival.read_err())
         os.kill(pid, signal.SIGKILL)
         first, second = harness.nursery.wait(), rival.wait()
         wrong = harness.fleet.compare()

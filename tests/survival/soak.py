@@ -19,6 +19,8 @@ from tests.survival.verdict import check_silence
 # What ends an apply without its being wrong: stale because of the other, or incomplete.
 _ALLOWED = frozenset({0, 4, 6})
 _MOST_TRIES = 10
+# So many applies and edits tell something; a busy machine has this long for them, in seconds.
+_LEAST_APPLIES, _LEAST_EDITS, _WITHIN_S = 4, 6, 300.0
 _FAULTS = [
     {"match": {"method": "PATCH"}, "do": "drop-reply", "rate": 0.05},
     {"match": {"method": "PATCH"}, "do": "fail-operation", "rate": 0.02},
@@ -106,7 +108,10 @@ def _stir(
     at_first = _resident_kb(fleet.emulator)
     end = time.monotonic() + seconds
     with second.writing():
-        while time.monotonic() < end:
+        while time.monotonic() < end or (
+            (len(reported.peaks) < _LEAST_APPLIES or second.edits < _LEAST_EDITS)
+            and time.monotonic() < end + _WITHIN_S
+        ):
             names = randomness.sample(
                 sorted(fleet.declared_services), max(1, len(fleet.declared_services) // 20)
             )

@@ -1,6 +1,7 @@
 """A `watch` as a process of its own: what it prints, how it is held up, and how it ends."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +52,7 @@ sys.exit(main())
 
 @dataclass(frozen=True)
 class CycleSeen:
-    """A cycle as its lines show it; times are those of the lines, in seconds of this machine."""
+    """A cycle as its lines show it; times are those of `WatchProcess.lines`."""
 
     id: str
     started: float
@@ -62,10 +64,15 @@ class CycleSeen:
 
 @dataclass
 class WatchProcess:
-    """A running `watch --format json`. `lines` are those that it has printed, with their times."""
+    """A running `watch --format json`. `lines` are those that it has printed, with their times.
+
+    A time is when a line was printed, in seconds of this machine, however late it is read here. If
+    the time of day `jumps` for the process, it is when the line is read.
+    """
 
     process: "subprocess.Popen[str]"
     errors: Path
+    jumps: bool = False
     lines: list[tuple[float, Any]] = field(default_factory=list)
     _ended: bool = False
     _changed: threading.Condition = field(default_factory=threading.Condition)
@@ -126,6 +133,20 @@ class WatchProcess:
         """Send a signal to the process."""
         self.process.send_signal(number)
 
+    @contextmanager
+    def held_up(self) -> Iterator[None]:
+        """Hold the process up while the block runs."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.send(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """Hold the process up; it does nothing more when this returns."""
+        self.send(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End the process by a signal; returns its code."""
         self.process.send_signal(number)
@@ -142,7 +163,9 @@ class WatchProcess:
         assert self.process.stdout is not None
         for text in self.process.stdout:
             with self._changed:
-                self.lines.append((time.time(), json.loads(text)))
+                line = json.loads(text)
+                printed = datetime.fromisoformat(line["@timestamp"]).timestamp()
+                self.lines.append((time.time() if self.jumps else printed, line))
                 self._changed.notify_all()
         with self._changed:
             self._ended = True
@@ -168,7 +191,7 @@ def run_watch(
             text=True,
         ) as process,
     ):
-        watch = WatchProcess(process, errors)
+        watch = WatchProcess(process, errors, jump_s > 0.0)
         try:
             yield watch
         finally:
