@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.fork_server import end_server
 from tests.laws import load_profile
 from tests.storage import ALL_CHECKS, RUN_FOLDER, close_storage
 
@@ -80,6 +81,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """End the blob storage that the tests of this process have shared, and then the run."""
     close_storage()
     if not hasattr(config, "workerinput"):
+        end_server()
         shutil.rmtree(os.environ.pop(RUN_FOLDER), ignore_errors=True)
         _forget_bytecode(_find_bytecode(config))
 

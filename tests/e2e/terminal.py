@@ -5,8 +5,6 @@ import os
 import pty
 import re
 import struct
-import subprocess
-import sys
 import termios
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from fcntl import ioctl
 from pathlib import Path
 
 from tests.e2e.world import clean_environment
+from tests.fork_server import start
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -61,26 +60,21 @@ def run_on_terminal(
     environment = {**clean_environment(), "TERM": "xterm", **(env or {})}
     if "CI" not in (env or {}):
         environment.pop("CI", None)
-    with subprocess.Popen(
-        [sys.executable, "-m", "reconciler", *arguments],
-        cwd=folder,
+    # What asks for a passphrase opens the terminal of its session.
+    with start(
+        folder,
+        *arguments,
         env=environment,
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
-        start_new_session=True,
-        # What asks for a passphrase opens the terminal of its session.
-        preexec_fn=_own_terminal if answers else None,  # noqa: PLW1509 - one call of the system
+        own_terminal=True,
     ) as process:
         os.close(theirs)
         sent = _read_all(ours, answers or {})
         code = process.wait(timeout=60)
     os.close(ours)
     return Shown(code, sent)
-
-
-def _own_terminal() -> None:
-    ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def _read_all(handle: int, answers: Mapping[str, str]) -> str:

@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from reconciler.kinds.endpoint.provider import EndpointProvider
 from reconciler.model import Step
 from tests.casework.classic import MODEL
 from tests.e2e.bikes import HIDDEN, SHOWN, Bikes, open_bikes
-from tests.e2e.world import Emulator, clean_environment, pass_time, run
+from tests.e2e.world import Emulator, begin_command, pass_time, run
 
 pytestmark = pytest.mark.e2e
 Json = Any
@@ -180,12 +179,10 @@ def test_whether_a_refresh_is_due_is_not_guessed(bikes: Bikes) -> None:
 
 def kill_at_refresh(bikes: Bikes, number: int, *more: str) -> None:
     """Kill an apply as soon as the service has got this many refreshes."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "reconciler", "apply", "--auto-approve", "--patience", "1s", *more],
-        cwd=bikes.folder,
-        env=clean_environment(bikes.env),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+    command = ("apply", "--auto-approve", "--patience", "1s", *more)
+    nothing = subprocess.DEVNULL
+    with begin_command(
+        bikes.folder, *command, env=bikes.env, stdout=nothing, stderr=nothing
     ) as process:
         while len(refreshes(bikes)) < number:
             time.sleep(0.05)

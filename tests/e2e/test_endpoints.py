@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ import yaml
 from reconciler.emulator import SWITCHES
 from tests.casework.classic import MODEL, Classic
 from tests.e2e.bikes import HIDDEN, SHOWN, Bikes, open_bikes
-from tests.e2e.world import Emulator, clean_environment, pass_time, run, run_emulator
+from tests.e2e.world import Emulator, begin_command, pass_time, run, run_emulator
 
 pytestmark = pytest.mark.e2e
 Json = Any
@@ -181,12 +180,10 @@ def test_endpoints_of_another_web_service_inherit_nothing(
 
 def kill_at_patch(bikes: Bikes, number: int) -> None:
     """Kill an apply as soon as the service has got this many writes of a model."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "reconciler", "apply", "--auto-approve", "--patience", "1s"],
-        cwd=bikes.folder,
-        env=clean_environment(bikes.env),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+    command = ("apply", "--auto-approve", "--patience", "1s")
+    nothing = subprocess.DEVNULL
+    with begin_command(
+        bikes.folder, *command, env=bikes.env, stdout=nothing, stderr=nothing
     ) as process:
         while sum(one["method"] == "PATCH" for one in bikes.requests()) < number:
             time.sleep(0.05)

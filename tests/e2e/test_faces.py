@@ -24,12 +24,14 @@ from tests.e2e.world import (
     LONG_S,
     Emulator,
     Project,
+    begin_command,
     clean_environment,
     definition,
     pass_time,
     run_emulator,
     time_passing,
 )
+from tests.fork_server import Process
 from tests.lines import check_stream, read_lines
 
 CANARY = "canary-9f3a71"
@@ -75,13 +77,26 @@ def types(messages: list[Any]) -> list[str]:
 
 
 @contextmanager
-def running(project: Project, *arguments: str, **more: Any) -> Iterator[subprocess.Popen[str]]:
+def running(project: Project, *arguments: str, **more: Any) -> Iterator[Process]:
+    with begin_command(project.folder, "apply", "--auto-approve", *arguments, **more) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def running_after(
+    prepare: Callable[[], object] | None, project: Project, *arguments: str, **more: Any
+) -> Iterator[subprocess.Popen[str]]:
+    """An apply whose process is prepared before Python starts in it."""
     with subprocess.Popen(
         [sys.executable, "-m", "reconciler", "apply", "--auto-approve", *arguments],
         cwd=project.folder,
         env=clean_environment(),
         stdin=subprocess.DEVNULL,
         text=True,
+        preexec_fn=prepare,  # noqa: PLW1509 - one call of the system
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more},
     ) as process:
         try:
@@ -419,7 +434,7 @@ def test_a_pipe_that_closes_stops_an_apply_in_words_too(slowly: Project) -> None
 
 def test_a_stdout_that_was_never_open_stops_before_anything_is_read(project: Project) -> None:
     swap(project, 1)
-    with running(project, stdout=None, preexec_fn=lambda: os.close(1)) as process:
+    with running_after(lambda: os.close(1), project, stdout=None) as process:
         _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "Error: stdout was closed: the result could not be printed" in err
@@ -434,7 +449,7 @@ def test_an_apply_ends_as_it_should_where_nobody_reads_stderr(
     names = swap(project, 3)
     reading, writing = os.pipe()
     os.close(reading)
-    with running(project, "--parallelism=1", stderr=writing, preexec_fn=how) as process:
+    with running_after(how, project, "--parallelism=1", stderr=writing) as process:
         out, _ = process.communicate(timeout=60)
     os.close(writing)
     assert process.returncode == 0
@@ -504,7 +519,7 @@ def test_what_the_ledger_does_not_take_is_kept_and_taken_in_later(project: Proje
 
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
 
-    with running(project, "--detailed-exitcode", preexec_fn=limit) as process:
+    with running_after(limit, project, "--detailed-exitcode") as process:
         out, err = process.communicate(timeout=60)
     assert process.returncode == 6, err
     kept = project.folder / "errored.ledger.json"

@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.world import EXAMPLE, MODEL, Project, clean_environment, run_emulator
+from tests.e2e.world import EXAMPLE, MODEL, Project, begin_command, run_emulator
+from tests.fork_server import Process
 
 pytestmark = pytest.mark.e2e
 
@@ -62,16 +61,8 @@ spec:
     def run(self, *arguments: str) -> Any:
         return self.project.run(*arguments, env=ENV)
 
-    def begin(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "reconciler", *arguments],
-            cwd=self.project.folder,
-            env=clean_environment(ENV),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def begin(self, *arguments: str) -> Process:
+        return begin_command(self.project.folder, *arguments, env=ENV)
 
     def sent(self, method: str) -> list[str]:
         """The members that were written to, in that order."""

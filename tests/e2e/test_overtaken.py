@@ -4,7 +4,7 @@ import os
 import re
 import signal
 import subprocess
-import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +14,8 @@ from typing import Literal
 import pytest
 
 from tests.contract.go_between import GoBetween, go_between
-from tests.e2e.world import Emulator, Project, clean_environment
+from tests.e2e.world import Emulator, Project, begin_command
+from tests.fork_server import Process
 from tests.storage import open_storage
 
 pytestmark = pytest.mark.e2e
@@ -66,31 +67,27 @@ def project(
 
 
 @contextmanager
-def apply_beside(folder: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
+def apply_beside(folder: Path, *more: str) -> Iterator[Process]:
     """An apply as a process of its own; it is dead afterwards."""
-    command = [sys.executable, "-m", "reconciler", "apply", "--auto-approve", "--patience", "1s"]
-    with subprocess.Popen(
-        [*command, *more],
-        cwd=folder,
-        env=clean_environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
+    command = ("apply", "--auto-approve", "--patience", "1s")
+    with begin_command(folder, *command, *more, stderr=subprocess.STDOUT) as process:
         try:
             yield process
         finally:
             process.kill()
 
 
-def stop_at(
-    process: subprocess.Popen[str], wire: GoBetween, call: str, loss: Literal["busy", "keep"]
-) -> None:
+def stop_at(process: Process, wire: GoBetween, call: str, loss: Literal["busy", "keep"]) -> None:
     """Stop a process while its first `call` is on the way."""
     wire.what, wire.losses = call, [loss]
     wire.before = lambda: os.kill(process.pid, signal.SIGSTOP)
-    os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+    while read_state(process.pid) != "T":
+        time.sleep(0.01)
+
+
+def read_state(pid: int) -> str:
+    """The letter that Linux has for what a process does, such as T for stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def unlock(project: Between) -> None:
@@ -120,7 +117,7 @@ def overtake(
         process.send_signal(signal.SIGCONT)
         said, _ = process.communicate(timeout=120)
     late = [one for one in wire.seen[sent:] if not one.startswith("GET ")]
-    return Overtaken(project, said, process.returncode, late)
+    return Overtaken(project, said, process.wait(), late)
 
 
 def check_undisturbed(left: Overtaken) -> None:

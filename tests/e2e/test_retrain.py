@@ -30,12 +30,14 @@ from tests.e2e.world import (
     SUBSCRIPTION,
     Done,
     Emulator,
+    begin_command,
     clean_environment,
     clock_ahead,
     run,
     run_emulator,
     spawn,
 )
+from tests.fork_server import Process
 from tests.outputs import check_output
 from tests.storage import upload_model
 
@@ -1010,15 +1012,8 @@ def hold_lock(training: Training) -> Iterator[subprocess.Popen[bytes]]:
         holder.kill()
 
 
-def begin(training: Training, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "reconciler", *arguments],
-        cwd=training.folder,
-        env=clean_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def begin(training: Training, *arguments: str) -> Process:
+    return begin_command(training.folder, *arguments)
 
 
 def interrupt(training: Training, jobs: int, *arguments: str) -> tuple[int, str]:
@@ -1029,7 +1024,7 @@ def interrupt(training: Training, jobs: int, *arguments: str) -> tuple[int, str]
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=600)
-    return process.returncode, said
+    return process.wait(), said
 
 
 def test_an_interrupted_command_says_how_to_go_on(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -27,13 +26,14 @@ from tests.e2e.world import (
     Done,
     Emulator,
     Project,
-    clean_environment,
+    begin_command,
     definition,
     pass_time,
     run_emulator,
     time_passing,
 )
 from tests.events import LOCK_OWNER
+from tests.fork_server import Process
 from tests.lines import read_lines
 
 
@@ -60,25 +60,16 @@ watch.apply_unattended = apply_and_wait
 """
 # On a busy machine, what a cycle reads when a signal comes may take longer than the usual limit.
 _PATIENT = "from reconciler.cli import watching; watching._READS_S = 600.0"
-_START = "import sys; from reconciler.cli import main; sys.exit(main())"
 
 
 @contextmanager
-def loop(project: Project, *arguments: str, before: str = "") -> Iterator["subprocess.Popen[str]"]:
+def loop(project: Project, *arguments: str, before: str = "") -> Iterator[Process]:
     """A watch as a process of its own; it is killed if the test leaves it running.
 
     `before` is what the process does first.
     """
-    flags = ["watch", "--interval=1s", "--no-listen", *arguments]
-    process = subprocess.Popen(
-        [sys.executable, "-c", f"{before}\n{_START}", *flags],
-        cwd=project.folder,
-        env=clean_environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    command = ("watch", "--interval=1s", "--no-listen", *arguments)
+    process = begin_command(project.folder, *command, stderr=subprocess.STDOUT, before=before)
     # Nothing may wait for ever for a line that never comes.
     guard = threading.Timer(300, process.kill)
     guard.start()
@@ -90,7 +81,7 @@ def loop(project: Project, *arguments: str, before: str = "") -> Iterator["subpr
             process.kill()
 
 
-def read_until(process: "subprocess.Popen[str]", *said: str) -> str:
+def read_until(process: Process, *said: str) -> str:
     """What a process prints, up to the line that has each of these texts in turn."""
     assert process.stdout is not None
     lines = []
@@ -105,7 +96,7 @@ def read_until(process: "subprocess.Popen[str]", *said: str) -> str:
 
 
 @contextmanager
-def held_up(process: "subprocess.Popen[str]") -> Iterator[None]:
+def held_up(process: Process) -> Iterator[None]:
     """Hold a process up while the block runs, so that it does nothing between two steps of it."""
     process.send_signal(signal.SIGSTOP)
     os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
@@ -363,7 +354,7 @@ def slowly(slow: Emulator, request: pytest.FixtureRequest, tmp_path: Path) -> Pr
 
 
 @contextmanager
-def loop_amid_a_step(project: Project) -> Iterator["subprocess.Popen[str]"]:
+def loop_amid_a_step(project: Project) -> Iterator[Process]:
     """A watch that applies, once the service has accepted the first write."""
     before = project.emulator.get("s0")
     with loop(project, "--mode=apply", "--parallelism=1") as process:
@@ -523,19 +514,15 @@ def test_a_service_that_does_not_answer_delays_no_end(watched: Project) -> None:
 
 
 def test_a_disk_without_room_for_the_output_is_an_error(watched: Project) -> None:
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "reconciler", "watch", "--interval", "1s", "--no-listen"],
-            cwd=watched.folder,
-            env=clean_environment(),
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-    assert done.returncode == 1
-    assert "No space left on device" in done.stderr
+    with (
+        Path("/dev/full").open("w") as full,
+        begin_command(
+            watched.folder, "watch", "--interval", "1s", "--no-listen", stdout=full
+        ) as process,
+    ):
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "No space left on device" in said
 
 
 def test_a_guard_of_the_whole_plan_leaves_all_of_it(watched: Project) -> None:

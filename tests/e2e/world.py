@@ -30,6 +30,7 @@ from reconciler.cli.context import Invocation
 from reconciler.emulator import Settings
 from reconciler.emulator.certificates import make_certificate
 from reconciler.emulator.server import Server
+from tests.fork_server import Process, is_usual, start
 from tests.lines import check_stream
 from tests.outputs import check_output
 from tests.storage import find_storage, need_storage, open_storage
@@ -122,11 +123,28 @@ def _read(stream: io.TextIOWrapper) -> str:
 def spawn(
     folder: Path, *arguments: str, env: Mapping[str, str] | None = None, stdin: str = ""
 ) -> Done:
-    """One command as a process of its own, for what a process alone can show."""
+    """One command as a process of its own, for what a process alone can show.
+
+    Python starts for it only where it must start with other variables than the server of forks.
+    """
+    known = clean_environment(env)
+    if not is_usual(known):
+        return _spawn_python(folder, arguments, known, stdin)
+    with begin_command(folder, *arguments, env=env, stdin=subprocess.PIPE) as process:
+        try:
+            out, err = process.communicate(stdin, timeout=600)
+        finally:
+            process.kill()
+    return _check(arguments, Done(process.wait(), out, err))
+
+
+def _spawn_python(
+    folder: Path, arguments: Sequence[str], known: Mapping[str, str], stdin: str
+) -> Done:
     done = subprocess.run(
         [sys.executable, "-m", "reconciler", *arguments],
         cwd=folder,
-        env=clean_environment(env),
+        env=known,
         input=stdin,
         capture_output=True,
         text=True,
@@ -134,6 +152,30 @@ def spawn(
         check=False,
     )
     return _check(arguments, Done(done.returncode, done.stdout, done.stderr))
+
+
+def begin_command(
+    folder: Path,
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    stdin: int | IO[Any] | None = subprocess.DEVNULL,
+    stdout: int | IO[Any] | None = subprocess.PIPE,
+    stderr: int | IO[Any] | None = subprocess.PIPE,
+    before: str = "",
+) -> Process:
+    """Begin a command as a process of its own, forked from the server of this run.
+
+    `before` is what the process does first.
+    """
+    return start(
+        folder,
+        *arguments,
+        env=clean_environment(env),
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        before=before,
+    )
 
 
 def _check(arguments: Sequence[str], done: Done) -> Done:
@@ -301,13 +343,8 @@ def spawn_emulator(
     """An emulator as a process of its own while the block runs; it must end cleanly on SIGTERM."""
     if not _brings_storage(options):
         need_storage()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "reconciler", "emulator", "--port", "0", *options],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-        env=clean_environment(env),
-        cwd=folder,
+    process = begin_command(
+        folder or Path.cwd(), "emulator", "--port", "0", *options, env=env, stderr=stderr
     )
     assert process.stdout is not None
     with process:

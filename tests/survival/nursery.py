@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tests.e2e.world import clean_environment
+from tests.e2e.world import ROOT, clean_environment
+from tests.fork_server import Process, start
 from tests.survival.places import End
 
 _NOWHERE = End()
@@ -52,7 +53,7 @@ class Ended:
 class Nursery:
     """The one that forks, seen from outside."""
 
-    def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
+    def __init__(self, process: Process, folder: Path) -> None:
         self._process = process
         self._folder = folder
 
@@ -105,12 +106,8 @@ class Nursery:
 def open_nursery(folder: Path) -> Iterator[Nursery]:
     """A nursery that keeps what its children say in a folder; it ends with the block."""
     folder.mkdir(parents=True, exist_ok=True)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.survival.nursery"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=clean_environment(),
+    process = start(
+        ROOT, env=clean_environment(), module="tests.survival.nursery", stdin=subprocess.PIPE
     )
     with process:
         try:
