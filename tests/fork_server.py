@@ -73,19 +73,20 @@ class Process:
         if self.returncode is None:
             if not select.select([self._connection], [], [], timeout)[0]:
                 raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
-            code = self._connection.recv(_MOST_BYTES)
+            with self._connection:
+                code = self._connection.recv(_MOST_BYTES)
             assert code, "the fork server has ended"
             self.returncode = int(code)
         return self.returncode
 
     def communicate(self, given: str = "", timeout: float | None = None) -> tuple[str, str]:
-        """Write a short text to its stdin, read its streams to their end, and wait for it."""
+        """Write a short text to its stdin, read its streams to their end, and wait for its own."""
         if self.stdin is not None:
             with suppress(BrokenPipeError), self.stdin:
                 self.stdin.write(given)
         opened = [io.StringIO() if one is None else one for one in (self.stdout, self.stderr)]
         with ThreadPoolExecutor(2) as pool:
-            out, err = pool.map(lambda stream: stream.read(), opened, timeout=timeout)
+            out, err = pool.map(_read, opened, timeout=timeout)
         self.wait(timeout)
         return out, err
 
@@ -117,7 +118,11 @@ class Process:
                 with suppress(BrokenPipeError):
                     stream.close()
         self.wait()
-        self._connection.close()
+
+
+def _read(stream: IO[str]) -> str:
+    with stream:
+        return stream.read()
 
 
 def _pick_start(env: Mapping[str, str]) -> dict[str, str]:
