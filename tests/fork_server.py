@@ -24,6 +24,7 @@ import sys
 import tempfile
 import termios
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -78,6 +79,11 @@ class Process:
             assert code, "the fork server has ended"
             self.returncode = int(code)
         return self.returncode
+
+    def wait_until_stopped(self) -> None:
+        """Wait until a signal has stopped it; it is not a child, of which the kernel reports that."""
+        while Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+            time.sleep(0.01)
 
     def communicate(self, given: str = "", timeout: float | None = None) -> tuple[str, str]:
         """Write a short text to its stdin, read its streams to their end, and wait for its own."""

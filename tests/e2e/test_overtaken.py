@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -81,13 +80,7 @@ def stop_at(process: Process, wire: GoBetween, call: str, loss: Literal["busy", 
     """Stop a process while its first `call` is on the way."""
     wire.what, wire.losses = call, [loss]
     wire.before = lambda: os.kill(process.pid, signal.SIGSTOP)
-    while read_state(process.pid) != "T":
-        time.sleep(0.01)
-
-
-def read_state(pid: int) -> str:
-    """The letter that Linux has for what a process does, such as T for stopped."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    process.wait_until_stopped()
 
 
 def unlock(project: Between) -> None:

@@ -99,7 +99,7 @@ def read_until(process: Process, *said: str) -> str:
 def held_up(process: Process) -> Iterator[None]:
     """Hold a process up while the block runs, so that it does nothing between two steps of it."""
     process.send_signal(signal.SIGSTOP)
-    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+    process.wait_until_stopped()
     try:
         yield
     finally:
