@@ -18,7 +18,7 @@ from tests.contract.world import (
     code_of,
     run_service,
 )
-from tests.e2e.world import definition, pass_time
+from tests.e2e.world import definition, hold_time, pass_time
 
 pytestmark = pytest.mark.contract
 GRAPH = {"properties": {"packageType": "Graph", "description": "new"}}
@@ -152,7 +152,7 @@ def test_hang_never_answers_and_lets_go_when_the_emulator_ends(tmp_path: Path) -
         wild.settimeout(0.5)
         with pytest.raises(TimeoutError):
             wild.recv(1)
-        wild.settimeout(30)
+        wild.settimeout(120)
     with wild:
         assert wild.recv(1) == b""
     assert fired(tmp_path) == [("DELETE", None, "hang")] * 2
@@ -294,6 +294,7 @@ def described(service: Service, **query: str) -> str:
 
 def test_stale_read_shows_what_was_before_the_last_write_for_some_seconds(tmp_path: Path) -> None:
     with faulty(tmp_path, on("stale-read", path="webServices/census")) as service:
+        hold_time(service.url)
         service.put("other")
         service.put(description="a")
         before = service.get("other")

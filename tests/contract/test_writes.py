@@ -70,8 +70,10 @@ def test_a1_reads_and_writes_are_counted_down_apart(service: Service) -> None:
         return int(headers[f"x-ms-ratelimit-remaining-subscription-{kind}"])
 
     assert 0 < left("DELETE", "writes") < 1200
-    first = left("DELETE", "writes")
-    assert left("DELETE", "writes") == first - 1
+    first, second = left("DELETE", "writes"), left("DELETE", "writes")
+    if second > first:  # an hour began in between
+        first, second = second, left("DELETE", "writes")
+    assert second == first - 1
 
 
 def test_a1_bodies_are_indented_with_crlf(service: Service) -> None:

@@ -260,15 +260,11 @@ def ready(project: Project) -> Callable[[str], Project]:
     return make
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def test_a_service_that_cannot_be_reached(ready: Callable[[str], Project]) -> None:
-    url = f"http://127.0.0.1:{free_port()}"
-    done = refuse(ready(url).folder, "plan", RECONCILER_TIMEOUT="0.5")
+    with socket.socket() as taken:  # so that no other process listens there
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        done = refuse(ready(url).folder, "plan", RECONCILER_TIMEOUT="0.5")
     says(done, f"WebService/census: {url}: cannot be reached", "reconciler emulator")
 
 

@@ -16,7 +16,15 @@ import pytest
 
 from reconciler.model import CallEnded, Event, Throttling
 from reconciler.transport import Client, CommandRateLimiter
-from tests.e2e.world import Emulator, Project, clean_environment, run_emulator
+from tests.clocks import FakeClock
+from tests.e2e.world import (
+    Emulator,
+    Project,
+    clean_environment,
+    hold_time,
+    pass_time,
+    run_emulator,
+)
 from tests.scripted import Answer, Call, Scripted, answers, run_scripted
 
 pytestmark = pytest.mark.e2e
@@ -25,10 +33,18 @@ pytestmark = pytest.mark.e2e
 def test_published_limits_are_found_out_and_no_call_fails() -> None:
     """250 reads at once and 25 a second; the client is told nothing of it beforehand."""
     events: list[Event] = []
+    clock = FakeClock()
     with run_emulator("--no-blob", "--limits", "resource-manager") as emulator:
         emulator.deploy("census", "https://acct.blob.core.windows.net/m/a.ilearner")
-        rate_limiter = CommandRateLimiter(events.append)
-        client = Client(emulator.url, events.append, rate_limiter)
+        # A busy machine would take so long for the calls that there is nothing to wait for.
+        hold_time(emulator.url)
+
+        def sleep(seconds: float) -> None:
+            clock.sleep(seconds)
+            pass_time(emulator.url, seconds)
+
+        rate_limiter = CommandRateLimiter(events.append, clock=clock, sleep=sleep)
+        client = Client(emulator.url, events.append, rate_limiter, clock=clock, sleep=sleep)
         path = f"{emulator.path('census')}?api-version=2017-01-01"
         with ThreadPoolExecutor(10) as pool:
             found = set(pool.map(lambda _: client.send("GET", path).status, range(300)))

@@ -416,13 +416,17 @@ def read_settings(*options: str) -> Settings:
 
 
 class Clock:
-    """The time of an emulator, which goes on by itself and leaps where a test lets time pass."""
+    """The time of an emulator, which goes on by itself and leaps where a test lets time pass.
+
+    It passes only by such leaps once it is `held` at a time.
+    """
 
     def __init__(self) -> None:
         self.ahead_s = 0.0
+        self.held: float | None = None
 
     def time(self) -> float:
-        return time.time() + self.ahead_s
+        return (time.time() if self.held is None else self.held) + self.ahead_s
 
     def perf_counter(self) -> float:
         return time.perf_counter()
@@ -434,6 +438,11 @@ _CLOCKS: dict[str, Clock] = {}
 def pass_time(url: str, seconds: float) -> None:
     """Let time pass for the emulator of this process that listens at a URL."""
     _CLOCKS[url].ahead_s += seconds
+
+
+def hold_time(url: str) -> None:
+    """From now on, let time pass for an emulator of this process only by `pass_time`."""
+    _CLOCKS[url].held = time.time()
 
 
 # How long an operation takes where a test looks at what holds meanwhile: no machine is so busy.

@@ -172,20 +172,19 @@ def test_an_answer_that_does_not_come_is_given_up() -> None:
 
 
 def test_a_write_that_never_reached_anybody_is_sent_again() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     slept: list[float] = []
     events: list[Event] = []
-    client = Client(
-        f"http://127.0.0.1:{port}",
-        events.append,
-        CommandRateLimiter(events.append),
-        timeouts=TIMEOUTS,
-        sleep=slept.append,
-    )
-    with pytest.raises(Unavailable, match="cannot be reached"):
-        client.send("PUT", "/x", {})
+    with socket.socket() as taken:  # so that no other process listens there
+        taken.bind(("127.0.0.1", 0))
+        client = Client(
+            f"http://127.0.0.1:{taken.getsockname()[1]}",
+            events.append,
+            CommandRateLimiter(events.append),
+            timeouts=TIMEOUTS,
+            sleep=slept.append,
+        )
+        with pytest.raises(Unavailable, match="cannot be reached"):
+            client.send("PUT", "/x", {})
     assert len(slept) == TIMEOUTS.retries
     lost = [event for event in events if isinstance(event, CallEnded)]
     assert lost == [CallEnded("PUT", "lost")] * (TIMEOUTS.retries + 1)
