@@ -171,8 +171,8 @@ def test_without_scripts_everything_can_be_read(open_page: Open) -> None:
     expect(page.get_by_text("team=growth")).to_be_visible()
 
 
-# In Chromium five thousand take 10 s of a processor; a thousand are the same page.
-MANY = [1_000, pytest.param(5_000, marks=pytest.mark.slow(reason="[1000] holds the same"))]
+# In Chromium five thousand take 10 s of a processor; five hundred are the same page.
+MANY = [500, pytest.param(5_000, marks=pytest.mark.slow(reason="[500] holds the same"))]
 
 
 @pytest.mark.parametrize("number", MANY)
@@ -190,19 +190,19 @@ def test_many_changes_open_and_are_filtered(open_page: Open, number: int) -> Non
     expect(page.get_by_role("status")).to_have_text(f"{number} of {number} shown")
 
 
-def test_five_thousand_names_of_one_change(open_page: Open) -> None:
+def test_a_thousand_names_of_one_change(open_page: Open) -> None:
     one = step(live(), SPEC)
     made = plan(*(replace(one, resource=Resource(Address("WebService", f"s{n:04}"), "/x"))
-                  for n in range(5_000)))  # fmt: skip
+                  for n in range(1_000)))  # fmt: skip
     page = open_page(render_plan_html(made))
     page.get_by_label("Filter").fill("s042")
-    expect(page.get_by_role("status")).to_have_text("10 of 5000 shown")
+    expect(page.get_by_role("status")).to_have_text("10 of 1000 shown")
     expect(page.locator(".members > li:visible")).to_have_count(10)
 
 
 def test_a_fleet_is_folded_until_somebody_looks_for_one(open_page: Open) -> None:
-    page = open_page(render_plan_html(plan(*(member(number) for number in range(1, 301)))))
-    expect(page.get_by_role("status")).to_have_text("300 of 300 shown")
+    page = open_page(render_plan_html(plan(*(member(number) for number in range(1, 61)))))
+    expect(page.get_by_role("status")).to_have_text("60 of 60 shown")
     assert len(shown(page)) == 1
     members = page.locator(".members > li:visible")
     expect(members).to_have_count(0)
@@ -212,7 +212,7 @@ def test_a_fleet_is_folded_until_somebody_looks_for_one(open_page: Open) -> None
     page.get_by_label("Filter").fill("")
     expect(members).to_have_count(0)
     page.locator(".fold > summary").click()
-    expect(members).to_have_count(300)
+    expect(members).to_have_count(60)
     check_access(page)
 
 

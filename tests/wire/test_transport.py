@@ -371,7 +371,7 @@ def test_the_error_of_another_service_inside_a_message_is_read(text: str, said: 
 
 
 def test_a_hostile_text_inside_a_message_is_left_as_it_is() -> None:
-    for text in ('{"a":' * 20_000, '{"errors":' * 5_000, '{"errors":{"A":["' + "x" * 100_000):
+    for text in ('{"a":' * 3_000, '{"errors":' * 2_000, '{"errors":{"A":["' + "x" * 20_000):
         error = make_error(Reply(400, {}, {"error": {"code": "c", "message": text}}))
         assert error.message == f"{text[:300]}…"
 
@@ -465,7 +465,7 @@ def test_a_redirect_is_not_followed_and_takes_no_token_along() -> None:
 
 
 def test_an_answer_without_end_is_cut() -> None:
-    huge = Answer(200, b'"' + b"x" * (65 * 1024 * 1024) + b'"')
+    huge = Answer(200, b'"' + b"x" * (20 * 1024 * 1024) + b'"')
     with (
         Recorder(answers(huge), Timeouts(read_s=60)) as recorder,
         pytest.raises(Unavailable, match="18 MB"),
