@@ -14,7 +14,7 @@ import jsonschema_rs
 import requests
 from jsonschema import Draft202012Validator
 
-from tests.contract.world import LONG_S, open_session
+from tests.contract.world import LONG_S
 from tests.e2e.world import pass_time, run_emulator
 
 HERE = Path(__file__).parent
@@ -103,7 +103,7 @@ class Ml:
     region: str = "eastus2"
     workspace: str = "ws"
     version: str = VERSION
-    session: requests.Session = field(default_factory=open_session)
+    session: requests.Session = field(default_factory=requests.Session)
 
     @property
     def root(self) -> str:
