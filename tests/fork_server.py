@@ -180,9 +180,27 @@ def start(
         for number, wanted in enumerate((stdin, stdout, stderr)):
             same = wanted == subprocess.STDOUT
             handles.append(handles[1] if same else _open_stream(number, wanted, given, pipes))
+        connection, pid = _send(order, handles, env)
+    return Process(connection, pid, pipes)
+
+
+def _send(
+    order: Mapping[str, Any], handles: Sequence[int], env: Mapping[str, str]
+) -> tuple[socket.socket, int]:
+    """Send an order; returns the connection, and the number of the process.
+
+    A server that was idle for too long ends, and it may do so after it was reached: then another
+    one is started.
+    """
+    text = json.dumps(order).encode()
+    for _ in range(2):
         connection = _connect(env)
-        socket.send_fds(connection, [json.dumps(order).encode()], handles)
-    return Process(connection, int(connection.recv(_MOST_BYTES)), pipes)
+        with suppress(BrokenPipeError, ConnectionResetError):
+            socket.send_fds(connection, [text], handles)
+            if pid := connection.recv(_MOST_BYTES):
+                return connection, int(pid)
+        connection.close()
+    raise AssertionError("the fork server has ended")
 
 
 def _open_stream(
@@ -306,13 +324,18 @@ class _Server:
                 _answer(connection, pid)
 
     def _report_ended(self) -> None:
-        """Report the exit code of each process that has ended."""
+        """Report the exit code of each process that has ended.
+
+        Its number is free for another process only then: who has no report yet may send it signals.
+        """
         while self._running:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid == 0:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is None:
                 return
-            with self._running.pop(pid) as connection:
-                _answer(connection, os.waitstatus_to_exitcode(status))
+            killed = ended.si_code != os.CLD_EXITED
+            with self._running.pop(ended.si_pid) as connection:
+                _answer(connection, -ended.si_status if killed else ended.si_status)
+            os.waitpid(ended.si_pid, 0)
 
     def _leave(self, connection: socket.socket, handles: Sequence[int]) -> None:
         """Have in the child nothing of the server but what it has imported."""
