@@ -310,6 +310,7 @@ class _Server:
                 connection, _ = self._listener.accept()
                 text, handles, _, _ = socket.recv_fds(connection, _MOST_BYTES, 3)
                 if text == b"end":
+                    connection.close()
                     return None
                 if not text:
                     connection.close()
