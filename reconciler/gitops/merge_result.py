@@ -71,12 +71,8 @@ class Checkout:
 
     def __init__(self, folder: Path) -> None:
         """Raises ReconcilerError if the folder is not in a checkout with a commit."""
-        self.top = _find_top(folder)
+        self.commit, self._tree, self.top = _read_head(folder)
         self._git = Git(self.top)
-        self.commit = self._resolve("HEAD")
-        if not self.commit:
-            said = "the checkout has no commit"
-            raise ReconcilerError(said, subject=SUBJECT, next_step=_CHECKOUT)
 
     def find_tree(self, commit: str) -> str:
         """Git's name of the files of a commit; "" if the checkout does not have the commit."""
@@ -138,7 +134,8 @@ class Checkout:
 
     def _describe(self, folder: Path, base: str, head: str) -> MergeResult:
         git = Git(folder)
-        tree = git.ask("rev-parse", "HEAD^{tree}").strip()
+        made = folder != self.top
+        tree = git.ask("rev-parse", "HEAD^{tree}").strip() if made else self._tree
         return MergeResult(folder, self.top, tree, base, head, _list_changed(git, base))
 
     def _refuse_checkout(self, head: str) -> ReconcilerError:
@@ -273,6 +270,21 @@ class Checkout:
 
 _WHO: Final = ("AUTHOR", "COMMITTER")
 _IDENTITY: Final = {"NAME": _COMMITTER, "EMAIL": _NO_ADDRESS}
+
+
+def _read_head(folder: Path) -> tuple[str, str, Path]:
+    """The commit that is checked out, the name of its files, and the top folder of the checkout.
+
+    Raises ReconcilerError if the folder is not in a checkout with a commit.
+    """
+    wanted = ("rev-parse", "HEAD^{commit}", "HEAD^{tree}", "--show-toplevel")
+    try:
+        commit, tree, top = Git(folder).ask(*wanted).rstrip("\n").split("\n", 2)
+    except GitFailed:
+        _find_top(folder)
+        said = "the checkout has no commit"
+        raise ReconcilerError(said, subject=SUBJECT, next_step=_CHECKOUT) from None
+    return commit, tree, Path(top)
 
 
 def _find_top(folder: Path) -> Path:

@@ -1,12 +1,45 @@
 """What the target branch would hold after a merge, from real git with a real remote."""
 
+import functools
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from reconciler.errors import ReconcilerError
 from reconciler.gitops.merge_result import Checkout, MergeConflict
+from tests.storage import RUN_FOLDER
 from tests.unit.test_revision import git
+
+
+@functools.cache
+def make_template() -> Path:
+    """The remote and the clone of a colleague, made by git once and copied for each test.
+
+    The two share their objects, so that a push is only a change of a branch of the remote.
+    """
+    top = Path(tempfile.mkdtemp(dir=os.environ[RUN_FOLDER]))
+    remote, clone = top / "remote.git", top / "clone"
+    git(top, "init", "-q", "--template=", "--bare", "-b", "main", str(remote))
+    git(remote, "config", "uploadpack.allowAnySHA1InWant", "true")
+    git(top, "init", "-q", "--template=", "-b", "main", str(clone))
+    shutil.rmtree(clone / ".git" / "objects")
+    (clone / ".git" / "objects").symlink_to(Path("..", "..", remote.name, "objects"))
+    _commit(clone, "a.yaml", "a\n")
+    git(clone, "checkout", "-q", "-b", "topic")
+    _commit(clone, "b.yaml", "b\n")
+    for branch in ("main", "topic"):
+        git(remote, "update-ref", f"refs/heads/{branch}", git(clone, "rev-parse", branch))
+    return top
+
+
+def _commit(clone: Path, name: str, text: str) -> str:
+    (clone / name).write_text(text)
+    git(clone, "add", "-A")
+    git(clone, "commit", "-q", "-m", name)
+    return git(clone, "rev-parse", "HEAD")
 
 
 class World:
@@ -14,33 +47,20 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.remote, self.clone, self.job = (folder / one for one in ("remote.git", "clone", "job"))
-        git(folder, "init", "-q", "--bare", "-b", "main", str(self.remote))
-        git(self.remote, "config", "uploadpack.allowAnySHA1InWant", "true")
-        git(folder, "clone", "-q", str(self.remote), str(self.clone))
-        git(self.clone, "checkout", "-q", "-b", "main")
-        self.first = self.commit("a.yaml", "a\n")
-        git(self.clone, "push", "-q", "origin", "main")
-        git(self.clone, "checkout", "-q", "-b", "topic")
-        self.head = self.commit("b.yaml", "b\n")
-        git(self.clone, "push", "-q", "origin", "topic")
-
-    def commit(self, name: str, text: str) -> str:
-        (self.clone / name).write_text(text)
-        git(self.clone, "add", "-A")
-        git(self.clone, "commit", "-q", "-m", name)
-        return git(self.clone, "rev-parse", "HEAD")
+        shutil.copytree(make_template(), folder, symlinks=True, dirs_exist_ok=True)
+        self.first, self.head = git(self.clone, "rev-parse", "main", "topic").split()
 
     def move_base(self, name: str = "c.yaml", text: str = "c\n") -> str:
         git(self.clone, "checkout", "-q", "main")
-        moved = self.commit(name, text)
-        git(self.clone, "push", "-q", "origin", "main")
+        moved = _commit(self.clone, name, text)
+        git(self.remote, "update-ref", "refs/heads/main", moved)
         git(self.clone, "checkout", "-q", "topic")
         return moved
 
     def check_out(self, what: str, *options: str) -> Checkout:
         """Check out as a job does: fetch one commit, detached."""
         self.job.mkdir()
-        git(self.job, "init", "-q")
+        git(self.job, "init", "-q", "--template=")
         git(self.job, "remote", "add", "origin", f"file://{self.remote}")
         git(self.job, "fetch", "-q", *options, "origin", what)
         git(self.job, "checkout", "-q", "--detach", "FETCH_HEAD")
@@ -48,11 +68,11 @@ class World:
 
     def make_merge_ref(self) -> str:
         """The merge commit that GitHub and Azure Repos keep for a request."""
-        git(self.clone, "fetch", "-q", "origin")
-        git(self.clone, "checkout", "-q", "--detach", "origin/main")
+        git(self.clone, "checkout", "-q", "--detach", "main")
         git(self.clone, "merge", "-q", "--no-ff", "-m", "merge", self.head)
-        git(self.clone, "push", "-q", "origin", "HEAD:refs/pull/1/merge")
-        return git(self.clone, "rev-parse", "HEAD")
+        merged = git(self.clone, "rev-parse", "HEAD")
+        git(self.remote, "update-ref", "refs/pull/1/merge", merged)
+        return merged
 
 
 @pytest.fixture
@@ -212,6 +232,13 @@ def test_a_hook_of_the_repository_does_not_run(world: World, tmp_path: Path) -> 
 def test_a_folder_without_git_is_named(tmp_path: Path) -> None:
     with pytest.raises(ReconcilerError, match="git rev-parse failed"):
         Checkout(tmp_path)
+
+
+def test_a_checkout_without_a_commit_is_refused(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    with pytest.raises(ReconcilerError, match="the checkout has no commit") as failed:
+        Checkout(tmp_path)
+    assert failed.value.next_step == "Run it in the checkout of the repository."
 
 
 def test_the_commits_of_a_push_are_listed(world: World) -> None:

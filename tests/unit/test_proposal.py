@@ -1,6 +1,10 @@
 """A proposal in git: names of branches that git takes for something else, and modes of files."""
 
+import functools
+import os
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,6 +14,7 @@ from reconciler.manifests.proposal import Repository
 from reconciler.model import Address
 from reconciler.plans.gates import Candidate
 from reconciler.render.training import write_message, write_trailer
+from tests.storage import RUN_FOLDER
 
 TRAILER = "Reconciler-Retraining: Retraining/census"
 MESSAGE = f"Serve a model\n\nsha256 aa\n\n{TRAILER}\n"
@@ -25,18 +30,23 @@ def git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
+@functools.cache
+def make_template() -> Path:
+    """A checkout with one commit, made by git once and copied for each test."""
+    folder = Path(tempfile.mkdtemp(dir=os.environ[RUN_FOLDER]))
+    git(folder, "init", "-q", "--template=", "-b", "main")
+    (folder / "live.yaml").write_text("uri: old\n")
+    git(folder, "add", ".")
+    git(folder, "commit", "-q", "-m", "first")
+    return folder
+
+
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for who in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{who}_NAME", "t")
         monkeypatch.setenv(f"GIT_{who}_EMAIL", "t@t")
-    folder = tmp_path / "checkout"
-    folder.mkdir()
-    git(folder, "init", "-q", "-b", "main")
-    (folder / "live.yaml").write_text("uri: old\n")
-    git(folder, "add", ".")
-    git(folder, "commit", "-q", "-m", "first")
-    return folder
+    return shutil.copytree(make_template(), tmp_path / "checkout")
 
 
 @pytest.mark.parametrize(
