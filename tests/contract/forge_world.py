@@ -147,6 +147,7 @@ def make_repositories() -> tuple[Repositories, Repositories, Repositories]:
     top = Path(tempfile.mkdtemp(dir=os.environ[RUN_FOLDER]))
     bare, clone = top / "repository.git", top / "clone"
     BareRepository(bare)
+    git(bare, "config", "core.compression", "0")  # what is fetched is packed each time
     clone.mkdir()
     git(clone, "init", "-q", "--initial-branch=main", ".")
     git(clone, "remote", "add", "origin", _ORIGIN)

@@ -92,6 +92,7 @@ class Machine:
     def make_environment(self, variables: Mapping[str, str]) -> dict[str, str]:
         path = f"{self.path / 'bin'}{os.pathsep}{os.environ['PATH']}"
         pip = {"PIP_NO_DEPS": "1", "PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+        pip["PIP_COMPILE"] = "0"  # most modules are never imported
         return make_environment(
             {**pip, "PIP_ROOT_USER_ACTION": "ignore", **variables, "PATH": path}
         )

@@ -80,15 +80,14 @@ class Pipeline:
     def open_request(self, branch: str) -> int:
         """Commit and push what is in the work tree of a branch, and open a request for it."""
         self.team.commit(branch)
-        git(self.team.clone, "push", "-q", "origin", branch)
+        self.team.send(branch)
         request = {"branch": branch, "title": branch}
         return int(self.team.control("POST", "requests", request)["number"])
 
     def push(self, message: str) -> None:
         """Push to the main branch, as a person who may pass its rules."""
         self.team.commit(message)
-        git(self.team.clone, "push", "-q", "origin", "main")
-        self.team.before = read_head(self.team.clone)
+        self.team.before = self.team.send("main")
 
     def plan(self, number: int, **more: str) -> list[Done]:
         """The jobs that the forge starts for a request."""
