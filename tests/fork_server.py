@@ -171,6 +171,7 @@ def start(
         "module": module,
         "arguments": arguments,
         "env": dict(env),
+        "umask": _read_umask(),
         "own_terminal": own_terminal,
         "before": before,
     }
@@ -201,6 +202,12 @@ def _send(
                 return connection, int(pid)
         connection.close()
     raise AssertionError("the fork server has ended")
+
+
+def _read_umask() -> int:
+    """The umask of this process; os.umask would change it for its other threads."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("Umask:")[2].split()[0], 8)
 
 
 def _open_stream(
@@ -357,6 +364,7 @@ def _answer(connection: socket.socket, number: int) -> None:
 def _become(order: Mapping[str, Any]) -> None:
     """Run the module of an order as Python does with `-m`, with the streams of this process."""
     os.chdir(order["folder"])
+    os.umask(order["umask"])
     os.environ.clear()
     os.environ.update(order["env"])
     if order["own_terminal"]:

@@ -19,6 +19,7 @@ from reconciler.cli import main
 from tests.e2e.markers import Evidence, Marker, Watch, plant, read_titles
 from tests.e2e.telltale import OWN, Telltale
 from tests.e2e.world import Done, clean_environment, definition, in_environment
+from tests.fork_server import start
 from tests.scripted import Scripted
 
 TOKEN = plant("the emulator's token", "{}+/=~")
@@ -154,22 +155,18 @@ class Stage:
     def spawn(self, *arguments: str, **environment: str) -> Done:
         """One command as a process of its own, watched from within."""
         kept = self.root / "kept" / str(len(self.evidence.said))
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.e2e.planted", str(kept), *arguments],
-            cwd=self.folder,
-            env={
-                **clean_environment(self.environment),
-                "PYTHONPATH": str(Path(__file__).parents[2]),
-                **environment,
-            },
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        self.evidence.add(f"what {' '.join(arguments)} said", done.stdout + done.stderr)
-        return Done(done.returncode, done.stdout, done.stderr)
+        with start(
+            self.folder,
+            str(kept),
+            *arguments,
+            module="tests.e2e.planted",
+            env={**clean_environment(self.environment), **environment},
+            stderr=subprocess.PIPE,
+        ) as process:
+            out, err = process.communicate(timeout=120)
+        done = Done(process.wait(), out, err)
+        self.evidence.add(f"what {' '.join(arguments)} said", done.said)
+        return done
 
     def misplace(self, name: str, text: str) -> None:
         """A file in which a slip has put a secret: S in quotes, W bare, and N as a number."""

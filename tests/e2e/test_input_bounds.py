@@ -5,23 +5,20 @@ Each command is a process of its own, because the peak of its memory is measured
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.world import clean_environment
+from tests.e2e.world import begin_command
 
 pytestmark = pytest.mark.e2e
 MOST_MB = 500
-# The peak of this process alone; the one of resource.getrusage includes the process that forked.
-RUN = """
-import runpy, sys
-try:
-    runpy.run_module("reconciler", run_name="__main__", alter_sys=True)
-finally:
+# The peak of this process. It begins with what the process that forked it has imported.
+REPORT = """
+import atexit, sys
+@atexit.register
+def report():
     with open("/proc/self/status") as file:
         status = file.read()
     print("peak", status.partition("VmHWM:")[2].split()[0], file=sys.stderr)
@@ -85,17 +82,11 @@ def write_manifests(folder: Path, files: Mapping[str, str]) -> None:
 
 def run(folder: Path, *arguments: str, code: int = 1) -> tuple[str, float]:
     """What a command says, and the peak of its memory in MB."""
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, *arguments],
-        cwd=folder,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == code, done.stderr[-2000:]
-    said, _, peak = done.stderr.rpartition("peak ")
-    return done.stdout + said, int(peak) / 1024
+    with begin_command(folder, *arguments, before=REPORT) as process:
+        out, err = process.communicate()
+    assert process.returncode == code, err[-2000:]
+    said, _, peak = err.rpartition("peak ")
+    return out + said, int(peak) / 1024
 
 
 @pytest.mark.parametrize("name", CASES)

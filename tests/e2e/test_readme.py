@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from reconciler.cli.demo.stage import copy_example
-from tests.e2e.world import ROOT, clean_environment, run
+from tests.e2e.world import ROOT, Done, begin_command, clean_environment, run
+from tests.fork_server import Process
 from tests.storage import need_storage
 
 pytestmark = pytest.mark.e2e
@@ -96,10 +97,8 @@ def run_commands(folder: Path, page: str, least: int) -> list[str]:
     Returns the commands with all lines that they printed.
     """
     need_storage()
-    environment = clean_environment()
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     addresses, everything = Addresses(), list[str]()
-    emulators: list[subprocess.Popen[str]] = []
+    emulators: list[Process] = []
     commands = read_commands(page)
     assert len(commands) >= least
     try:
@@ -108,32 +107,18 @@ def run_commands(folder: Path, page: str, least: int) -> list[str]:
                 folder = (folder / command.removeprefix("cd ")).resolve()
                 continue
             if command.endswith(" &"):
-                background = subprocess.Popen(
-                    [*shlex.split(command.removesuffix(" &")), "--port=0"],
-                    cwd=folder,
-                    env=environment,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                )
+                _, *words = shlex.split(command.removesuffix(" &"))
+                background = begin_command(folder, *words, "--port=0", stderr=None)
                 emulators.append(background)
                 assert background.stdout is not None
                 ready = background.stdout.readline()
                 addresses.take(ready, folder)
                 assert addresses.mask(ready).splitlines() == wanted
                 continue
-            done = subprocess.run(
-                ["bash", "-c", command],
-                cwd=folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                check=False,
-            )
-            printed = addresses.mask(done.stdout).rstrip("\n").splitlines()
-            assert done.returncode == 0, (command, done.stdout)
-            assert shows(printed, wanted), f"{command}\n{done.stdout}"
+            done = type_command(folder, command)
+            printed = addresses.mask(done.out).rstrip("\n").splitlines()
+            assert done.code == 0, (command, done.out)
+            assert shows(printed, wanted), f"{command}\n{done.out}"
             everything += [f"$ {command}", *printed]
     finally:
         for emulator in emulators:
@@ -141,6 +126,28 @@ def run_commands(folder: Path, page: str, least: int) -> list[str]:
         for emulator in emulators:
             emulator.communicate(timeout=60)
     return everything
+
+
+def type_command(folder: Path, command: str) -> Done:
+    """Run a command as a shell does; one of reconciler alone needs no shell for that."""
+    if re.fullmatch(r"reconciler [\w ./-]+", command):
+        _, *words = shlex.split(command)
+        with begin_command(folder, *words, stderr=subprocess.STDOUT) as process:
+            out, err = process.communicate()
+        return Done(process.wait(), out, err)
+    environment = clean_environment()
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, "")
 
 
 def test_the_two_commands_stand_there_as_they_are_meant_to_be_typed() -> None:
