@@ -43,7 +43,12 @@ def diff(field: Field, before: Json | Absent, after: Json | Absent) -> tuple[Cha
 
 def same(field: Field, one: Json | Absent, other: Json | Absent) -> bool:
     """Whether two values of a field are equal by the rules of the schema."""
-    return one is other or _text(form(field, one)) == _text(form(field, other))
+    if one is other:
+        return True
+    one, other = form(field, one), form(field, other)
+    if type(one) is str and type(other) is str:
+        return one == other
+    return _text(one) == _text(other)
 
 
 def is_omitted(field: Field, path: Path, document: Json | Absent) -> bool:

@@ -145,9 +145,13 @@ def _list_uneven(field: Field, document: dict[str, Json], found: list[tuple[Fiel
         return False  # a name has another spelling or is not known
     for name, child in field.uneven:
         value = document.get(name)
-        if value is not None and value != "":
-            if child.secret:
+        if child.secret:
+            if value not in ("", None):
                 return False
+        elif child.flat and type(value) is dict:
+            if not value.keys() <= child.names:
+                return False
+        elif value is not None:
             found.append((child, value))
     if properties or items is None or items.inert or field.is_plain(document):
         return True

@@ -92,7 +92,8 @@ def _list_parts(before: Json, after: Json, path: _Path) -> Iterator[tuple[_Path,
         return  # 1, 1.0 and true are equal, and so are objects with another order of names
     elif kind is dict and list(before) == list(after):
         for name, value in after.items():
-            yield from _list_parts(before[name], value, (*path, name))
+            if before[name] is not value:  # most are the same object
+                yield from _list_parts(before[name], value, (*path, name))
     elif kind is list and len(before) == len(after):
         for index, item in enumerate(after):
             yield from _list_parts(before[index], item, (*path, index))

@@ -402,22 +402,38 @@ def list_leaves(field: Field, document: Json | Absent, path: Path = ()) -> Itera
 
 
 def _count_leaves(field: Field, document: Json | Absent) -> int:
-    """Count the paths that `list_leaves` yields, without building them."""
+    """Count the paths that `list_leaves` yields, without building them.
+
+    It is a loop, because a call for each object would take longer than to compare the documents.
+    """
     if document is ABSENT or field.read_only:
         return 0
-    if not (isinstance(document, dict) and document and field.branches) or field.compare:
+    if not _is_walked(field, document):
         return 1
-    if field.is_plain(document):
-        return len(document) if field.flat else sum(len(one) or 1 for one in document.values())
-    total = 0
-    properties = field.properties
-    for name, value in document.items():
-        child = properties.get(name) or field.child(name)
-        if type(value) is dict:
-            total += _count_leaves(child, value)
-        elif not child.read_only:
-            total += 1
+    total, left = 0, [(field, document)]
+    while left:
+        field, document = left.pop()
+        if field.flat and field.is_plain(document):
+            total += len(document)
+            continue
+        properties, names = field.properties, field.names_of_items
+        for name, value in document.items():
+            if names is not None and type(value) is dict and value.keys() <= names:
+                total += len(value) or 1
+                continue
+            child = properties.get(name) or field.child(name)
+            if child.read_only:
+                continue
+            if _is_walked(child, value):
+                left.append((child, value))
+            else:
+                total += 1
     return total
+
+
+def _is_walked(field: Field, document: Json) -> bool:
+    """Whether `list_leaves` looks at the members of a value and not at the value."""
+    return isinstance(document, dict) and bool(document) and field.branches and not field.compare
 
 
 def _count_touched(comparison: Comparison, changes: Collection[Change]) -> int:

@@ -78,6 +78,9 @@ class Headers(Mapping[str, str]):
     def __getitem__(self, name: str) -> str:
         return self._lines[name.lower()][1]
 
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._lines
+
     def __iter__(self) -> Iterator[str]:
         return (name for name, _ in self._lines.values())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from typing import Final
@@ -9,13 +10,20 @@ from urllib.parse import urljoin, urlsplit
 
 _LONGEST: Final = 16_384
 # Parsers disagree about a user name or a backslash before the path, so both are refused.
-_ADDRESS: Final = re.compile(r"https?://[a-z0-9._\-\[\]:]+/[!-~]*", re.IGNORECASE | re.ASCII)
+_ADDRESS: Final = re.compile(r"(https?://[a-z0-9._\-\[\]:]+/)[!-~]*", re.IGNORECASE | re.ASCII)
 
 
 def is_address(url: str) -> bool:
     """Whether a URL can be sent unchanged: it is bounded, and all parsers read it the same way."""
-    if len(url) > _LONGEST or "#" in url or "\\" in url or not _ADDRESS.fullmatch(url):
+    found = _ADDRESS.fullmatch(url) if len(url) <= _LONGEST else None
+    if found is None or "#" in url or "\\" in url:
         return False
+    return _is_origin(found[1])
+
+
+@functools.lru_cache(64)
+def _is_origin(url: str) -> bool:
+    """Whether the part of a URL before its path can be read; most calls go to the same one."""
     try:
         return urlsplit(url).port != 0
     except ValueError:
