@@ -117,6 +117,7 @@ def _include(node: Json, folder: str, taken: dict[str, Json]) -> None:
         _include(below, folder, taken)
 
 
+@functools.cache
 def definition_schema(name: str) -> str:
     """Returns the name of the service schema of a manifest schema's `definition`, or ""."""
     spec = read_schema(name)["properties"].get("spec", {}).get("properties", {})

@@ -8,6 +8,7 @@ from http.client import HTTPException
 from typing import Any, TypeAlias
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ from reconciler.document.normalize import normalize
 from reconciler.document.schema import UNKNOWN, Field
 from reconciler.kinds.web_service import KIND
 from reconciler.manifests.definition import compile_service
+from reconciler.manifests.yaml_text import _Loader
 from reconciler.model import Json
 from reconciler.secrets import signatures
 from reconciler.secrets.signatures import strip_signatures
@@ -267,6 +269,78 @@ def test_the_quick_search_of_marks_misses_no_sign(text: bytes, sign: str) -> Non
         patch.setattr(signatures, "_MARKS", (b"",) * 4)
         slow = signatures.may_be_signed(data), signatures.may_hold_signed_text(data)
     assert slow == quick
+
+
+_SCALARS = st.one_of(
+    st.sampled_from(
+        [
+            *(
+                "yes",
+                "No",
+                "TRUE",
+                "off",
+                "y",
+                "~",
+                "null",
+                "Null",
+                "",
+                "=",
+                "<<",
+                "1",
+                "-1",
+                "+1_0",
+            ),
+            *(
+                "012",
+                "0x1f",
+                "0b1",
+                "12:30:45",
+                "1.5",
+                "1e3",
+                ".5",
+                ".inf",
+                "-.INF",
+                ".nan",
+                "-",
+                ".",
+            ),
+            *(
+                "2026-11-30",
+                "2026-11-30 11:00:00Z",
+                "!x",
+                "&a b",
+                "'1'",
+                '"true"',
+                "[1, a]",
+                "{a: 1}",
+            ),
+            *("!!str 1", "!!int '1'", "? a", "a: b", "é", "\u0661"),
+        ]
+    ),
+    st.text(st.sampled_from("0123456789-+.:_eExXobTZ yYnN~="), max_size=8),
+)
+
+
+def read_tags(loader: Any) -> list[str]:
+    """The tags of all nodes of a text; what is wrong with it if it is not YAML."""
+    try:
+        nodes, tags = [loader.get_single_node()], []
+    except yaml.YAMLError as error:
+        return [type(error).__name__]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, tuple):
+            nodes += node
+        elif node is not None:
+            tags.append(node.tag)
+            nodes += node.value if isinstance(node.value, list) else ()
+    return tags
+
+
+@given(_SCALARS, _SCALARS)
+def test_the_tags_of_values_are_those_of_pyyaml(key: str, value: str) -> None:
+    text = f"a:\n  {key}: {value}\n  b:\n  - {value}\n"
+    assert read_tags(_Loader(text)) == read_tags(yaml.CSafeLoader(text))
 
 
 _LENGTH = "Content-Length: 2"
