@@ -22,6 +22,7 @@ from reconciler.text.json_text import encode_canonical
 # A part with more values is one entry: it would be too long to report a thousand columns.
 _MOST_VALUES: Final = 40
 _LONGEST: Final = 200
+_NESTED: Final = (dict, list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,9 @@ def _find_parts(
             for name, below in value.items():
                 child = field.child(name)
                 if child is not UNKNOWN:
-                    walk(child, below, pointer + format_pointer((name,)))
+                    plain = "/" not in name and "~" not in name
+                    segment = f"/{name}" if plain else format_pointer((name,))
+                    walk(child, below, pointer + segment)
         # Only an empty value can count as absent. For other values the form is not needed here.
         elif value not in ({}, [], None) or form(field, value) is not ABSENT:
             found.append((pointer, field, value))
@@ -107,22 +110,16 @@ def _is_hidden(field: Field, value: Json) -> bool:
     return own or field.autoscaled or bool(field.failed)
 
 
-def _is_few(value: Json, most: int = _MOST_VALUES) -> bool:
-    return _count(value, most) <= most
-
-
-def _count(value: Json, most: int) -> int:
-    below = (
-        value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
-    )
-    if below is None:
-        return 1
-    total = 0
-    for one in below:
-        total += _count(one, most)
-        if total > most:
-            break
-    return total
+def _is_few(value: Json) -> bool:
+    """Whether a value holds few scalars, at any depth."""
+    total, left = 0, [value]
+    while left and total <= _MOST_VALUES:
+        one = left.pop()
+        below = one.values() if isinstance(one, dict) else one if isinstance(one, list) else (one,)
+        nested = [inner for inner in below if type(inner) in _NESTED]
+        total += len(below) - len(nested)
+        left += nested
+    return total <= _MOST_VALUES
 
 
 def _keep(field: Field, value: Json, pointer: str, owned: Collection[str]) -> Json:

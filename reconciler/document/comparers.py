@@ -105,9 +105,10 @@ def is_sealed(value: Json, by: str) -> bool:
 
     The service encrypts again at every write, so the value cannot be compared.
     """
-    return isinstance(value, dict) and any(
-        key.casefold() == by.casefold() and bool(text) for key, text in value.items()
-    )
+    if not isinstance(value, dict):
+        return False
+    folded = by.casefold()
+    return any(bool(text) and key.casefold() == folded for key, text in value.items())
 
 
 def compare_sealed(by: str, value: Json) -> Json:

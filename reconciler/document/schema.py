@@ -102,7 +102,7 @@ class Field:
     - `filled`: the service may set the field if a write of the whole leaves it out, to a value that
       is not known. An exact manifest that does not declare it does not remove it.
     - `sealed_by` names a property. An object in which it is not empty is cipher text.
-    - `verbatim`: a value is its own comparison form.
+    - `verbatim`: a value is its own comparison form. So is an object that has only `own_names`.
     - `future`: the service refuses a time in the past.
     - `whole`: numbers have no fraction, so that 12.0 is 12.
     - `renames`: the field, or one below it, is a map of `any_case`.
@@ -163,6 +163,7 @@ class Field:
     names: frozenset[str] = field(init=False)
     names_of_items: frozenset[str] | None = field(init=False)
     verbatim: bool = field(init=False)
+    own_names: frozenset[str] = field(init=False)
     bare: bool = field(init=False)
     inert: bool = field(init=False)
     uneven: tuple[tuple[str, Field], ...] = field(init=False)
@@ -202,6 +203,7 @@ class Field:
         hidden = self.read_only or self.write_only
         formed = self.compare or self.empty_is_absent or self.numeric or self.items is not None
         object.__setattr__(self, "verbatim", not (hidden or formed or self.branches))
+        object.__setattr__(self, "own_names", _find_own_names(self))
 
     @property
     def numeric(self) -> bool:
@@ -260,6 +262,14 @@ def _find_names_of_items(field: Field) -> frozenset[str] | None:
     if field.properties or field.patterns or items is None or not items.flat:
         return None
     return None if items.secret or items.read_only else items.names
+
+
+def _find_own_names(field: Field) -> frozenset[str]:
+    """Return the names of verbatim properties; empty if a default may be filled in beside them."""
+    below = field.properties.items()
+    if field.comparer is not None or any(one.default is not ABSENT for _, one in below):
+        return frozenset()
+    return frozenset(name for name, one in below if one.verbatim)
 
 
 def _find_creation_time(properties: Mapping[str, Field]) -> tuple[str, ...]:

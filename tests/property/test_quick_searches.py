@@ -12,11 +12,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.document import comparers, forms
+from reconciler.document import baseline, comparers, diff, forms
 from reconciler.document import normalize as normalizing
+from reconciler.document.baseline import make_baseline
+from reconciler.document.diff import form
 from reconciler.document.forms import find_faults, is_settled, read_address, settle
 from reconciler.document.normalize import normalize
-from reconciler.document.schema import UNKNOWN, Field
+from reconciler.document.schema import UNKNOWN, Field, compile_schema
 from reconciler.kinds.web_service import KIND
 from reconciler.manifests.definition import compile_service
 from reconciler.manifests.yaml_text import _Loader
@@ -24,7 +26,7 @@ from reconciler.model import Json
 from reconciler.secrets import signatures
 from reconciler.secrets.signatures import strip_signatures
 from reconciler.secrets.suspicion import is_secret
-from reconciler.text.json_text import canonical
+from reconciler.text.json_text import canonical, is_same
 from reconciler.transport.connections import Headers, TimedResponse
 from reconciler.transport.loopback import _Response
 from tests.laws import examples
@@ -114,6 +116,39 @@ def test_what_is_normal_at_once_is_what_would_stay_the_same(
             whole = normalize(field, document)
         assert canonical(whole) == canonical(quick)
         assert (whole is document) == (quick is document)
+
+
+@FIELDS
+@given(data=st.data())
+def test_what_is_its_own_form_at_once_has_that_form(field: Field, data: st.DataObject) -> None:
+    made = data.draw(documents(field))
+    for document in (made, recase(field, made)):
+        quick, kept = form(field, document), make_baseline(field, document, ())
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(diff, "_has_own_form", lambda *_: False)
+            assert is_same(form(field, document), quick)
+            assert make_baseline(field, document, ()) == kept
+
+
+@pytest.mark.parametrize("word", ["readOnly", "writeOnly", "x-empty"])
+def test_a_map_whose_values_are_left_out_is_not_its_own_form(word: str) -> None:
+    below = {"type": "object", "properties": {"a": {"type": "string"}}}
+    below[word] = "absent" if word == "x-empty" else True
+    field = compile_schema({"type": "object", "additionalProperties": below})
+    assert form(field, {"b": {}}) == {}
+
+
+def count_scalars(value: Json) -> int:
+    if isinstance(value, dict):
+        return sum(map(count_scalars, value.values()))
+    return sum(map(count_scalars, value)) if isinstance(value, list) else 1
+
+
+@given(_DOCUMENTS, st.integers(0, 9))
+def test_the_quick_count_of_a_value_is_its_count(value: Json, most: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(baseline, "_MOST_VALUES", most)
+        assert baseline._is_few(value) == (count_scalars(value) <= most)
 
 
 # What signatures and keys consist of, and the spellings of one character.
