@@ -132,7 +132,7 @@ def test_what_is_its_own_form_at_once_has_that_form(field: Field, data: st.DataO
 
 @pytest.mark.parametrize("word", ["readOnly", "writeOnly", "x-empty"])
 def test_a_map_whose_values_are_left_out_is_not_its_own_form(word: str) -> None:
-    below = {"type": "object", "properties": {"a": {"type": "string"}}}
+    below: Json = {"type": "object", "properties": {"a": {"type": "string"}}}
     below[word] = "absent" if word == "x-empty" else True
     field = compile_schema({"type": "object", "additionalProperties": below})
     assert form(field, {"b": {}}) == {}
