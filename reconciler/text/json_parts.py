@@ -23,6 +23,7 @@ from reconciler.text.json_text import (
     encode_plain,
     encode_unusual,
     find_excess,
+    load_fast,
     load_first,
 )
 
@@ -69,6 +70,8 @@ class _PartsReader:
         self._document: dict[str, Json] = {}
         self._items_left = bounds.most_items
         self._values_left = bounds.most_values
+        # How much is read of an item at once: somewhat more than of the longest one so far.
+        self._window = _WINDOW
 
     def read(self) -> Json:
         """Return the value of the file."""
@@ -112,11 +115,32 @@ class _PartsReader:
         self._items_left -= 1
         if self._items_left < 0:
             raise TooMuch(f"it holds more than {self._bounds.most_items:,} items")
-        left = self._values_left
-        value, end = self._read_value(at, self._bounds.deepest - 2, self._bounds.most_values)
-        self._values_left = left
+        found = self._read_item_fast(at)
+        if found is None:
+            left = self._values_left
+            found = self._read_value(at, self._bounds.deepest - 2, self._bounds.most_values)
+            self._values_left = left
+        value, end = found
+        self._window = min(max(self._window, 2 * (end - at)), _LONGEST)
         self._take(value)
         return end
+
+    def _read_item_fast(self, at: int) -> tuple[Json, int] | None:
+        """The item that starts at `at`, and its end; None if this cannot be said quickly.
+
+        The next item mostly begins as this one does. An object that is whole there ends there,
+        because no beginning of the text of an object is an object too.
+        """
+        data = self._get(at, self._window)
+        end = data.find(b"}," + data[: data.find(b":") + 1]) + 1
+        item = data[:end]
+        if not item.startswith(b"{") or find_excess(item, self._bounds.most_values) is not None:
+            return None
+        value = load_fast(item)
+        if value is None:
+            return None
+        check_depth(item, value, self._bounds.deepest - 2)
+        return value, at + end
 
     def _read_name(self, at: int) -> tuple[str, int]:
         """The name of a member, and the start of its value."""

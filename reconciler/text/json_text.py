@@ -29,6 +29,7 @@ _PIECE: Final = 1 << 12
 _MARKS: Final = (b",", b":", b"[", b"{")
 _DIGITS: Final = bytes.maketrans(b"123456789", b"0" * 9)
 _LONG_NUMBER: Final = b"0" * 19
+_ONE_SORT: Final = bytes.maketrans(b"{}", b"[]")
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _ODD: Final = re.compile(r"[^ -~\n\t]+")
 _SORTED: Final = STRICT | orjson.OPT_SORT_KEYS
@@ -49,7 +50,7 @@ def read_json(text: str | bytes, *, deepest: int = DEEPEST, most_values: int = M
     """
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     check_count(data, most_values)
-    document = _load_fast(data)
+    document = load_fast(data)
     if document is None:
         document = _load(text, deepest)
     check_depth(data, document, deepest)
@@ -99,7 +100,7 @@ def count_names(text: str) -> int:
     return _STRING.sub(b"", text.encode("utf-8", "surrogatepass")).count(b":")
 
 
-def _load_fast(data: bytes) -> Json:
+def load_fast(data: bytes) -> Json:
     """The value that orjson reads; None when Python's parser must read the text instead.
 
     Python's parser accepts more texts, and its error says why. Both return the same value for a
@@ -161,11 +162,11 @@ def _is_shallow(data: bytes, deepest: int) -> bool:
 
     A bracket inside a string can prevent the proof; then the document itself must be checked.
     """
-    brackets = data.translate(None, _NOT_BRACKETS)
+    brackets = data.translate(_ONE_SORT, _NOT_BRACKETS)
     for _ in range(deepest):
         if not brackets:
             return True
-        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        brackets = brackets.replace(b"[]", b"")  # the innermost level
     return False
 
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from reconciler.text import json_parts
 from reconciler.text.json_parts import JsonBounds, digest_in_parts, encode_in_parts, read_in_parts
-from reconciler.text.json_text import TooMuch, encode_canonical, read_json
+from reconciler.text.json_text import TooMuch, encode_canonical, load_first, read_json
 
 DEEPEST = 6
 VALUES = st.recursive(
@@ -58,6 +59,45 @@ def outcome(work: Any) -> str:
 def test_it_is_what_is_read_whole(document: Any, indent: int | None, *, escaped: bool) -> None:
     text = json.dumps(document, ensure_ascii=escaped, indent=indent)
     assert outcome(lambda: read(text)) == outcome(lambda: read_json(text, deepest=DEEPEST))
+
+
+ALIKE = st.lists(
+    st.dictionaries(
+        st.just("a"),
+        VALUES
+        | st.sampled_from(
+            ['},{"a":', '}]},{"a":1', '"},{"a', 2**70, [{"a": 1}, {"a": [{"a": 2}]}]]
+        ),
+        min_size=1,
+    ),
+    max_size=4,
+)
+
+
+@given(steps=ALIKE, cut=st.integers(0, 60), put=st.sampled_from(["", ",", "}", "]", '"', "\\"]))
+@example(steps=[{"a": 1}, {"a": [[[[[1]]]]]}, {"a": 1}], cut=0, put="{")
+def test_items_that_begin_alike_are_read_as_others(steps: Any, cut: int, put: str) -> None:
+    for changed in (False, True):
+        text = json.dumps({"steps": steps}, separators=(",", ":"))
+        text = text[:cut] + put + text[cut + 1 :] if changed else text
+        whole = outcome(lambda: read_json(text, deepest=DEEPEST))  # noqa: B023 - called at once
+        expected = "refused" if _has_twice(text) else whole
+        assert outcome(lambda: read(text)) == expected  # noqa: B023 - called at once
+
+
+def test_the_second_of_items_that_begin_alike_is_read_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decoded: list[str] = []
+
+    def note(text: str) -> tuple[Any, int]:
+        decoded.append(text)
+        return load_first(text)
+
+    monkeypatch.setattr(json_parts, "load_first", note)
+    steps = [{"a": number, "b": "x" * 20} for number in range(50)]
+    assert read(json.dumps({"steps": steps}, separators=(",", ":"))) == {"steps": steps}
+    assert len(decoded) < 5
 
 
 @given(

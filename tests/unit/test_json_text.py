@@ -95,6 +95,7 @@ def test_odd_forms_are_read_as_python_reads_them(text: bytes) -> None:
         ("1e999", "too large"),
         ("9" * 5000, "too large"),
         (nested(DEEPEST + 1), f"more than {DEEPEST} levels deep"),
+        ('[{"a":' * (DEEPEST - 10) + "1" + "}]" * (DEEPEST - 10), f"more than {DEEPEST} levels"),
         (nested(100_000), f"more than {DEEPEST} levels deep"),
         (f'{{"]": {nested(DEEPEST)}}}', f"more than {DEEPEST} levels deep"),
     ],
