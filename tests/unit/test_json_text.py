@@ -99,7 +99,7 @@ def test_odd_forms_are_read_as_python_reads_them(text: bytes) -> None:
         (nested(100_000), f"more than {DEEPEST} levels deep"),
         (f'{{"]": {nested(DEEPEST)}}}', f"more than {DEEPEST} levels deep"),
     ],
-    ids=["nan", "infinity", "float", "integer", "deep", "very-deep", "bracket-in-a-text"],
+    ids=["nan", "infinity", "float", "integer", "deep", "mixed", "very-deep", "bracket-in-a-text"],
 )
 def test_what_only_python_reads_is_refused(text: str, why: str) -> None:
     with pytest.raises(BadJson, match=why):
