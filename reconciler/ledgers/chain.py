@@ -120,6 +120,13 @@ def join(chain_head: ChainHead, record: Record) -> bytes:
     return line + b"\n"
 
 
+def advance(chain_head: ChainHead, record: Record, line: bytes) -> ChainHead:
+    """Returns the head of a chain after the line that `join` made, as `chain_head_after` does."""
+    fence = max(chain_head.fence, record.fence)
+    digest = digest_line(line.removesuffix(b"\n"))
+    return ChainHead(chain_head.sequence + 1, digest, fence, _VERSION)
+
+
 def seal(document: Mapping[str, Json]) -> bytes:
     """Returns the line of a document, with the digest of the line as its last member."""
     line = encode_canonical(document)

@@ -25,6 +25,7 @@ from reconciler.ledgers.chain import (
     ChainHead,
     Numbered,
     Replay,
+    advance,
     chain_head_after,
     check_end,
     check_fence,
@@ -95,6 +96,8 @@ class FileLedger:
         self._heartbeat = heartbeat
         self._lock = FileLock(folder / LOCK_NAME, heartbeat)
         self._locked_file = LockedFile(self._file, _THREADS)
+        # The last line that was read or appended, and the head of a chain that ends with it.
+        self._last: tuple[bytes, ChainHead] = (b"", ChainHead())
 
     def load(self) -> Snapshot:
         """Returns the current state, in one read; LedgerInvalid names the first invalid line."""
@@ -258,6 +261,7 @@ class FileLedger:
         line = self._join(chain_head, record)
         set_torn_aside(handle, self._file, at)
         append_durably(handle, at, line)
+        self._last = line.removesuffix(b"\n"), advance(chain_head, record, line)
         if at == 0:
             sync_folder(self._folder)
         return chain_head.sequence + 1
@@ -266,10 +270,15 @@ class FileLedger:
         return self._read_chain_head(find_end(handle)[1])
 
     def _read_chain_head(self, last: bytes) -> ChainHead:
+        known, chain_head = self._last
+        if last == known:
+            return chain_head
         try:
-            return chain_head_after(last) if last else ChainHead()
+            chain_head = chain_head_after(last) if last else ChainHead()
         except BadLine as error:
             raise invalid(str(self._file), 0, error) from error
+        self._last = last, chain_head
+        return chain_head
 
     def _join(self, chain_head: ChainHead, record: Record) -> bytes:
         try:

@@ -62,6 +62,8 @@ class FileLock:
         self._watched = LockRecord()
         self._watched_since = 0.0
         self._owner_lives = False
+        # The bytes that were read last, and their record: the file is read before each line.
+        self._last_read: tuple[bytes, LockRecord] = (b"", LockRecord())
         # The fence of the last lock that this process released, which may not be written.
         self._released = -1
 
@@ -72,14 +74,21 @@ class FileLock:
     def read(self) -> LockRecord:
         """Reads the record; an empty one if the file does not exist. Raises LedgerInvalid."""
         try:
-            with self.file.open("rb") as file:
-                return read_lock_record(file.read(LONGEST + 1))
+            with self.file.open("rb", buffering=0) as file:
+                data = file.read(LONGEST + 1) or b""
         except FileNotFoundError:
             return LockRecord()
         except OSError as error:
             raise self._invalid(f"cannot be read: {error.strerror}") from error
+        known, record = self._last_read
+        if data == known:
+            return record
+        try:
+            record = read_lock_record(data)
         except BadLine as error:
             raise self._invalid(str(error)) from error
+        self._last_read = data, record
+        return record
 
     def find_remembered(self) -> ChainHead:
         """Returns the head that the lock remembers; START if the lock's file is not valid."""

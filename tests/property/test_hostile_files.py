@@ -20,6 +20,7 @@ from reconciler.ledgers.blob_copy import Copy
 from reconciler.ledgers.chain import (
     START,
     Replay,
+    advance,
     chain_head_after,
     digest_line,
     follow_all,
@@ -159,7 +160,9 @@ def make_ledger(*words: Record) -> list[Json]:
     end, lines = START, []
     for record in words:
         line = join(end, record)
+        ended = advance(end, record, line)
         end = chain_head_after(line[:-1])
+        assert ended == end
         lines.append(json.loads(line))
     return lines
 
