@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from reconciler.plans.approvals import NAMESPACE
 from reconciler.plans.ssh_signatures import sign
 from tests.e2e.terminal import run_on_terminal
-from tests.e2e.world import Done, Project, clean_environment, clock_ahead, run_emulator
+from tests.e2e.world import Done, Project, clock_ahead, run_emulator, spawn
 from tests.outputs import check_output
 from tests.ssh import HardwareKey, make_key, need_ssh_keygen, verify_by_ssh_keygen, write_key
 
@@ -389,17 +388,9 @@ def test_a_passphrase_that_cannot_be_asked_for_is_an_error(
         shown = run_on_terminal(project.folder, *command, env=env, answers={"never asked": ""})
         code, said = shown.code, shown.plain
     else:
-        done = subprocess.run(
-            [sys.executable, "-m", "reconciler", *command],
-            cwd=project.folder,
-            env=clean_environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            start_new_session=True,
-            check=False,
-        )
-        code, said = done.returncode, done.stderr
+        # Its session is that of the fork server, which has no terminal.
+        done = spawn(project.folder, *command)
+        code, said = done.code, done.err
     assert code == 1
     assert "the key has a passphrase, and it cannot be asked for" in " ".join(said.split())
     assert "ssh-add" in said

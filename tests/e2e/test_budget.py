@@ -4,7 +4,6 @@ import json
 import random
 import signal
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from tests.clocks import FakeClock
 from tests.e2e.world import (
     Emulator,
     Project,
-    clean_environment,
+    begin_command,
     hold_time,
     pass_time,
     run_emulator,
@@ -113,13 +112,7 @@ def test_ctrl_c_does_not_wait_for_what_the_service_asks_for(project: Project) ->
     with run_scripted(answers(Answer(429, {}, {"Retry-After": "300"}))) as server:
         project.emulator.url = server.url
         project.write_project()
-        with subprocess.Popen(
-            [sys.executable, "-m", "reconciler", "plan"],
-            cwd=project.folder,
-            env=clean_environment(),
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process:
+        with begin_command(project.folder, "plan", stdout=subprocess.DEVNULL) as process:
             assert process.stderr is not None
             for line in process.stderr:
                 if "the next request is in 5m0s" in line:

@@ -27,7 +27,7 @@ from tests.e2e.ci_world import MODEL, NAME, Team, first_model, git, make_team
 from tests.e2e.world import (
     LONG_S,
     Emulator,
-    clean_environment,
+    begin_command,
     run,
     run_emulator,
     time_passing,
@@ -787,15 +787,7 @@ def test_a_killed_plan_leaves_no_status_pending(
     number = github.request("topic", second(own_group))
     variables = github.enter_request(number)
     github.control("POST", "faults", ["slow@create-comment:always"])
-    process = subprocess.Popen(
-        [sys.executable, "-m", "reconciler", "ci", "plan"],
-        cwd=github.job,
-        env=clean_environment(variables),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with process:
+    with begin_command(github.job, "ci", "plan", env=variables) as process:
         while not any(
             one["path"].endswith("/comments") and one["method"] == "POST"
             for one in github.control("GET", "recorded")
@@ -822,15 +814,11 @@ def test_a_plan_whose_output_is_not_read_is_still_shown(github: Team, own_group:
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "wb") as closed:
-        subprocess.run(
-            [sys.executable, "-m", "reconciler", "ci", "plan"],
-            cwd=github.job,
-            env=clean_environment(variables),
-            stdout=closed,
-            stderr=subprocess.DEVNULL,
-            timeout=240,
-            check=False,
-        )
+        nothing = subprocess.DEVNULL
+        with begin_command(
+            github.job, "ci", "plan", env=variables, stdout=closed, stderr=nothing
+        ) as process:
+            process.wait(timeout=240)
     assert "1 to change" in github.comments(number)[0]
     assert github.statuses(number)["reconciler/plan/census"][0] == "success"
 
@@ -1211,15 +1199,8 @@ def test_an_interrupted_apply_is_shown_and_goes_on(tmp_path: Path) -> None:
             team.push("topic", second(emulator), name="two")
             assert team.plan(number).code == 0
             team.merge(number)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "reconciler", "ci", "apply", "--parallelism", "1"],
-            cwd=team.job,
-            env=clean_environment(team.enter_push()),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        with process:
+        command = ("ci", "apply", "--parallelism", "1")
+        with begin_command(team.job, *command, env=team.enter_push()) as process:
             assert process.stderr is not None
             for line in process.stderr:
                 if "Modifying..." in line:
@@ -1243,15 +1224,9 @@ def test_a_killed_apply_goes_on(github: Team, own_group: Emulator) -> None:
     assert github.plan(number).code == 0
     github.merge(number)
     github.control("POST", "faults", ["slow@update-comment:always"])
-    process = subprocess.Popen(
-        [sys.executable, "-m", "reconciler", "ci", "apply"],
-        cwd=github.job,
-        env=clean_environment(github.enter_push()),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with process:
+    with begin_command(
+        github.job, "ci", "apply", env=github.enter_push(), stdout=subprocess.DEVNULL
+    ) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if "Modifying..." in line:

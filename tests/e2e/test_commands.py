@@ -16,7 +16,7 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
 import reconciler
-from tests.e2e.world import EXAMPLE, Project, clean_environment, run
+from tests.e2e.world import EXAMPLE, Project, begin_command, clean_environment, run
 from tests.scripted import Answer, answers, run_scripted
 
 pytestmark = pytest.mark.e2e
@@ -215,12 +215,8 @@ def test_ctrl_c_ends_with_130_and_no_traceback(project: Project) -> None:
         project.emulator.url = server.url
         project.write_project()
         project.manifest("census", f"{server.url}/account/m/a.ilearner")
-        with subprocess.Popen(
-            [sys.executable, "-m", "reconciler", "plan"],
-            cwd=project.folder,
-            env=clean_environment({"RECONCILER_TIMEOUT": "2"}),
-            stderr=subprocess.PIPE,
-            text=True,
+        with begin_command(
+            project.folder, "plan", env={"RECONCILER_TIMEOUT": "2"}, stdout=subprocess.DEVNULL
         ) as process:
             while not server.calls:
                 time.sleep(0.02)
@@ -235,16 +231,12 @@ def test_ctrl_c_ends_with_130_and_no_traceback(project: Project) -> None:
 def test_a_closed_stdout_is_no_traceback(project: Project) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    with os.fdopen(writing, "wb") as closed:
-        done = subprocess.run(
-            [sys.executable, "-m", "reconciler", "schema", "WebService"],
-            env=clean_environment(),
-            stdout=closed,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-    assert (done.returncode, done.stderr) == (1, "")
+    with (
+        os.fdopen(writing, "wb") as closed,
+        begin_command(Path.cwd(), "schema", "WebService", stdout=closed) as process,
+    ):
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (1, "")
 
 
 def test_a_terminal_cannot_be_steered_by_what_is_live(project: Project) -> None:

@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -15,7 +14,7 @@ from reconciler.errors import LedgerConflict
 from reconciler.ledgers.file import FileLedger
 from reconciler.ledgers.leadership import lead_in_folder
 from tests.contract.homes import hear, lock_owner, run_beside
-from tests.e2e.world import Emulator, Project, clean_environment
+from tests.e2e.world import Emulator, Project, begin_command
 
 pytestmark = pytest.mark.e2e
 
@@ -83,15 +82,7 @@ def test_an_apply_that_waits_for_watch_ends_at_once_and_leaves_no_note(
     with run_beside(hold_as_watch(changed.folder)) as (_, line):
         hear(line)
         line.send(False)
-        with subprocess.Popen(
-            [sys.executable, "-m", "reconciler", *APPLY],
-            cwd=changed.folder,
-            env=clean_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as process:
+        with begin_command(changed.folder, *APPLY, stderr=subprocess.STDOUT) as process:
             assert hear(line) == "wanted"
             process.send_signal(number)
             said, _ = process.communicate(timeout=60)

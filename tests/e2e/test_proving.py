@@ -25,7 +25,8 @@ from tests.casework.classic import MODEL
 from tests.contract.faulty import on
 from tests.e2e.bikes import HIDDEN, SHOWN, Bikes, open_bikes
 from tests.e2e.test_census_retraining import Story
-from tests.e2e.world import Done, Emulator, clean_environment, pass_time, run_emulator
+from tests.e2e.world import ROOT, Done, Emulator, clean_environment, pass_time, run_emulator
+from tests.fork_server import start
 from tests.storage import RUN_FOLDER
 
 pytestmark = pytest.mark.e2e
@@ -382,14 +383,14 @@ def record_answers(bikes: Bikes, answers: Mapping[str, Sequence[float]]) -> None
 
 def kill_at(story: Story, number: int, note: Path) -> int:
     """Apply as a process that is killed at a place; returns its exit code."""
-    arguments = ["-m", "tests.survival.mortal", f"--die-at={number}", f"--note={note}", "--"]
-    command = [f"--chdir={story.folder}", "apply", "--auto-approve", "--detailed-exitcode"]
-    done = subprocess.run(
-        [sys.executable, *arguments, *command],
+    arguments = [f"--die-at={number}", f"--note={note}", "--", f"--chdir={story.folder}"]
+    arguments += ["apply", "--auto-approve", "--detailed-exitcode"]
+    with start(
+        ROOT,
+        *arguments,
         env=clean_environment(),
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        timeout=600,
-        check=False,
-    )
-    return done.returncode
+        module="tests.survival.mortal",
+        stderr=subprocess.PIPE,
+    ) as process:
+        process.communicate(timeout=600)
+    return process.wait()

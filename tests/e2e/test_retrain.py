@@ -27,6 +27,7 @@ from tests.contract.test_jobs import people
 from tests.e2e.test_ledger_commands import HOLD
 from tests.e2e.world import (
     MODEL,
+    ROOT,
     SUBSCRIPTION,
     Done,
     Emulator,
@@ -37,7 +38,7 @@ from tests.e2e.world import (
     run_emulator,
     spawn,
 )
-from tests.fork_server import Process
+from tests.fork_server import Process, start
 from tests.outputs import check_output
 from tests.storage import upload_model
 
@@ -639,23 +640,18 @@ def run_mortal(training: Training, number: int, note: Path, *command: str, among
     Returns its exit code. How often a job is polled differs, so that only names are the same.
     """
     note.unlink(missing_ok=True)
-    arguments = ["-m", "tests.survival.mortal", f"--die-at={number}", f"--note={note}"]
+    arguments = [f"--die-at={number}", f"--note={note}"]
     arguments += [f"--among={among}", "--"] if among else ["--"]
-    done = subprocess.run(
-        [
-            sys.executable,
-            *arguments,
-            f"--chdir={training.folder}",
-            "retrain",
-            *(command or ("census",)),
-        ],
+    arguments += [f"--chdir={training.folder}", "retrain", *(command or ("census",))]
+    with start(
+        ROOT,
+        *arguments,
         env=clean_environment(),
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        timeout=600,
-        check=False,
-    )
-    return done.returncode
+        module="tests.survival.mortal",
+        stderr=subprocess.PIPE,
+    ) as process:
+        process.communicate(timeout=600)
+    return process.wait()
 
 
 # test_survival.py kills such a run at six of these places in every run.

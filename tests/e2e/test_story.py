@@ -5,7 +5,6 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -19,7 +18,7 @@ from tests.e2e.world import (
     SUBSCRIPTION,
     Emulator,
     Project,
-    clean_environment,
+    begin_command,
     definition,
     pass_time,
     run,
@@ -365,14 +364,8 @@ def read_until(stream: IO[str], said: str) -> str:
 def test_ctrl_c_finishes_what_was_begun_and_records_it(long_operations: Project) -> None:
     project, world = long_operations, long_operations.emulator
     before = [world.get(f"s{number}") for number in range(8)]
-    with subprocess.Popen(
-        [sys.executable, "-m", "reconciler", "apply", "--auto-approve", "--parallelism=1"],
-        cwd=project.folder,
-        env=clean_environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    command = ("apply", "--auto-approve", "--parallelism=1")
+    with begin_command(project.folder, *command, stdout=subprocess.DEVNULL) as process:
         assert process.stderr is not None
         said = ""
         for number in range(3):

@@ -25,7 +25,8 @@ from reconciler.telemetry.server import WatchServer
 from tests.cycles import report
 from tests.e2e.test_metrics_file import read
 from tests.e2e.test_watch import watched as watched  # noqa: PLC0414 - a fixture
-from tests.e2e.world import Project, clean_environment
+from tests.e2e.world import Project, begin_command
+from tests.fork_server import Process
 from tests.lines import read_lines
 from tests.outputs import check_output
 from tests.scripted import Answer, answers, run_scripted
@@ -38,7 +39,7 @@ SECRET = "planted-5up3r"
 class Loop:
     """A watch as a process of its own, whose output is read as it comes."""
 
-    process: "subprocess.Popen[str]"
+    process: Process
     url: str = ""
 
     def read_until(self, said: str) -> str:
@@ -82,14 +83,8 @@ class Loop:
 @contextmanager
 def loop(project: Project, *arguments: str, **more: str) -> Iterator[Loop]:
     """A watch; it is killed if the test leaves it running, or after five minutes."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "reconciler", "watch", *arguments],
-        cwd=project.folder,
-        env=clean_environment(more),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+    with begin_command(
+        project.folder, "watch", *arguments, env=more, stderr=subprocess.STDOUT
     ) as process:
         guard = threading.Timer(300, process.kill)
         guard.start()
