@@ -89,7 +89,7 @@ class Checkout:
 
         Without `after`, or if it is not among them, only the checked-out commit.
         """
-        if not after or not self._resolve(after):
+        if not after:
             return (self.commit,)
         wanted = ("rev-list", "--first-parent", f"--max-count={most}", f"{after}..{self.commit}")
         with contextlib.suppress(GitFailed):
@@ -99,7 +99,7 @@ class Checkout:
 
     def list_changed(self, after: str) -> tuple[str, ...] | None:
         """The files that differ from an earlier commit; None if it is not known."""
-        if not after or not self._resolve(after) or not self._is_ancestor(after, self.commit):
+        if not after or not self._is_ancestor(after, self.commit):
             return None
         return _list_changed(self._git, after)
 
@@ -217,8 +217,9 @@ class Checkout:
             return False
 
     def _is_ancestor(self, one: str, other: str) -> bool:
+        """Whether a commit contains another one; False if the clone lacks one of the two."""
         try:
-            self._git.run("merge-base", "--is-ancestor", one, other)
+            self._git.run("merge-base", "--is-ancestor", "--end-of-options", one, other)
         except GitFailed:
             return False
         return True

@@ -69,18 +69,19 @@ class Team:
         git(self.clone, "commit", "-q", "-m", message)
         return read_head(self.clone)
 
-    def push(self, branch: str, model: str, *, name: str = "census", **more: str) -> str:
-        """Let a manifest name another model, on a branch."""
+    def push(
+        self, branch: str, model: str, *, name: str = "census", base: str = "HEAD", **more: str
+    ) -> str:
+        """Let a manifest name another model, on a branch; a new branch begins at `base`."""
         known = (self.clone / ".git" / "refs" / "heads" / branch).exists()
-        git(self.clone, "checkout", "-q", *([] if known else ["-b"]), branch)
+        git(self.clone, "checkout", "-q", *((branch,) if known else ("-b", branch, base)))
         self.project.manifest(name, model, **more)
         self.commit()
         return self.send(branch)
 
     def request(self, branch: str, model: str, **more: Any) -> int:
         """Push a branch from main, and open a request."""
-        git(self.clone, "checkout", "-q", "main")
-        self.push(branch, model, **more)
+        self.push(branch, model, base="main", **more)
         made = self.control("POST", "requests", {"branch": branch, "title": branch})
         return int(made["number"])
 
@@ -140,15 +141,23 @@ class Team:
         """Check a request out as its forge does; returns the variables of the job."""
         request = self.look(number)
         merged = self.forge != "gitlab"
-        ref = f"refs/pull/{number}/merge" if merged else request["branch"]
-        git(self.job, "fetch", "-q", "--force", "origin", ref)
-        git(self.job, "checkout", "-q", "--detach", "FETCH_HEAD")
+        self._check_out(
+            f"refs/pull/{number}/merge" if merged else f"refs/heads/{request['branch']}"
+        )
         return self._describe(request)
 
     def enter_push(self) -> dict[str, str]:
-        git(self.job, "fetch", "-q", "origin", "+refs/heads/main:refs/remotes/origin/main")
-        git(self.job, "checkout", "-q", "--detach", "origin/main")
+        self._check_out("refs/heads/main", "refs/remotes/origin/main")
         return self._describe(None)
+
+    def _check_out(self, ref: str, kept: str = "HEAD") -> None:
+        """Fetch a reference of the forge and check it out, if the job does not have it yet."""
+        place, wanted = self.job / ".git" / kept, (self.open.repository / ref).read_text()
+        if read_head(self.job) == wanted.strip() and place.read_text() == wanted:
+            return
+        target = "" if kept == "HEAD" else f":{kept}"
+        git(self.job, "fetch", "-q", "--force", "origin", f"{ref}{target}")
+        git(self.job, "checkout", "-q", "--detach", "FETCH_HEAD")
 
     def _describe(self, request: Any) -> dict[str, str]:
         make = {
