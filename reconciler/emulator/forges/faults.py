@@ -34,7 +34,7 @@ The last eleven rows do not decide the reply, and apply at once.
 | `slow` | HAL | all | does it, and answers after two seconds |
 | `not-json` | HAL | all | does it, and answers a success that is not JSON |
 | `wrong-shape` | HAL | all | does it, and answers a success with JSON of another shape |
-| `huge` | HAL | all | does it, and answers a success of 64 MB |
+| `huge` | HAL | all | does it, and answers a success of 20 MB |
 | `strict-transitions` | L | set-status | refuses an end right after pending, without running |
 | `short-pages` | HL | lists | shows two items on a page, whatever was asked for |
 | `endless-pages` | HL | lists | says that a next page follows, always |

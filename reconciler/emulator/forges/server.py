@@ -44,7 +44,8 @@ _TOKENS: Final = {
     "gitlab": gitlab.TOKENS,
 }
 _MOST_BYTES: Final = 16 * 1024 * 1024
-_HUGE_BYTES: Final = 64 * 1024 * 1024
+# More than a client should read.
+_HUGE_BYTES: Final = 20 * 1024 * 1024
 _SLOW_S: Final = 2.0
 # A second create must come within this time; otherwise the first is done alone.
 _RACE_S: Final = 60.0
