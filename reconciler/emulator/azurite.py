@@ -16,12 +16,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from http.client import HTTPException
 from pathlib import Path
 from typing import Final
 
 from reconciler.emulator.certificates import Certificate
 from reconciler.emulator.processes import die_with_parent, end_process
-from reconciler.emulator.tcp_ports import pick_free_port
+from reconciler.emulator.tcp_ports import is_free, pick_free_port
 
 VERSION: Final = "3.37.0"
 _MAIN: Final = Path("node_modules", "azurite", "dist", "src", "blob", "main.js")
@@ -32,6 +33,7 @@ _READY_WITHIN_S: Final = 60.0
 _INSTALL_WITHIN_S: Final = 600
 _REPORT_EVERY_S: Final = 5.0
 _SIZE_MB: Final = 311
+_TAKEN: Final = "another process listens on its port"
 
 
 class AzuriteUnavailable(Exception):
@@ -48,20 +50,42 @@ def run_azurite(
     """Run blob storage while the block runs, and yield its URL, `http://127.0.0.1:PORT`.
 
     Blobs are stored in memory, or in `folder`. `report` gets a line each time that the progress of
-    a first fetch is worth one. With a `certificate` it speaks TLS. Raises AzuriteUnavailable.
+    a first fetch is worth one. With a `certificate` it speaks TLS. Port 0 is any free port. Raises
+    AzuriteUnavailable.
     """
     node = _find_node()
     main = _install(node, report) / _MAIN
-    with tempfile.TemporaryDirectory(prefix="reconciler-azurite-") as scratch:
+    with (
+        tempfile.TemporaryDirectory(prefix="reconciler-azurite-") as scratch,
+        contextlib.ExitStack() as stack,
+    ):
+
+        def serve(port: int) -> str:
+            options = _list_options(port, folder, certificate)
+            command = [str(node), _LITTLE_MEMORY, str(main), *options]
+            return stack.enter_context(_serve(command, scratch, port, certificate))
+
         chosen = port or pick_free_port()
-        options = _list_options(chosen, folder, certificate)
-        process = _start([str(node), _LITTLE_MEMORY, str(main), *options], scratch)
-        url = locate_storage(chosen, certificate)
         try:
-            _await_ready(process, url, certificate)
-            yield url
-        finally:
-            end_process(process)
+            url = serve(chosen)
+        except AzuriteUnavailable:
+            if port or is_free(chosen):
+                raise
+            url = serve(pick_free_port())  # another process took the first one meanwhile
+        yield url
+
+
+@contextlib.contextmanager
+def _serve(
+    command: list[str], scratch: str, port: int, certificate: Certificate | None
+) -> Iterator[str]:
+    process = _start(command, scratch)
+    url = locate_storage(port, certificate)
+    try:
+        _await_ready(process, url, certificate)
+        yield url
+    finally:
+        end_process(process)
 
 
 def _find_node() -> Path:
@@ -190,7 +214,7 @@ def _start(command: list[str], scratch: str) -> subprocess.Popen[bytes]:
 def _await_ready(
     process: subprocess.Popen[bytes], url: str, certificate: Certificate | None
 ) -> None:
-    """Wait until the server answers. Any answer counts, because every page needs a credential."""
+    """Wait until the server answers. Any answer of it counts: every page needs a credential."""
     context = certificate.make_client_context() if certificate else None
     # Storage is on this machine, and a proxy of the user cannot reach it.
     local = urllib.request.build_opener(
@@ -201,10 +225,16 @@ def _await_ready(
         if process.poll() is not None:
             raise AzuriteUnavailable(f"it exited with code {process.returncode} at the start")
         try:
-            with local.open(url, timeout=2):
-                return
-        except urllib.error.HTTPError:
-            return
+            with local.open(url, timeout=2) as answer:
+                headers = answer.headers
+        except urllib.error.HTTPError as answer:
+            headers = answer.headers
+        except HTTPException as error:
+            raise AzuriteUnavailable(_TAKEN) from error
         except OSError:
             time.sleep(0.05)
+            continue
+        if str(headers.get("Server", "")).startswith("Azurite"):
+            return
+        raise AzuriteUnavailable(_TAKEN)
     raise AzuriteUnavailable("it did not answer in time")

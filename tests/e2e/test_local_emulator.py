@@ -25,12 +25,13 @@ from reconciler.cli.installation import check_emulator_installed
 from reconciler.cli.local_emulator import recorded_start
 from reconciler.cli.local_storage import find_named_storage_of
 from reconciler.emulator import Settings, tcp_ports
-from reconciler.emulator.azurite import AzuriteUnavailable
+from reconciler.emulator.azurite import AzuriteUnavailable, run_azurite
 from reconciler.emulator.tcp_ports import pick_blob_port, pick_free_port
 from reconciler.errors import ReconcilerError
 from reconciler.ledgers.process import describe_process, name_machine
 from tests.clocks import FakeClock
 from tests.e2e.world import EXAMPLE, ROOT, Emulator, Project, run, run_emulator, spawn_emulator
+from tests.scripted import Answer, answers, run_scripted
 from tests.storage import need_storage
 
 pytestmark = pytest.mark.e2e
@@ -402,6 +403,21 @@ def test_the_emulator_waits_for_no_fetch_of_blob_storage(
         fetched.set()
         assert reported.wait(60)
     assert lines == ["Blob storage cannot be started: npm cannot download it: no network"]
+
+
+def test_storage_starts_on_another_port_if_a_process_took_its_port_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What answers there is not storage, although it is there before storage has started."""
+    need_storage()
+    with run_scripted(answers(Answer(404, {}))) as other:
+        port, free = int(other.url.rpartition(":")[2]), pick_free_port()
+        ports = iter([port, free])
+        monkeypatch.setattr("reconciler.emulator.azurite.pick_free_port", lambda: next(ports))
+        with run_azurite() as url:
+            assert url == f"http://127.0.0.1:{free}"
+        with pytest.raises(AzuriteUnavailable, match="another process listens"), run_azurite(port):
+            pass
 
 
 def test_a_base_installation_gets_one_message(
