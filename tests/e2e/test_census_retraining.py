@@ -413,6 +413,7 @@ def test_a_service_that_disappeared_is_not_a_service_without_a_model(story: Stor
     assert "WebService/census: does not exist" in done.err
 
 
+@pytest.mark.usefixtures("patient_calls")
 def test_an_old_model_that_still_answers_is_found(tmp_path: Path) -> None:
     faults = tmp_path / "faults.yaml"
     faults.write_text(json.dumps([on("stale-model", "PATCH", seconds=600)]))

@@ -29,7 +29,7 @@ from tests.e2e.world import ROOT, Done, Emulator, clean_environment, pass_time, 
 from tests.fork_server import start
 from tests.storage import RUN_FOLDER
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("patient_calls")]
 VERIFY = "verify: {rows: golden.csv, label: income}"
 AT_ONCE = ("--operation-seconds=0", "--job-seconds=0")
 PROVEN = "; proven: 120 rows are answered as recorded [census]"

@@ -207,6 +207,7 @@ def test_only_answers_show_a_second_writer_of_a_model_that_is_not_shown(tmp_path
         assert (done.code, "the answers are those of another model" in done.out) == (8, True)
 
 
+@pytest.mark.usefixtures("patient_calls")
 def test_an_old_model_is_known_by_its_answers_without_its_digest(tmp_path: Path) -> None:
     """The models are not looked up in storage, so that no digest of the live one is recorded."""
     faults = write_faults(tmp_path, on("stale-model", "PATCH", seconds=3600))
