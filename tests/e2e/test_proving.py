@@ -169,7 +169,10 @@ def test_what_cannot_be_reached_is_incomplete_evidence(tmp_path: Path, fault: st
         assert "0 added, 0 changed, 0 destroyed. 1 not proven." in again.out
 
 
-def test_an_answer_that_does_not_come_is_awaited_as_long_as_the_rows_say(tmp_path: Path) -> None:
+def test_an_answer_that_does_not_come_is_awaited_as_long_as_the_rows_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reconciler.transport.timeouts._LEAST_S", 1.0)  # as it is for users
     with open_story(tmp_path, on("hang", "POST", "/execute")) as story:
         done = story.run("apply", "--auto-approve", "--detailed-exitcode")
         assert done.code == 8, done.said
