@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from reconciler.model.compressed import (
     CompressedDocument,
@@ -166,6 +166,10 @@ class Reason:
     remembered: Json | Absent = ABSENT
 
 
+# The attribute of a step that holds its digest, where it is known; no copy of the step has it.
+KEPT_DIGEST: Final = "_digest"
+
+
 @dataclass(frozen=True)
 class Step:
     """All changes to one resource.
@@ -231,6 +235,7 @@ class Step:
             raise TypeError(f"a step has no {', '.join(changes)}")
         copied = object.__new__(Step)
         copied.__dict__.update(self.__dict__)
+        copied.__dict__.pop(KEPT_DIGEST, None)
         for name, value in changes.items():
             object.__setattr__(copied, name, value)
         return copied

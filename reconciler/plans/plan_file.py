@@ -44,6 +44,7 @@ from reconciler.model import (
     Write,
     compress,
 )
+from reconciler.model.plan import KEPT_DIGEST
 from reconciler.plans.changes_digest import ACTIONS, describe_way, digest_of_changes
 from reconciler.plans.plan_checks import (
     check_plan_parts,
@@ -146,8 +147,12 @@ def digest_of(body: Json) -> str:
 
 
 def digest_of_step(step: Step) -> str:
-    """Return the sha256 of the canonical form of one step in the plan's document."""
-    return digest_of(_step_document(step))
+    """Return the sha256 of the canonical form of one step in the plan's document.
+
+    A step that was read from a saved plan has it already; no changed copy of it does.
+    """
+    kept: str | None = vars(step).get(KEPT_DIGEST)
+    return kept or digest_of(_step_document(step))
 
 
 def describe_steps(steps: Iterable[Step]) -> Iterator[Json]:
@@ -361,20 +366,25 @@ def _read_step(said: Json) -> Step:
         raise _invalid("a part of it cannot be read") from error
     for what in check_plan_parts(step):
         raise _invalid(what)
-    _check_same(again, said)
-    return step.compress(None)
+    text = encode_canonical(again)
+    if text != encode_canonical(said):
+        raise _invalid(_CONTRADICTORY)
+    made = step.compress(None)
+    vars(made)[KEPT_DIGEST] = f"sha256:{hashlib.sha256(text).hexdigest()}"
+    return made
 
 
 def _check_same(again: Json, said: Json) -> None:
     """Raise PlanInvalid if the document has ignored or contradictory parts."""
     if not is_same(again, said):
-        raise _invalid("its parts contradict one another")
+        raise _invalid(_CONTRADICTORY)
 
 
 def _invalid(what: str) -> PlanInvalid:
     return PlanInvalid(f"not a plan that this reconciler made: {what}", next_step=_AGAIN)
 
 
+_CONTRADICTORY: Final = "its parts contradict one another"
 # A plan nests documents in its steps and in their changes, so it is deeper than a document.
 _DEEPEST: Final = DEEPEST + 10
 _BOUNDS: Final = JsonBounds(_DEEPEST, most_items=100_000, most_values=MOST_VALUES)

@@ -24,7 +24,7 @@ from reconciler.model import (
 )
 from reconciler.package_data import read_schema
 from reconciler.plans.changes_digest import digest_of_one
-from reconciler.plans.plan_file import digest_of_step, plan_document, read_plan
+from reconciler.plans.plan_file import digest_of, digest_of_step, plan_document, read_plan
 from reconciler.plans.reasons import explain_changes
 from reconciler.plans.step import Comparison, make_step
 from reconciler.text.json_text import canonical
@@ -124,6 +124,15 @@ def test_the_writes_and_the_strategy_of_a_step_are_read_back() -> None:
     assert (again.strategy, again.writes) == (staged.strategy, writes)
     assert digest_of_one(staged) != digest_of_one(step)
     assert digest_of_step(staged) != digest_of_step(step)
+
+
+def test_the_digest_that_a_step_of_a_saved_plan_keeps_is_that_of_its_text() -> None:
+    text = canonical(plan_document(make_plan({"calls": 4}, {"calls": 20})))
+    (step,) = read_plan(text)[0].steps
+    (said,) = json.loads(text)["resource_changes"]
+    assert digest_of_step(step) == digest_of(said) == digest_of_step(step.open())
+    assert digest_of_step(step.copy_with(wave=7)) == digest_of({**said, "wave": 7})
+    assert digest_of_step(replace(step, wave=7)) == digest_of({**said, "wave": 7})
 
 
 def test_a_step_with_one_write_has_no_key_for_them() -> None:

@@ -6,7 +6,8 @@ checks live first. Steps and the recovery call this module.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -133,13 +134,19 @@ class Journal:
         self._lease.check()
         return intent
 
-    def finish(self, intent: Intent, document: Json | Absent, sent: Json | Absent = ABSENT) -> None:
+    def finish(
+        self,
+        intent: Intent,
+        document: Json | Absent,
+        find_sent: Callable[[], Json | Absent] = lambda: ABSENT,
+    ) -> None:
         """Record that an intent is done, with the values that were read back.
 
-        `sent` is the desired document; it provides the values that the service does not show.
+        `find_sent` returns the desired document, which provides the values that the service does
+        not show. It is called only if there are any.
         Raises LedgerUnwritten, which holds the entry, if the ledger does not take it.
         """
-        entry = self._remember(self._close(intent), intent, document, sent)
+        entry = self._remember(self._close(intent), intent, document, find_sent)
         self._record(entry)
         # The next write of the same step adds to what this one has recorded.
         self._remembered[entry.address] = LastApplied.of(entry)
@@ -233,11 +240,15 @@ class Journal:
         return Entry.closing(intent, self._now(), self._lease.lock_owner.fence)
 
     def _remember(
-        self, entry: Entry, intent: Intent, document: Json | Absent, sent: Json | Absent
+        self,
+        entry: Entry,
+        intent: Intent,
+        document: Json | Absent,
+        find_sent: Callable[[], Json | Absent],
     ) -> Entry:
         field = self._find_field(intent.address)
         last_applied = self._find_kept(field, intent, document)
-        owned = dict(_find_owned(field, intent.owned_paths, document, sent))
+        owned = dict(_find_owned(field, intent.owned_paths, document, find_sent))
         return replace(
             entry,
             owned=owned,
@@ -292,12 +303,16 @@ def document_of(live: Live | Absent) -> Json | Absent:
 
 
 def _find_owned(
-    field: Field, owned_paths: Iterable[str], document: Json | Absent, sent: Json | Absent
+    field: Field,
+    owned_paths: Iterable[str],
+    document: Json | Absent,
+    find_sent: Callable[[], Json | Absent],
 ) -> Iterator[tuple[str, Json]]:
     """Yield each declared value as it was read back, or as it was sent if it is not shown."""
+    sent = functools.cache(find_sent)
     for pointer in owned_paths:
         path = split_pointer(pointer)
         shown = find(document, path)
-        value = find(sent, path) if shown is ABSENT else shown
+        value = find(sent(), path) if shown is ABSENT else shown
         if value is not ABSENT and not field.at(path).secret:
             yield pointer, value

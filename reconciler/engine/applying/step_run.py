@@ -304,7 +304,7 @@ class _Attempt:
         note = f"{evidence.note}; {error.message}" if error else evidence.note
         try:
             if evidence.result is StepResult.DONE:
-                self._journal.finish(intent, document_of(live), self._step.after)
+                self._journal.finish(intent, document_of(live), lambda: self._step.after)
             else:
                 self._journal.close(intent, evidence.result, note)
         except LedgerUnwritten as unwritten:

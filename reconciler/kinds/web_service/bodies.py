@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from reconciler.document.normalize import restore_texts, without_server_fields
-from reconciler.document.patch import apply_operations
+from reconciler.document.patch import apply_changes
 from reconciler.document.pointers import copy_document, find, set_at, split_pointer
 from reconciler.document.schema import Field
 from reconciler.kinds.web_service.regions import apply_sealed
@@ -45,12 +45,13 @@ def make_definition(
 
 
 def _make_desired(field: Field, step: Step, live: Live | Absent, redact: Redact) -> Json:
-    """Return the live document with the changes; unchanged addresses keep their signatures."""
-    changes = (op for op in step.ops if op["op"] != "test")
+    """Return the live document with the changes; unchanged addresses keep their signatures.
+
+    It shares unchanged parts with the live document, so it must not be changed.
+    """
     if live is ABSENT:
-        return apply_operations(changes, ABSENT)
-    changed = apply_operations(changes, live.document)
-    return restore_texts(field, changed, live.raw, redact)
+        return apply_changes(step.ops, ABSENT)
+    return restore_texts(field, apply_changes(step.ops, live.document), live.raw, redact)
 
 
 def make_patch(
