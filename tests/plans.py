@@ -1,5 +1,6 @@
 """Plans for tests of what shows them: made from a real definition, as the engine makes them."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -191,6 +192,7 @@ def updates(number: int) -> Plan:
 FLEET = Address("Fleet", "bike-rental")
 
 
+@functools.cache
 def member(number: int, calls: int = 20, folder: str = "models/rental") -> Step:
     """One of a fleet, whose model is its own: an update with a drift of the calls."""
     spec = {

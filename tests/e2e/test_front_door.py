@@ -18,7 +18,7 @@ from reconciler.cli.hints import _DRY_RUNS, _FLAGS, _VERBS, answer_verb
 from reconciler.kinds import find_kinds
 from reconciler.model import LastApplied
 from reconciler.render.resources import find_applied_models
-from tests.e2e.world import EXAMPLE, ROOT, Project, run
+from tests.e2e.world import EXAMPLE, ROOT, Emulator, Project, run
 from tests.ledgers import make_entry
 from tests.outputs import check_output
 
@@ -310,6 +310,17 @@ def test_an_apply_that_prints_json_and_would_ask_names_no_flag_that_was_not_type
     assert "--json" not in done.out
 
 
+@pytest.fixture(scope="module")
+def applied(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project that a test leaves as it is: its commands are refused."""
+    own = Emulator(emulator.url, emulator.blob, emulator.token, "front-door")
+    project = Project(tmp_path_factory.mktemp("applied") / "project", own)
+    own.deploy("census", own.model_uri("old"))
+    project.manifest("census", own.model_uri("a"))
+    assert project.run("apply", "--auto-approve").code == 0
+    return project
+
+
 @pytest.mark.parametrize(
     "typed",
     [
@@ -322,11 +333,8 @@ def test_an_apply_that_prints_json_and_would_ask_names_no_flag_that_was_not_type
     ],
     ids=" ".join,
 )
-def test_no_address_is_proposed_to_what_destroys(project: Project, typed: tuple[str, ...]) -> None:
-    project.emulator.deploy("census", project.emulator.model_uri("old"))
-    project.manifest("census", project.emulator.model_uri("a"))
-    assert project.run("apply", "--auto-approve").code == 0
-    done = project.run(*typed)
+def test_no_address_is_proposed_to_what_destroys(applied: Project, typed: tuple[str, ...]) -> None:
+    done = applied.run(*typed)
     assert (done.code, "Error: WebService/censu: " in done.err) == (1, True)
     assert "WebService/census" not in done.err.replace("WebService/censu:", "")
     assert "Did you mean" not in done.err

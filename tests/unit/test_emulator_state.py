@@ -49,17 +49,20 @@ def used_pages(folder: Path) -> int:
     return int(pages) - int(free)
 
 
-def test_what_ended_long_ago_leaves_memory_and_file(tmp_path: Path) -> None:
+def test_what_ended_long_ago_leaves_memory_and_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reconciler.emulator.state.MOST_ENDED", 300)
     world = World(tmp_path)
     first = world.write()
-    for _ in range(MOST_ENDED + 100):
+    for _ in range(400):
         world.write()
     once = used_pages(tmp_path)
-    for _ in range(MOST_ENDED):
+    for _ in range(300):
         world.write()
     last = world.write()
     world.operations.finish_due(SERVICE)
-    assert len(world.state.operations) == len(rows(tmp_path)) == MOST_ENDED
+    assert len(world.state.operations) == len(rows(tmp_path)) == 300
     assert not any(one.outcome for one in world.state.operations.values())
     assert not any("xxxxx" in body for body in rows(tmp_path))
     assert used_pages(tmp_path) < 1.1 * once

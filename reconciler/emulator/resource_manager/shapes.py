@@ -6,6 +6,7 @@ keep their case) and to refuse values of a wrong type.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Iterator
@@ -42,8 +43,9 @@ class DefinitionSchema:
     items: DefinitionSchema | None = None
 
 
+@functools.cache
 def load_definition_schema() -> DefinitionSchema:
-    """Return the shape of the whole document."""
+    """Return the shape of the whole document. It is the same one each time, and never changes."""
     for folder in _FOLDERS:
         if (folder / _FILE).is_file():
             schema = json.loads((folder / _FILE).read_text(encoding="utf-8"))
