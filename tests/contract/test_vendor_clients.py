@@ -49,7 +49,7 @@ def test_azure_mgmt_lives_a_whole_life() -> None:
     assert "ModelDownload: Succeeded" in log
 
 
-@pytest.mark.slow  # azure-mgmt makes the same calls in every run, and azure-ai-ml reads below
+@pytest.mark.slow  # azure-mgmt makes the same calls in every run
 def test_azure_ai_ml_lives_a_whole_life() -> None:
     # The client polls a deployment that is not ready at once every five seconds.
     seen = play("by_azure_ai_ml.py", "life", "--operation-seconds=0")
@@ -128,6 +128,8 @@ def test_azure_ai_ml_says_what_goes_wrong(tmp_path: Path) -> None:
     assert seen["throttled"] == ["census"]
 
 
+# azure-mgmt reads the same replies in every run, and test_online_bodies holds what apply sends.
+@pytest.mark.slow
 def test_azure_ai_ml_reads_what_apply_made(tmp_path: Path) -> None:
     with open_online(tmp_path / "online", None, "--tls") as online:
         emulator = online.workspace.emulator
