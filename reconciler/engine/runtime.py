@@ -37,6 +37,7 @@ from reconciler.ports import (
     Access,
     AsksForCalls,
     Blobs,
+    ChecksReferences,
     ChecksSteps,
     Clock,
     DriftHistory,
@@ -205,7 +206,15 @@ class Runtime:
 
     def locates_models(self, resource: Resource) -> bool:
         """Return whether the models of a resource have ids, behind which their blobs are found."""
-        return isinstance(self.providers.get(resource.address.kind), LocatesModels)
+        return self._provider_has(resource, LocatesModels)
+
+    def checks_references(self, resource: Resource) -> bool:
+        """Return whether the provider of a resource looks up what its steps refer to."""
+        return self._provider_has(resource, ChecksReferences)
+
+    def _provider_has(self, resource: Resource, capability: type) -> bool:
+        kind: type = type(self.providers.get(resource.address.kind))
+        return _has(kind, capability)
 
     def inspect(self, resource: Resource, model: ModelReference) -> Blob | Absent | None:
         """Return the blob of a model; None if it is not known which blob it is.
@@ -328,5 +337,5 @@ def checks_steps(kind: Kind) -> TypeGuard[ChecksSteps]:
 
 @functools.cache
 def _has(kind: type, capability: type) -> bool:
-    """Whether a class fits a protocol; the check is too slow for each of many manifests."""
+    """Whether a class fits a protocol; the check is too slow for each of many resources."""
     return issubclass(kind, capability)

@@ -90,7 +90,7 @@ def check_references(
         if refresh != "none"
         and step.action is not Action.DELETE
         and step.resource in wanted
-        and isinstance(runtime.providers.get(step.resource.address.kind), ChecksReferences)
+        and runtime.checks_references(step.resource)
     ]
     found = runtime.run_all(lambda one: _check_references(runtime, *one), asked)
     return [finding for findings in found for finding in findings]
