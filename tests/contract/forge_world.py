@@ -137,11 +137,10 @@ class Repositories:
 
 
 def _write_files(folder: Path, files: Mapping[str, bytes], top: str = ".") -> None:
-    for needed in _FOLDERS:
-        (folder / top / needed).mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        place = folder / name
-        place.parent.mkdir(parents=True, exist_ok=True)
+    places = {folder / name: content for name, content in files.items()}
+    for needed in {folder / top / name for name in _FOLDERS} | {one.parent for one in places}:
+        needed.mkdir(parents=True, exist_ok=True)
+    for place, content in places.items():
         place.write_bytes(content)
 
 
