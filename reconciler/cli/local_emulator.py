@@ -34,6 +34,8 @@ _RECORD: Final = "emulator.json"
 _PLANES: Final = ("resourceManager", "studioManagement", "services")
 _MOST_BYTES: Final = 65_536
 _WITHIN_S: Final = 2.0
+# The emulator of a project may be held up for some seconds on a busy machine.
+_TRIES: Final = 5
 _START_WITHIN_S: Final = 60.0
 _RECORD_WITHIN_S: Final = 2.0
 _LOOK_EVERY_S: Final = 0.1
@@ -77,7 +79,8 @@ class LocalEmulator:
         if not self.urls:
             return f"the emulator of this project has not started within {_START_WITHIN_S:.0f} s"
         url = self.urls["resourceManager"]
-        return "" if _ask_id(url) == self.id else f"another program answers at {url}"
+        found = next(filter(None, (_ask_id(url) for _ in range(_TRIES))), "")
+        return "" if found == self.id else f"another program answers at {url}"
 
 
 @contextlib.contextmanager

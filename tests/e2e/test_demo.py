@@ -551,10 +551,33 @@ def test_the_demo_goes_on_without_blob_storage_and_says_so(tmp_path: Path) -> No
 def test_a_demo_that_is_ended_leaves_no_process(
     tmp_path: Path, how: signal.Signals, story: str, command: str
 ) -> None:
+    found, code = end_demo(tmp_path, how, story, command)
+    for _ in range(3):
+        if code != 0:
+            break
+        # On a busy machine the story was over before it was ended: that proves nothing.
+        found, code = end_demo(tmp_path, how, story, command)
+    servers = [one for one in found if "reconciler.emulator.forges" in one]
+    assert len(servers) == (1 if story == "gitops" else 0)
+    assert len(found) >= 3
+    if story == "night":
+        assert any("reconciler watch" in one for one in found)
+    if how is not signal.SIGKILL:
+        assert code == 130
+        assert not list(tmp_path.iterdir())
+
+
+def end_demo(
+    folder: Path, how: signal.Signals, story: str, command: str
+) -> tuple[set[str], int | None]:
+    """Send a signal to a demo when it shows a command; none of its processes runs afterwards.
+
+    Returns the processes that ran before, and the exit code.
+    """
     with subprocess.Popen(
         [sys.executable, "-m", "reconciler", "demo", "--story", story],
-        cwd=tmp_path,
-        env=clean_environment({"TMPDIR": str(tmp_path)}),
+        cwd=folder,
+        env=clean_environment({"TMPDIR": str(folder)}),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
@@ -564,20 +587,14 @@ def test_a_demo_that_is_ended_leaves_no_process(
         for line in process.stdout:
             if command in line:
                 break
-        servers = [one for one in processes(tmp_path) if "reconciler.emulator.forges" in one]
-        assert len(servers) == (1 if story == "gitops" else 0)
-        assert len(processes(tmp_path)) >= 3
-        if story == "night":
-            assert any("reconciler watch" in one for one in processes(tmp_path))
+        found = processes(folder)
         process.send_signal(how)
         process.wait(timeout=60)
     deadline = time.monotonic() + 60
-    while processes(tmp_path) and time.monotonic() < deadline:
+    while processes(folder) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert processes(tmp_path) == set()
-    if how is not signal.SIGKILL:
-        assert process.returncode == 130
-        assert not list(tmp_path.iterdir())
+    assert processes(folder) == set()
+    return found, process.returncode
 
 
 @pytest.mark.parametrize("free", [True, False])

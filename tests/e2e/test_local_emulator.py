@@ -236,6 +236,19 @@ def test_an_address_at_which_another_emulator_answers_is_not_used(tmp_path: Path
         assert f"{NOTE}: another program answers at {other.url}" in plan_notes(folder)
 
 
+def test_an_emulator_that_is_held_up_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_project(tmp_path)
+    found = iter(["", "", "1"])
+    monkeypatch.setattr(local_emulator, "_ask_id", lambda _: next(found))
+    with run_emulator("--no-blob") as running:
+        urls = dict.fromkeys(("resourceManager", "studioManagement", "services"), running.url)
+        write_record(folder, token="emulator", **urls)
+        done = run(folder, "export", "--all")
+    assert (done.code, NOTE in done.said, list(found)) == (0, False, []), done.said
+
+
 def test_an_emulator_that_starts_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

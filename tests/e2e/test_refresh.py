@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.world import Project, clock_ahead, definition, pass_time, run_emulator
+from tests.e2e.world import Project, clock_ahead, definition, pass_time, run_emulator, time_held
 
 pytestmark = pytest.mark.e2e
 NAMES = ("a", "b", "c", "d", "e")
@@ -47,7 +47,7 @@ def test_only_what_moved_is_read_again(idle_project: Project) -> None:
     assert world.model("c") == world.model_uri("new")
     # What was just written is read again, whatever our clock says: a read may lag behind it.
     for ahead_s in (-7200.0, 0.0, 7200.0):
-        with clock_ahead(ahead_s):
+        with clock_ahead(ahead_s), time_held(world.url):
             assert "Read 1 of 5 services in 2 calls" in idle_project.run("plan").out
     pass_time(world.url, SETTLED_S)
     assert "Read 1 of 5 services in 2 calls" in idle_project.run("plan").out

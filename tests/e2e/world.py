@@ -445,6 +445,16 @@ def hold_time(url: str) -> None:
     _CLOCKS[url].held = time.time()
 
 
+@contextmanager
+def time_held(url: str) -> Iterator[None]:
+    """Let no time pass for an emulator of this process while the block runs."""
+    hold_time(url)
+    try:
+        yield
+    finally:
+        _CLOCKS[url].held = None
+
+
 # How long an operation takes where a test looks at what holds meanwhile: no machine is so busy.
 LONG_S = 600
 
