@@ -80,26 +80,37 @@ def _find_parts(
 ) -> Sequence[tuple[str, Field, Json]]:
     """Return the places that get an entry, each with its value; declared places are left out."""
     found: list[tuple[str, Field, Json]] = []
-
-    def walk(field: Field, value: Json | Absent, pointer: str) -> None:
-        if value is ABSENT or pointer in owned or _is_hidden(field, value):
-            return
-        walked = isinstance(value, dict) and field.branches and not field.compare
-        # A separate part has its own life, so one that changes must not hide in a digest of all.
-        apart = field.items is not None and field.items.separate
-        if walked and (field.shape is Shape.OBJECT or apart or _is_few(value)):
-            for name, below in value.items():
-                child = field.child(name)
-                if child is not UNKNOWN:
-                    plain = "/" not in name and "~" not in name
-                    segment = f"/{name}" if plain else format_pointer((name,))
-                    walk(child, below, pointer + segment)
-        # Only an empty value can count as absent. For other values the form is not needed here.
-        elif value not in ({}, [], None) or form(field, value) is not ABSENT:
-            found.append((pointer, field, value))
-
-    walk(field, document, "")
+    _collect_parts(field, document, "", owned, found)
     return found
+
+
+def _collect_parts(
+    field: Field,
+    value: Json | Absent,
+    pointer: str,
+    owned: Collection[str],
+    found: list[tuple[str, Field, Json]],
+) -> None:
+    """Add the places on and below one place to `found`.
+
+    A function within another one that calls itself would keep the document until Python's collector
+    runs.
+    """
+    if value is ABSENT or pointer in owned or _is_hidden(field, value):
+        return
+    walked = isinstance(value, dict) and field.branches and not field.compare
+    # A separate part has its own life, so one that changes must not hide in a digest of all.
+    apart = field.items is not None and field.items.separate
+    if walked and (field.shape is Shape.OBJECT or apart or _is_few(value)):
+        for name, below in value.items():
+            child = field.child(name)
+            if child is not UNKNOWN:
+                plain = "/" not in name and "~" not in name
+                segment = f"/{name}" if plain else format_pointer((name,))
+                _collect_parts(child, below, pointer + segment, owned, found)
+    # Only an empty value can count as absent. For other values the form is not needed here.
+    elif value not in ({}, [], None) or form(field, value) is not ABSENT:
+        found.append((pointer, field, value))
 
 
 def _is_hidden(field: Field, value: Json) -> bool:

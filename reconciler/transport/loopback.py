@@ -197,15 +197,18 @@ class _LoopbackAnswer:
         lengths = set(self.headers.get("Content-Length", "").replace(" ", "").split(","))
         if len(lengths) > 1:
             raise make_broken_off_error("InvalidHeader")
-        self._read_part: Callable[[int], bytes] = self._read_plain
+        # Only for a compressed body. A method of this object would keep it until Python's collector
+        # runs, and thousands of answers with it.
+        self._read_decoded: Callable[[int], bytes] | None = None
         if "Content-Encoding" in self.headers:
             from reconciler.transport.remote import read_decoded  # noqa: PLC0415 - it is slow
 
-            self._read_part = read_decoded(answer, self.headers, read_s)
+            self._read_decoded = read_decoded(answer, self.headers, read_s)
 
     def read(self, size: int) -> bytes:
         """The next part of the body, `size` bytes at most. Raises TransportError."""
-        part = self._read_part(size)
+        read = self._read_decoded
+        part = self._read_plain(size) if read is None else read(size)
         if not part:
             self._give_back()
         return part

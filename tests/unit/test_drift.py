@@ -1,8 +1,10 @@
 """Who moved what: remembered, live and declared, and what is said of a resource as a whole."""
 
 import copy
+import gc
 import json
 import re
+import weakref
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -447,3 +449,20 @@ def test_each_verdict_has_a_severity_in_the_document(applied: World) -> None:
         ("drifted", "warning"),
     ]
     assert {one.severity for one in Verdict} == {"error", "warning", "note"}
+
+
+class Noted(dict[str, Any]):
+    """A part of a document of which it can be seen whether it was freed."""
+
+
+def test_a_baseline_does_not_keep_its_document() -> None:
+    tags = Noted({f"t{number}": "a" for number in range(50)})
+    kept, document = weakref.ref(tags), {"tags": tags}
+    del tags
+    gc.disable()
+    try:
+        assert make_baseline(KIND.field, document, ())
+        del document
+        assert kept() is None
+    finally:
+        gc.enable()

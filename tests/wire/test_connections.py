@@ -1,9 +1,11 @@
 """What reaches the wire, and what is said where nothing does."""
 
+import gc
 import gzip
 import socket
 import ssl
 import threading
+import weakref
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -344,6 +346,19 @@ def test_what_could_not_be_sent_whole_may_be_answered(
     monkeypatch.setattr(HTTPConnection, "request", send_part)
     wire = start([answer(b"too much")])
     assert call(LoopbackConnections(wire.url, 5.0, 5.0)) == b"too much"
+
+
+def test_an_answer_is_freed_without_the_collector(start: Start) -> None:
+    connections = LoopbackConnections(start([ANSWER]).url, 5.0, 5.0)
+    gc.disable()
+    try:
+        came = connections.send("GET", "/a", {}, None)
+        assert read_all(came) == b"{}"
+        kept = weakref.ref(came)
+        del came
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 def test_headers_are_a_mapping() -> None:
