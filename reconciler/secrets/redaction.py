@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import marshal
 import re
-import sys
+import struct
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
@@ -62,6 +62,7 @@ _CREDENTIALS: Final = tuple(
 _WIDE: Final = ("utf-16-le", "utf-16-be", "utf-32-le")
 # What programs write between the bytes of hexadecimal digits, but for blanks.
 _BETWEEN: Final = "-:;.,|_+"
+_read_word: Final = struct.Struct("=Q").unpack_from
 # The alphabet of base32 that keeps the order of the bytes.
 _BASE32_HEX: Final = bytes.maketrans(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", b"0123456789ABCDEFGHIJKLMNOPQRSTUV"
@@ -363,14 +364,13 @@ def _split_secret(secret: str) -> Iterator[str]:
             yield unquote(value)
 
 
-def _cut(form: bytes, offsets: int) -> Iterator[int]:
+def _cut(form: bytes, offsets: int) -> list[int]:
     """The eight bytes from each of the first offsets, as integers of this machine.
 
     If a text is split into words of eight bytes, those of the first eight offsets are enough for
     one of them to be among the words, at any alignment.
     """
-    for start in range(min(offsets, len(form) - _WORD + 1)):
-        yield int.from_bytes(form[start : start + _WORD], sys.byteorder)
+    return [_read_word(form, start)[0] for start in range(min(offsets, len(form) - _WORD + 1))]
 
 
 def _read_words(data: bytes) -> list[int]:

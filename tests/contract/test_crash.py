@@ -1,8 +1,6 @@
 """An emulator that ends as hard as by a power cut, and the one that is started after it."""
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +12,7 @@ import requests
 
 from tests.contract.faulty import connect, log_of, on, read_all, statuses, write_faults
 from tests.contract.world import LONG_S, MODEL, Service, run_service
-from tests.e2e.world import clean_environment, definition, pass_time
+from tests.e2e.world import begin_command, definition, pass_time
 
 pytestmark = pytest.mark.contract
 GRAPH = {"properties": {"packageType": "Graph", "description": "new"}}
@@ -24,11 +22,9 @@ LOST = requests.exceptions.ConnectionError
 @contextmanager
 def doomed(folder: Path, after: int, *options: str) -> Iterator[tuple[Service, Any]]:
     """An emulator that ends hard; the process beside it, whose code says how it ended."""
-    command = [sys.executable, "-m", "reconciler", "emulator", "--no-blob", "--port=0"]
-    command += [f"--crash-after={after}", f"--data={folder / 'data'}", *options]
-    process = subprocess.Popen(
-        [*command, f"--log={folder / 'log.jsonl'}"], env=clean_environment(), stdout=subprocess.PIPE
-    )
+    command = ["emulator", "--no-blob", "--port=0", f"--crash-after={after}"]
+    command += [f"--data={folder / 'data'}", f"--log={folder / 'log.jsonl'}", *options]
+    process = begin_command(folder, *command, stderr=None)
     assert process.stdout is not None
     with process:
         try:

@@ -5,8 +5,6 @@ import json
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +14,7 @@ import pytest
 import requests
 
 from tests.contract.world import LONG_S, MODEL, NEW_MODEL, Json, Service, find_faults, run_service
-from tests.e2e.world import clean_environment, definition, pass_time
+from tests.e2e.world import begin_command, definition, pass_time
 
 pytestmark = pytest.mark.contract
 
@@ -130,11 +128,8 @@ def test_state_survives_a_restart_even_after_a_kill(tmp_path: Path) -> None:
 
 
 def kill_while_running(folder: Path) -> int:
-    with subprocess.Popen(
-        [sys.executable, "-m", "reconciler", "emulator", "--no-blob", "--port=0", "--data", folder],
-        env=clean_environment(),
-        stdout=subprocess.PIPE,
-    ) as process:
+    command = ("emulator", "--no-blob", "--port=0", f"--data={folder}")
+    with begin_command(folder.parent, *command, stderr=None) as process:
         assert process.stdout is not None
         json.loads(process.stdout.readline())
         process.send_signal(signal.SIGKILL)

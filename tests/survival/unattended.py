@@ -151,7 +151,7 @@ def run_unattended(
             rest_s=min(15.0, seconds / 6),
         )
         flags = ("--mode", "apply", "--interval", interval, "--no-listen")
-        with run_watch(fleet.folder, *flags) as watch:
+        with run_watch(fleet.folder, *flags, measured=True) as watch:
             _look_on(fleet, watch, meddler, reported, seconds)
             code = watch.end()
         if code != 0:

@@ -7,16 +7,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from reconciler.ledgers.leadership import TERM
 from reconciler.ledgers.lock import Heartbeat
-from tests.e2e.world import clean_environment
+from tests.e2e.world import begin_command, clean_environment
+from tests.fork_server import Process
 
 WITHIN_S = 120.0
 # Another term, and a time of day that jumps every few seconds: both as the process finds them.
@@ -45,9 +46,8 @@ leadership.lead_in_container.__defaults__ = (Heartbeat(lease_s, renew_s),)
 if lease_s < 30:
     from reconciler.ledgers.file import FileLedger
     FileLedger.__init__.__defaults__ = (None, Heartbeat(lease_s, renew_s))
-from reconciler.cli import main
-sys.exit(main())
 """
+_RUN = "from reconciler.cli import main; sys.exit(main())"
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class WatchProcess:
     the time of day `jumps` for the process, it is when the line is read.
     """
 
-    process: "subprocess.Popen[str]"
+    process: "Process | subprocess.Popen[str]"
     errors: Path
     jumps: bool = False
     lines: list[tuple[float, Any]] = field(default_factory=list)
@@ -174,21 +174,25 @@ class WatchProcess:
 
 @contextmanager
 def run_watch(
-    folder: Path, *flags: str, heartbeat: Heartbeat = TERM, jump_s: float = 0.0
+    folder: Path,
+    *flags: str,
+    heartbeat: Heartbeat = TERM,
+    jump_s: float = 0.0,
+    measured: bool = False,
 ) -> Iterator[WatchProcess]:
-    """A `watch` in a folder; it is dead afterwards. Its time of day jumps each `jump_s` seconds."""
+    """A `watch` in a folder; it is dead afterwards. Its time of day jumps each `jump_s` seconds.
+
+    If its memory is `measured`, it is not forked from a process that has imported more.
+    """
     given = [str(one) for one in (heartbeat.lease_s, heartbeat.renew_s, jump_s)]
     errors = folder.parent / f"errors-{time.monotonic_ns()}"
     with (
         errors.open("wb") as file,
-        subprocess.Popen(
-            [sys.executable, "-c", _LAUNCHER, *given, "watch", "--format", "json", *flags],
-            cwd=folder,
-            env=clean_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=file,
-            text=True,
+        _begin(
+            folder,
+            (*given, "watch", "--format", "json", *flags),
+            file,
+            forked=not (jump_s or measured),
         ) as process,
     ):
         watch = WatchProcess(process, errors, jump_s > 0.0)
@@ -198,3 +202,20 @@ def run_watch(
             process.kill()
             process.wait()
             watch._reader.join(WITHIN_S)
+
+
+def _begin(
+    folder: Path, arguments: Sequence[str], errors: IO[bytes], *, forked: bool
+) -> "Process | subprocess.Popen[str]":
+    """Begin a watch; a forked one has imported all before its time can jump."""
+    if forked:
+        return begin_command(folder, *arguments, stderr=errors, before=_LAUNCHER)
+    return subprocess.Popen(
+        [sys.executable, "-c", _LAUNCHER + _RUN, *arguments],
+        cwd=folder,
+        env=clean_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        text=True,
+    )
