@@ -145,7 +145,10 @@ class WatchProcess:
     def stop(self) -> None:
         """Hold the process up; it does nothing more when this returns."""
         self.send(signal.SIGSTOP)
-        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        if isinstance(self.process, Process):
+            self.process.wait_until_stopped()
+        else:
+            os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End the process by a signal; returns its code."""
