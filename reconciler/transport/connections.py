@@ -153,6 +153,12 @@ class TimedResponse(http.client.HTTPResponse):
         opening: Any = _Opening(sock)
         super().__init__(opening, *arguments, **named)
 
+    def _read_next_chunk_size(self) -> int:
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc]  # not in its stub
+        if size < 0:  # http.client would read to the end of the connection, without a bound
+            raise ValueError("a part of an answer has a negative size")
+        return size
+
 
 class _Opening:
     """The part of a socket that an HTTP response uses: a file to read from."""
