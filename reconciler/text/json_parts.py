@@ -70,7 +70,7 @@ class _PartsReader:
         self._document: dict[str, Json] = {}
         self._items_left = bounds.most_items
         self._values_left = bounds.most_values
-        # How much is read of an item at once: somewhat more than of the longest one so far.
+        # How much is read of an item at once: twice as much as the one before it has.
         self._window = _WINDOW
 
     def read(self) -> Json:
@@ -121,15 +121,15 @@ class _PartsReader:
             found = self._read_value(at, self._bounds.deepest - 2, self._bounds.most_values)
             self._values_left = left
         value, end = found
-        self._window = min(max(self._window, 2 * (end - at)), _LONGEST)
+        self._window = min(max(_WINDOW, 2 * (end - at)), _LONGEST)
         self._take(value)
         return end
 
     def _read_item_fast(self, at: int) -> tuple[Json, int] | None:
-        """The item that starts at `at`, and its end; None if this cannot be said quickly.
+        """The item that starts at `at`, and its end; None if it cannot be found quickly.
 
-        The next item mostly begins as this one does. An object that is whole there ends there,
-        because no beginning of the text of an object is an object too.
+        The next item mostly begins as this one does. If the bytes up to there are an object, it
+        ends there, because no beginning of the text of an object is an object too.
         """
         data = self._get(at, self._window)
         end = data.find(b"}," + data[: data.find(b":") + 1]) + 1

@@ -30,7 +30,7 @@ _MARKS: Final = (b",", b":", b"[", b"{")
 _DIGITS: Final = bytes.maketrans(b"123456789", b"0" * 9)
 _LONG_NUMBER: Final = b"0" * 19
 _ONE_SORT: Final = bytes.maketrans(b"{}", b"[]")
-_NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+_NOT_MARKS: Final = bytes(set(range(256)) - set(b'[]{}"'))
 _ODD: Final = re.compile(r"[^ -~\n\t]+")
 _SORTED: Final = STRICT | orjson.OPT_SORT_KEYS
 
@@ -160,9 +160,14 @@ def _read_float(text: str) -> float:
 def _is_shallow(data: bytes, deepest: int) -> bool:
     """Whether the brackets alone prove that a document is not too deep.
 
-    A bracket inside a string can prevent the proof; then the document itself must be checked.
+    A string with a bracket prevents the proof; then the document itself must be checked. The first
+    one leaves a quotation mark without a neighbour: each string before it has two.
     """
-    brackets = data.translate(_ONE_SORT, _NOT_BRACKETS)
+    if b"\\" in data:
+        data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    brackets = data.translate(_ONE_SORT, _NOT_MARKS).replace(b'""', b"")
+    if b'"' in brackets:
+        return False
     for _ in range(deepest):
         if not brackets:
             return True

@@ -157,6 +157,21 @@ def test_a_long_list_is_not_in_memory_as_a_whole() -> None:
     assert peak < len(file.getvalue()) / 20
 
 
+def test_a_long_item_does_not_let_more_be_read_of_those_after_it() -> None:
+    class Counted(io.BytesIO):
+        taken = 0
+
+        def read(self, size: int | None = -1) -> bytes:
+            data = super().read(size)
+            self.taken += len(data)
+            return data
+
+    long, short = json.dumps({"a": "x" * 1_000_000}), json.dumps({"a": "x"})
+    file = Counted(f'{{"steps":[{",".join([long, *[short] * 500, long])}]}}'.encode())
+    read_in_parts(file, "steps", lambda _: None, JsonBounds(9, 1_000, 1_000))
+    assert file.taken < 5 * len(file.getvalue())
+
+
 def _has_twice(text: str) -> bool:
     """Whether an object of a text has the same name twice; not those within it."""
     found: list[list[tuple[str, Any]]] = []

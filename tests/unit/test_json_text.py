@@ -1,6 +1,7 @@
 """JSON from outside is JSON, and JSON that is shown moves no terminal."""
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -98,8 +99,13 @@ def test_odd_forms_are_read_as_python_reads_them(text: bytes) -> None:
         ('[{"a":' * (DEEPEST - 10) + "1" + "}]" * (DEEPEST - 10), f"more than {DEEPEST} levels"),
         (nested(100_000), f"more than {DEEPEST} levels deep"),
         (f'{{"]": {nested(DEEPEST)}}}', f"more than {DEEPEST} levels deep"),
+        ('["]",' * 300 + "1" + ',"["]' * 300, f"more than {DEEPEST} levels deep"),
+        ('["\\"]",' * 300 + "1" + ',"\\\\","["]' * 300, f"more than {DEEPEST} levels deep"),
     ],
-    ids=["nan", "infinity", "float", "integer", "deep", "mixed", "very-deep", "bracket-in-a-text"],
+    ids=[
+        *("nan", "infinity", "float", "integer", "deep", "mixed", "very-deep", "bracket-in-a-text"),
+        *("brackets-in-texts-that-close-others", "escaped-quotation-marks-too"),
+    ],
 )
 def test_what_only_python_reads_is_refused(text: str, why: str) -> None:
     with pytest.raises(BadJson, match=why):
@@ -110,6 +116,29 @@ def test_what_only_python_reads_is_refused(text: str, why: str) -> None:
 def test_what_nests_as_deep_as_may_be_is_read(inner: str) -> None:
     text = "[" * DEEPEST + inner + "]" * DEEPEST
     assert json.dumps(read_json(text)) == text
+
+
+TEXTS = st.text(alphabet='[]{}",:\\a')
+NESTED = st.recursive(
+    st.just(1) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=2),
+)
+
+
+def measure_depth(value: Any) -> int:
+    below = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    own = isinstance(value, (dict, list))
+    return own + max(map(measure_depth, below), default=0)
+
+
+@given(document=NESTED, deepest=st.integers(1, 4))
+def test_no_text_hides_how_deep_a_document_is(document: Any, deepest: int) -> None:
+    text = json.dumps(document)
+    if measure_depth(document) > deepest:
+        with pytest.raises(BadJson, match=f"more than {deepest} levels"):
+            read_json(text, deepest=deepest)
+    else:
+        assert read_json(text, deepest=deepest) == document
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff", b"{'a': 1}"])
