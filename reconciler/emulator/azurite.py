@@ -229,11 +229,11 @@ def _await_ready(
                 headers = answer.headers
         except urllib.error.HTTPError as answer:
             headers = answer.headers
-        except HTTPException as error:
-            raise AzuriteUnavailable(_TAKEN) from error
-        except OSError:
+        except OSError:  # also a connection that was closed without an answer
             time.sleep(0.05)
             continue
+        except HTTPException as error:
+            raise AzuriteUnavailable(_TAKEN) from error
         if str(headers.get("Server", "")).startswith("Azurite"):
             return
         raise AzuriteUnavailable(_TAKEN)

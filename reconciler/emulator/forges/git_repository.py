@@ -150,9 +150,11 @@ class BareRepository:
 
     def _ask(self, *digests: str) -> subprocess.CompletedProcess[str]:
         """Return the answer of git to a question about existing commits; it never changes."""
-        if digests not in self._answers:
-            self._answers[digests] = self._try(*digests)
-        return self._answers[digests]
+        known = self._answers.get(digests)
+        answer = known or self._try(*digests)
+        if answer.returncode in {0, 1}:  # another code is a failure of git, and no answer
+            self._answers[digests] = answer
+        return answer
 
     def _run(self, *arguments: str, stdin: str = "") -> str:
         return _read(self._try(*arguments, stdin=stdin))
