@@ -76,12 +76,12 @@ class Process:
                 raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
             with self._connection:
                 code = self._connection.recv(_MOST_BYTES)
+            self.returncode = int(code) if code else -signal.SIGKILL
             assert code, "the fork server has ended"
-            self.returncode = int(code)
         return self.returncode
 
     def wait_until_stopped(self) -> None:
-        """Wait until a signal has stopped it; it is not a child, of which the kernel reports that."""
+        """Wait until a signal has stopped it. The kernel reports that only to its parent."""
         while Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
             time.sleep(0.01)
 
@@ -92,7 +92,12 @@ class Process:
                 self.stdin.write(given)
         opened = [io.StringIO() if one is None else one for one in (self.stdout, self.stderr)]
         with ThreadPoolExecutor(2) as pool:
-            out, err = pool.map(_read, opened, timeout=timeout)
+            reads = [pool.submit(_read, one) for one in opened]
+            try:
+                out, err = (one.result(timeout) for one in reads)
+            except TimeoutError:
+                self.kill()  # the pool ends when its streams do
+                raise subprocess.TimeoutExpired(str(self.pid), timeout or 0) from None
         self.wait(timeout)
         return out, err
 
@@ -140,7 +145,9 @@ def _pick_start(env: Mapping[str, str]) -> dict[str, str]:
 
 
 _WARNINGS: Final = {"PYTHONWARNINGS": "error::ResourceWarning"}
-_STARTED_WITH: Final = _pick_start({**os.environ, **_WARNINGS})
+# Those of the run, and not those of the test that asks first.
+_VARIABLES: Final = {**os.environ, **_WARNINGS}
+_STARTED_WITH: Final = _pick_start(_VARIABLES)
 
 
 def is_usual(env: Mapping[str, str]) -> bool:
@@ -162,8 +169,8 @@ def start(
     """Begin `python -m MODULE ARGUMENTS` in a folder, with these variables and no others.
 
     A stream is what it is for subprocess.Popen. `before` is Python that the process runs first.
-    `own_terminal` begins a session, of which stdin is
-    the terminal. The variables must be usual ones: see `is_usual`.
+    `own_terminal` begins a session, and stdin is its terminal. The variables must be usual ones:
+    see `is_usual`.
     """
     assert is_usual(env), _pick_start(env)
     order = {
@@ -181,21 +188,20 @@ def start(
         for number, wanted in enumerate((stdin, stdout, stderr)):
             same = wanted == subprocess.STDOUT
             handles.append(handles[1] if same else _open_stream(number, wanted, given, pipes))
-        connection, pid = _send(order, handles, env)
+        connection, pid = _send(order, handles)
     return Process(connection, pid, pipes)
 
 
-def _send(
-    order: Mapping[str, Any], handles: Sequence[int], env: Mapping[str, str]
-) -> tuple[socket.socket, int]:
+def _send(order: Mapping[str, Any], handles: Sequence[int]) -> tuple[socket.socket, int]:
     """Send an order; returns the connection, and the number of the process.
 
     A server that was idle for too long ends, and it may do so after it was reached: then another
     one is started.
     """
     text = json.dumps(order).encode()
+    assert len(text) < _MOST_BYTES, "the arguments are too long for the fork server"
     for _ in range(2):
-        connection = _connect(env)
+        connection = _connect()
         with suppress(BrokenPipeError, ConnectionResetError):
             socket.send_fds(connection, [text], handles)
             if pid := connection.recv(_MOST_BYTES):
@@ -227,7 +233,7 @@ def _open_stream(
     return handle
 
 
-def _connect(env: Mapping[str, str]) -> socket.socket:
+def _connect() -> socket.socket:
     """A connection to the server of this run, which is started if it does not run."""
     folder = _find_folder()
     with (folder / f"{_ADDRESS}.lock").open("w") as lock:
@@ -235,7 +241,7 @@ def _connect(env: Mapping[str, str]) -> socket.socket:
         try:
             return _reach(folder)
         except OSError:
-            _start_server(folder, env)
+            _start_server(folder)
             return _reach(folder)
 
 
@@ -259,7 +265,7 @@ def _reach(folder: Path) -> socket.socket:
     return connection
 
 
-def _start_server(folder: Path, env: Mapping[str, str]) -> None:
+def _start_server(folder: Path) -> None:
     """Start the server, and wait until it listens."""
     with suppress(FileNotFoundError):
         (folder / _ADDRESS).unlink()
@@ -267,7 +273,7 @@ def _start_server(folder: Path, env: Mapping[str, str]) -> None:
     server = subprocess.Popen(
         [sys.executable, "-m", "tests.fork_server", str(folder / _ADDRESS)],
         cwd=ROOT,
-        env=dict(env),
+        env=_VARIABLES,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         start_new_session=True,
@@ -318,6 +324,8 @@ class _Server:
                 text, handles, _, _ = socket.recv_fds(connection, _MOST_BYTES, 3)
                 if text == b"end":
                     connection.close()
+                    for pid in self._running:
+                        os.kill(pid, signal.SIGKILL)
                     return None
                 if not text:
                     connection.close()
@@ -372,6 +380,7 @@ def _become(order: Mapping[str, Any]) -> None:
         ioctl(0, termios.TIOCSCTTY, 0)
     sys.path[0] = order["folder"]
     sys.argv = ["", *order["arguments"]]
+    time.tzset()
     tempfile.tempdir = None
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - they stay open
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
