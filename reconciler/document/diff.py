@@ -200,6 +200,7 @@ def _plainly_equal(before: Json, after: Json) -> bool:
 
 
 def _written_alike(before: Json, after: Json) -> bool:
+    # No value is NaN, which orjson writes as null: whatever reads JSON or YAML refuses it.
     try:
         return orjson.dumps(before, option=STRICT) == orjson.dumps(after, option=STRICT)
     except TypeError:  # not JSON, or only Python's encoder can write it

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from string import hexdigits
 from typing import Final
 
 from reconciler.errors import ReconcilerError
@@ -283,8 +284,11 @@ def _read_head(folder: Path) -> tuple[str, str, Path]:
         commit, tree, top = Git(folder).ask(*wanted).rstrip("\n").split("\n", 2)
     except GitFailed:
         _find_top(folder)
+        commit = tree = top = ""
+    # Git prints the name of a file that is called like a question which it cannot answer.
+    if not commit or not set(commit) <= set(hexdigits):
         said = "the checkout has no commit"
-        raise ReconcilerError(said, subject=SUBJECT, next_step=_CHECKOUT) from None
+        raise ReconcilerError(said, subject=SUBJECT, next_step=_CHECKOUT)
     return commit, tree, Path(top)
 
 

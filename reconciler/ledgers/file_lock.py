@@ -74,8 +74,8 @@ class FileLock:
     def read(self) -> LockRecord:
         """Reads the record; an empty one if the file does not exist. Raises LedgerInvalid."""
         try:
-            with self.file.open("rb", buffering=0) as file:
-                data = file.read(LONGEST + 1) or b""
+            with self.file.open("rb") as file:
+                data = file.read(LONGEST + 1)
         except FileNotFoundError:
             return LockRecord()
         except OSError as error:

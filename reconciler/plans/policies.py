@@ -263,9 +263,9 @@ def _takes_id(source: str, uri: str) -> bool:
 
 
 def _name_storage(uri: str) -> str:
-    host, port, _ = _split_storage(uri)
     if _is_model_id(uri):
         return uri
+    host, port, _ = _split_storage(uri)
     return (f"{host}:{port}" if port else host) or "an address that names no storage"
 
 

@@ -74,9 +74,11 @@ def demo(story: str, keep: Path | None) -> int:
     from reconciler.cli.demo.stage import empty_folder, remove_folder
 
     # A signal must run the clean-up: it stops the processes and removes the folder.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _end)
+    before = {
+        number: signal.signal(number, _end)
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     set_stage, tell = _find_story(story)
     folder = empty_folder(keep) if keep else Path(tempfile.mkdtemp(prefix="reconciler-demo-"))
     try:
@@ -87,6 +89,8 @@ def demo(story: str, keep: Path | None) -> int:
     finally:
         if keep is None:
             remove_folder(folder)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if keep is not None:
         options = f" {stage.options}" if stage.options else ""
         project = keep / stage.folder.relative_to(resolve_path(folder))
