@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import yaml
 
-from reconciler.kinds.online_endpoint.provider import OnlineEndpointProvider
 from tests.contract.test_jobs import people
 from tests.e2e.test_retrain import GATE, Training, run_mortal, run_training
 from tests.e2e.world import SUBSCRIPTION
@@ -181,7 +180,8 @@ def test_rows_that_a_kind_cannot_score_are_refused_before_a_job(
     training: Training, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A kind of another vendor may have no scoring."""
-    monkeypatch.delattr(OnlineEndpointProvider, "open_scorer")
+    # Python keeps for a class which protocols it fits.
+    monkeypatch.setattr("reconciler.cli.training.Scores", type("NoKindScores", (), {}))
     write(training, "  gate: [{metric: AUC, margin: 0.02}]")
     file = training.folder / "manifests/retraining.yaml"
     compare = "{rows: census.csv, label: income, scoredOutput: {port: output3, uri: 'URI'}}"
