@@ -243,7 +243,8 @@ def test_a_worse_model_is_refused_with_numbers_and_lifted_with_a_reason(story: S
     assert "gate fail: AUC min 0.8: AUC " in page
 
 
-@pytest.mark.parametrize("place", ["file", "container"])
+# The suite of the ledgers holds that a record in storage is the one in a file.
+@pytest.mark.parametrize("place", ["file", pytest.param("container", marks=pytest.mark.slow)])
 def test_the_ledger_keeps_the_reason(story: Story, place: str) -> None:
     if place == "container":
         where = f"ledger: {{container: {story.emulator.blob}/devstoreaccount1/{uuid.uuid4()}}}"

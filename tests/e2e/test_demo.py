@@ -68,13 +68,34 @@ def listening(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_the_demo_tells_the_whole_story(tmp_path: Path, times: int) -> None:
+# The demo forks its commands and its emulator, as tests do, instead of starting Python for each.
+FORKED = """
+import os, subprocess, sys
+from types import SimpleNamespace
+from reconciler.cli.demo import stage
+from tests.fork_server import start
+
+def begin(command, *, cwd, env=None, preexec_fn=None, **streams):
+    assert command[:3] == [sys.executable, "-m", "reconciler"]
+    streams = {"stdin": None, "stdout": None, **streams}
+    return start(cwd, *command[3:], env=env or os.environ, **streams)
+
+stage.subprocess = SimpleNamespace(**{**vars(subprocess), "Popen": begin})
+"""
+
+
+# In every run its commands are forked, and in a run of all checks Python starts for each, twice.
+@pytest.mark.parametrize(
+    ("before", "times"), [(FORKED, 1), pytest.param("", 2, marks=pytest.mark.slow)]
+)
+def test_the_demo_tells_the_whole_story(tmp_path: Path, before: str, times: int) -> None:
     # With a proxy that reaches nothing on this machine.
     proxied = {"TMPDIR": str(tmp_path), "HTTP_PROXY": NOWHERE, "http_proxy": NOWHERE}
+    shared = {RUN_FOLDER: os.environ[RUN_FOLDER]} if before else {}
     for _ in range(times):
-        done = run(tmp_path, "demo", env=proxied)
-        assert done.code == 0, done.said
+        with begin_command(tmp_path, "demo", env={**proxied, **shared}, before=before) as process:
+            out, err = process.communicate(timeout=600)
+        assert process.returncode == 0, out + err
         story = [
             "$ cat manifests/census.yaml",
             "$ reconciler plan",
@@ -87,11 +108,11 @@ def test_the_demo_tells_the_whole_story(tmp_path: Path, times: int) -> None:
             "Apply complete!",
             "No changes.",
         ]
-        assert "Blob storage cannot run here" not in done.out
+        assert "Blob storage cannot run here" not in out
         places: list[int] = []
         for sentence in story:
-            places.append(done.out.index(sentence, places[-1] if places else 0))
-        assert "Traceback" not in done.said
+            places.append(out.index(sentence, places[-1] if places else 0))
+        assert "Traceback" not in out + err
         assert not list(tmp_path.iterdir())
     assert processes(tmp_path) == set()
 
@@ -504,22 +525,6 @@ def test_the_story_of_a_night_needs_the_extra_watch(tmp_path: Path) -> None:
     assert (done.code, "prometheus_client is not installed" in done.err) == (1, True), done.said
     assert "install" in done.err.partition("Install the extra: ")[2]
     assert not list((tmp_path / "night").iterdir())
-
-
-# The demo forks its commands and its emulator, as tests do, instead of starting Python for each.
-FORKED = """
-import os, subprocess, sys
-from types import SimpleNamespace
-from reconciler.cli.demo import stage
-from tests.fork_server import start
-
-def begin(command, *, cwd, env=None, preexec_fn=None, **streams):
-    assert command[:3] == [sys.executable, "-m", "reconciler"]
-    streams = {"stdin": None, "stdout": None, **streams}
-    return start(cwd, *command[3:], env=env or os.environ, **streams)
-
-stage.subprocess = SimpleNamespace(**{**vars(subprocess), "Popen": begin})
-"""
 
 
 def test_the_demo_goes_on_without_blob_storage_and_says_so(tmp_path: Path) -> None:
