@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import signal
 import threading
 import time
@@ -246,7 +247,8 @@ def test_a_webhook_that_hangs_delays_a_cycle_only_for_the_time_limit() -> None:
         limit_s *= 4
         said, taken, calls = send_beside_one_that_hangs(limit_s)
     assert (len(said), taken, calls) == (1, ["a"], 1)
-    assert f"no answer within {limit_s:g} s" in said[0] or "has not answered" in said[0]
+    # What the connection took is no part of the time that is left for the answer.
+    assert re.search(r"no answer within [0-9.]+ s|has not answered", said[0])
 
 
 def test_a_webhook_that_hangs_delays_the_next_cycle_only_for_the_share_of_it() -> None:
