@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -28,6 +28,7 @@ from tests.e2e.world import (
     clean_environment,
     definition,
     pass_time,
+    read_until,
     run_emulator,
     time_passing,
 )
@@ -103,17 +104,6 @@ def running_after(
             yield process
         finally:
             process.kill()
-
-
-def wait_for(stream: IO[str] | None, said: str) -> str:
-    """Everything up to the first line that says it."""
-    assert stream is not None
-    read = ""
-    for line in stream:
-        read += line
-        if said in line:
-            return read
-    raise AssertionError(f"{said!r} was never said:\n{read}")
 
 
 def recorded(project: Project) -> list[str]:
@@ -322,9 +312,9 @@ def test_the_first_signal_finishes_and_records_what_is_in_flight(
     slowly: Project, number: int
 ) -> None:
     with running(slowly, "--parallelism=2", "--detailed-exitcode") as process:
-        wait_for(process.stderr, "Modifying...")
+        read_until(process.stderr, "Modifying...")
         process.send_signal(number)
-        err = wait_for(process.stderr, "Interrupt received.")
+        err = read_until(process.stderr, "Interrupt received.")
         with time_passing(slowly.emulator.url):
             out, more = process.communicate(timeout=60)
     err += more
@@ -344,9 +334,9 @@ def test_the_first_signal_finishes_and_records_what_is_in_flight(
 
 def test_an_interruption_in_lines(slowly: Project) -> None:
     with running(slowly, "--parallelism=1", "--json") as process:
-        begun = wait_for(process.stdout, '"type":"apply_start"')
+        begun = read_until(process.stdout, '"type":"apply_start"')
         process.send_signal(signal.SIGTERM)
-        wait_for(process.stderr, "Interrupt received.")
+        read_until(process.stderr, "Interrupt received.")
         with time_passing(slowly.emulator.url):
             rest, _ = process.communicate(timeout=60)
     messages = check_stream(begun + rest)
@@ -365,10 +355,10 @@ def test_the_second_ctrl_c_aborts_and_the_next_run_looks_at_what_was_begun(
     slowly: Project,
 ) -> None:
     with running(slowly, "--parallelism=1") as process:
-        wait_for(process.stderr, "Modifying...")
+        read_until(process.stderr, "Modifying...")
         wait_until_begun(slowly)
         process.send_signal(signal.SIGINT)
-        wait_for(process.stderr, "Interrupt received.")
+        read_until(process.stderr, "Interrupt received.")
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -390,7 +380,7 @@ def test_a_signal_before_anything_is_written_ends_at_once(slowly: Project) -> No
         wire.what, wire.losses, wire.before = "webServices", ["keep"], sent.wait
         Project(slowly.folder, replace(slowly.emulator, url=wire.url))
         with running(slowly) as process:
-            wait_for(process.stderr, "Refreshing state")
+            read_until(process.stderr, "Refreshing state")
             process.send_signal(signal.SIGTERM)
             sent.set()
             _, err = process.communicate(timeout=60)
@@ -403,7 +393,7 @@ def test_a_signal_before_anything_is_written_ends_at_once(slowly: Project) -> No
 
 def test_lines_that_nobody_reads_stop_the_apply_before_the_next_step(slowly: Project) -> None:
     with running(slowly, "--parallelism=1", "--json", "--detailed-exitcode") as process:
-        read_lines(wait_for(process.stdout, '"type":"apply_start"'))
+        read_lines(read_until(process.stdout, '"type":"apply_start"'))
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
@@ -420,7 +410,7 @@ def test_lines_that_nobody_reads_stop_the_apply_before_the_next_step(slowly: Pro
 
 def test_a_pipe_that_closes_stops_an_apply_in_words_too(slowly: Project) -> None:
     with running(slowly, "--parallelism=1") as process:
-        wait_for(process.stderr, "Modifying...")
+        read_until(process.stderr, "Modifying...")
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
@@ -476,7 +466,7 @@ def test_a_full_disk_under_stdout_stops_before_the_first_step(project: Project) 
 
 def test_whoever_comes_second_is_told_who_holds_the_lock_or_waits_for_it(slowly: Project) -> None:
     with running(slowly, "--parallelism=4") as first:
-        wait_for(first.stderr, "Modifying...")
+        read_until(first.stderr, "Modifying...")
         second = slowly.run("apply", "--auto-approve", "--detailed-exitcode")
         lines = slowly.run("apply", "--json", "--auto-approve", "--detailed-exitcode")
         waits = threading.Event()

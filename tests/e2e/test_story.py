@@ -7,7 +7,6 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 import jsonpatch
 import pytest
@@ -21,6 +20,7 @@ from tests.e2e.world import (
     begin_command,
     definition,
     pass_time,
+    read_until,
     run,
     run_emulator,
     time_passing,
@@ -349,16 +349,6 @@ def long_operations(tmp_path: Path) -> Iterator[Project]:
             world.finish(operation)
             project.manifest(f"s{number}", world.model_uri("new"))
         yield project
-
-
-def read_until(stream: IO[str], said: str) -> str:
-    """What comes up to the line that has a text."""
-    read = ""
-    for line in stream:
-        read += line
-        if said in line:
-            return read
-    raise AssertionError(f"{said!r} never came:\n{read}")
 
 
 def test_ctrl_c_finishes_what_was_begun_and_records_it(long_operations: Project) -> None:

@@ -465,22 +465,40 @@ def time_passing(url: str, since: Callable[[], bool] = lambda: True) -> Iterator
 
     They end once `since` is true.
     """
-    ended = threading.Event()
 
-    def let_pass() -> None:
+    def let_pass(ended: threading.Event) -> None:
         while not ended.wait(0.05):
             if since():
                 break
         while not ended.wait(0.05):
             pass_time(url, LONG_S)
 
-    thread = threading.Thread(target=let_pass)
+    with working(let_pass):
+        yield
+
+
+@contextmanager
+def working(work: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Work in a thread while the block runs; the work ends soon after its event is set."""
+    ended = threading.Event()
+    thread = threading.Thread(target=work, args=(ended,))
     thread.start()
     try:
         yield
     finally:
         ended.set()
         thread.join()
+
+
+def read_until(stream: IO[str] | None, said: str) -> str:
+    """What comes up to the line that has a text."""
+    assert stream is not None
+    read = ""
+    for line in stream:
+        read += line
+        if said in line:
+            return read
+    raise AssertionError(f"{said!r} never came:\n{read}")
 
 
 class _Loop(asyncio.SelectorEventLoop):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any
 
-from tests.e2e.world import Emulator
+from tests.e2e.world import Emulator, working
 from tests.survival.fleet import model
 
 
@@ -27,14 +27,8 @@ class Second:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Edit while the block runs."""
-        ended = threading.Event()
-        thread = threading.Thread(target=self._write, args=(ended,))
-        thread.start()
-        try:
+        with working(self._write):
             yield
-        finally:
-            ended.set()
-            thread.join()
 
     def find_undone(self) -> list[str]:
         """What this writer alone may change, and somebody else has."""

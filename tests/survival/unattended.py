@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.e2e.world import Emulator, spawn_emulator
+from tests.e2e.world import Emulator, spawn_emulator, working
 from tests.survival.fleet import APPLY, CALLS, DeclaredService, Fleet, model
 from tests.survival.nursery import open_nursery
 from tests.survival.verdict import check_silence
@@ -77,14 +77,8 @@ class Meddler:
     @contextmanager
     def meddling(self) -> Iterator[None]:
         """Change services while the block runs."""
-        ended = threading.Event()
-        thread = threading.Thread(target=self._meddle, args=(ended,))
-        thread.start()
-        try:
+        with working(self._meddle):
             yield
-        finally:
-            ended.set()
-            thread.join()
 
     def find_untouched(self, since: float) -> list[str]:
         """The services that nobody but the loop has touched since a time."""
