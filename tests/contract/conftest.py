@@ -56,7 +56,7 @@ def home(request: pytest.FixtureRequest, tmp_path: Path) -> Home:
 def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     """The monotonic clock of locks."""
     clock = FakeClock()
-    for name in ("lock", "file_lock", "leadership"):
+    for name in ("lock", "file", "file_lock", "blob", "leadership"):
         monkeypatch.setattr(f"reconciler.ledgers.{name}.read_clock", clock)
     return clock
 
