@@ -143,7 +143,7 @@ class Scheduler(Generic[Result]):
         try:
             task, moved = self._moved.get(timeout=self._shorten(left))
         except Empty:
-            if self._halted():
+            if (self._grace_s or left is not None) and self._halted():
                 self._rate_limiter.stop(self._grace_s)
             return
         self._running -= 1
@@ -155,11 +155,13 @@ class Scheduler(Generic[Result]):
             due = self._now() + moved
             heapq.heappush(self._resting, (due, next(self._count), task))
 
-    def _shorten(self, left: float | None) -> float | None:
-        """Return the longest time to wait before the next check, in seconds."""
-        if left is None:
-            return _POLL_EVERY_S if self._grace_s else None
-        return max(0.0, min(left, _POLL_EVERY_S))
+    def _shorten(self, left: float | None) -> float:
+        """Return the longest time to wait before the next check, in seconds.
+
+        A signal does not end the wait if it comes just before it, or if the kernel gives it to
+        another thread. Its handler then runs after the wait, so there is no wait without an end.
+        """
+        return _POLL_EVERY_S if left is None else max(0.0, min(left, _POLL_EVERY_S))
 
     def _now(self) -> float:
         return time.monotonic() + self._ahead

@@ -1,5 +1,6 @@
 """The bounded pool: what runs, what rests, and what an end leaves behind."""
 
+import signal
 import threading
 from collections.abc import Generator
 from dataclasses import replace
@@ -117,7 +118,7 @@ def test_what_has_rested_is_not_asked_for_while_every_thread_works() -> None:
 
     with mock.patch("reconciler.engine.pool.SimpleQueue", Moved):
         assert sorted(World().runtime(parallelism=1).run_resumable(work, range(2))) == [0, 1]
-    assert set(looks) == {None}, "what has rested cannot go on before a thread is free"
+    assert set(looks) == {None, 0.2}, "what has rested cannot go on before a thread is free"
 
 
 def test_an_interruption_while_a_thread_starts_leaves_none_behind(
@@ -138,6 +139,21 @@ def test_an_interruption_while_a_thread_starts_leaves_none_behind(
     for thread in begun:
         thread.join(30)
     assert [thread.is_alive() for thread in begun] == [False, False]
+
+
+def test_a_signal_that_does_not_end_the_wait_for_results_is_handled_soon() -> None:
+    heard = threading.Event()
+
+    def work(_: int) -> bool:
+        # The wait of the main thread goes on, as after a signal that comes just before it.
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+        return heard.wait(60)
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: heard.set())
+    try:
+        assert World().runtime(parallelism=1).run_all(work, range(1)) == [True]
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_a_surprise_ends_everything() -> None:
