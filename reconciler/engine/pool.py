@@ -159,7 +159,7 @@ class Scheduler(Generic[Result]):
         """Return the longest time to wait before the next check, in seconds.
 
         A signal does not end the wait if it comes just before it, or if the kernel gives it to
-        another thread. Its handler then runs after the wait, so there is no wait without an end.
+        another thread. Its handler then runs after the wait, so each wait has an end.
         """
         return _POLL_EVERY_S if left is None else max(0.0, min(left, _POLL_EVERY_S))
 
