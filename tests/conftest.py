@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.clocks import hurry_calls
 from tests.fork_server import end_server
 from tests.laws import load_profile
 from tests.storage import ALL_CHECKS, RUN_FOLDER, close_storage
@@ -162,3 +163,10 @@ def emulator() -> Iterator["Emulator"]:
 
     with run_emulator("--operation-seconds", "0.05") as running:
         yield running
+
+
+@pytest.fixture
+def hurried_calls() -> Iterator[None]:
+    """Let commands within this process, and clients, try again soon where a call fails."""
+    with hurry_calls():
+        yield

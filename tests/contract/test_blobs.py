@@ -117,6 +117,7 @@ def test_storage_and_not_our_clock_decides_when_a_signature_is_valid(
         inspect(uri, sas=early)
 
 
+@pytest.mark.usefixtures("hurried_calls")
 def test_storage_that_does_not_answer_is_unavailable_and_no_absence() -> None:
     with pytest.raises(Unavailable, match="cannot be reached") as failed:
         inspect(f"http://127.0.0.1:9/{ACCOUNT}/models/x.ilearner")

@@ -23,7 +23,7 @@ from tests.contract.homes import Prefix, lock_owner
 from tests.contract.test_ledger import entry, outcome, seed
 from tests.ledgers import make_intent
 
-pytestmark = pytest.mark.contract
+pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("hurried_calls")]
 ACCOUNT = "devstoreaccount1"
 APPEND = "comp=appendblock"
 

@@ -30,6 +30,7 @@ from reconciler.emulator.tcp_ports import pick_blob_port, pick_free_port
 from reconciler.errors import ReconcilerError
 from reconciler.ledgers.process import describe_process, name_machine
 from tests.clocks import FakeClock
+from tests.e2e import world
 from tests.e2e.world import EXAMPLE, ROOT, Emulator, Project, run, run_emulator, spawn_emulator
 from tests.scripted import Answer, answers, run_scripted
 from tests.storage import need_storage
@@ -518,6 +519,7 @@ def two_projects(tmp_path: Path) -> tuple[Path, Path]:
     return folders
 
 
+@pytest.mark.usefixtures("hurried_calls")
 def test_two_projects_that_name_the_same_storage_never_share_it(
     two_projects: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -546,6 +548,7 @@ def test_two_projects_that_name_the_same_storage_never_share_it(
             assert "the blob storage" not in run(theirs, "plan").said
 
 
+@pytest.mark.usefixtures("hurried_calls")
 def test_a_storage_that_an_emulator_without_one_cannot_have_is_named(
     two_projects: tuple[Path, Path],
 ) -> None:
@@ -579,6 +582,7 @@ def test_an_emulator_that_starts_together_with_a_plan_is_used(
             slept.append(seconds)
             write_record(folder, resourceManager=other.url)
 
+        monkeypatch.setattr(world, "RECORD_WITHIN_S", local_emulator._RECORD_WITHIN_S)
         clock = SimpleNamespace(monotonic=FakeClock(), sleep=write)
         monkeypatch.setattr(local_emulator, "time", clock)
         monkeypatch.setattr(local_emulator, "_ask_id", lambda _: "")
@@ -590,6 +594,7 @@ def test_an_emulator_that_starts_together_with_a_plan_is_used(
 def test_nothing_is_awaited_where_the_shared_emulator_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(world, "RECORD_WITHIN_S", local_emulator._RECORD_WITHIN_S)
     clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: pytest.fail("waits"))
     monkeypatch.setattr(local_emulator, "time", clock)
     monkeypatch.setattr(local_emulator, "_ask_id", lambda _: "another")

@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.world import Done, Project, run
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("hurried_calls")]
 DEEP = "[" * 20_000 + "]" * 20_000
 
 

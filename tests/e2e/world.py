@@ -39,6 +39,8 @@ ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "manifests" / "census"
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
 MODEL = "Census Model [trained model]"
+# How long `run` waits for an emulator that starts together with its command: none does.
+RECORD_WITHIN_S = 0.0
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ def run(
     with (
         contextlib.chdir(folder),
         in_environment(clean_environment(env)),
+        mock.patch("reconciler.cli.local_emulator._RECORD_WITHIN_S", RECORD_WITHIN_S),
         mock.patch.object(sys, "stdin", given),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),

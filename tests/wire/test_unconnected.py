@@ -279,6 +279,7 @@ def test_a_login_that_cannot_be_reached_is_not_called_a_missing_credential(
         assert "finds no credential" in failed.value.message
 
 
+@pytest.mark.usefixtures("hurried_calls")
 @pytest.mark.parametrize("host", ["https://login.example.test", "login.example.test", ""])
 def test_a_login_of_ones_own_is_the_only_one_that_is_asked(
     host: str, monkeypatch: pytest.MonkeyPatch
