@@ -31,6 +31,7 @@ _DIGITS: Final = bytes.maketrans(b"123456789", b"0" * 9)
 _LONG_NUMBER: Final = b"0" * 19
 _ONE_SORT: Final = bytes.maketrans(b"{}", b"[]")
 _NOT_MARKS: Final = bytes(set(range(256)) - set(b'[]{}"'))
+_QUOTED: Final = re.compile(rb'"[^"]*+"')
 _ODD: Final = re.compile(r"[^ -~\n\t]+")
 _SORTED: Final = STRICT | orjson.OPT_SORT_KEYS
 
@@ -160,19 +161,20 @@ def _read_float(text: str) -> float:
 def _is_shallow(data: bytes, deepest: int) -> bool:
     """Whether the brackets alone prove that a document is not too deep.
 
-    A string with a bracket prevents the proof; then the document itself must be checked. The first
-    one leaves a quotation mark without a neighbour: each string before it has two.
+    Strings are left out first, with the brackets in them. Two quotation marks side by side are left
+    out wherever they are: in each case every other mark of those that are left begins a string, and
+    the next one ends a string.
     """
     if b"\\" in data:
         data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
     brackets = data.translate(_ONE_SORT, _NOT_MARKS).replace(b'""', b"")
     if b'"' in brackets:
-        return False
+        brackets = _QUOTED.sub(b"", brackets)
     for _ in range(deepest):
         if not brackets:
             return True
         brackets = brackets.replace(b"[]", b"")  # the innermost level
-    return False
+    return not brackets
 
 
 def _is_deep(document: Json, deepest: int) -> bool:
