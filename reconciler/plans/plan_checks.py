@@ -46,17 +46,23 @@ _BODIES: Final[Mapping[Action, tuple[str, ...]]] = {
 _MOST_WAVES: Final = 1_000_000
 
 
-def check_plan_shape(body: Json, steps: Iterable[Json]) -> str:
+def check_plan_shape(body: Json, steps: Iterable[tuple[int, Json]]) -> str:
     """Return the pointer of the first place that does not match the plan schema, or "".
 
-    `body` is the document with an empty list of steps; `steps` are checked one by one.
+    `body` is the document with an empty list of steps; `steps` are those to check, each with its
+    number.
     """
     for path in _find_errors(_validator(""), body):
         return format_pointer(path) or "/"
-    for number, step in enumerate(steps):
+    for number, step in steps:
         for path in _find_errors(_validator("step"), step):
             return format_pointer(("resource_changes", number, *path))
     return ""
+
+
+def is_shape_of_step(document: Json) -> bool:
+    """Return whether a document matches the part of the plan schema for a step."""
+    return bool(_validator("step").is_valid(_without_halves(document)))
 
 
 def _find_errors(validator: Any, document: Json) -> Iterator[Path]:

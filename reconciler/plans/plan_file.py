@@ -10,7 +10,7 @@ import hashlib
 import io
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, TypeAlias
 
 from reconciler.document.pointers import find, format_pointer, set_at, split_pointer
 from reconciler.errors import PlanInvalid
@@ -51,6 +51,7 @@ from reconciler.plans.plan_checks import (
     check_plan_shape,
     find_doubles,
     find_misplaced,
+    is_shape_of_step,
 )
 from reconciler.text.json_parts import JsonBounds, digest_in_parts, encode_in_parts, read_in_parts
 from reconciler.text.json_text import (
@@ -309,13 +310,14 @@ def read_plan(file: str | BinaryIO) -> tuple[Plan, str]:
     """Return a saved plan and its digest; raises PlanInvalid for any text but an unchanged plan.
 
     `file` is the text or a seekable file with it. Steps are decoded one at a time and kept
-    compressed: thousands of them would fill the memory.
+    compressed: thousands of them would fill the memory. Each is read while it is decoded, because
+    to open it again takes longer than to check it.
     """
     if isinstance(file, str):
         file = io.BytesIO(file.encode("utf-8", "surrogatepass"))
-    steps: list[CompressedDocument] = []
+    items: list[_Item] = []
     try:
-        body = read_in_parts(file, _STEPS, lambda one: steps.append(compress(one)), _BOUNDS)
+        body = read_in_parts(file, _STEPS, lambda one: items.append(_take_item(one)), _BOUNDS)
     except TooMuch as error:
         raise PlanInvalid(f"not a saved plan: {error}", next_step=_AGAIN) from error
     except ValueError as error:
@@ -330,22 +332,40 @@ def read_plan(file: str | BinaryIO) -> tuple[Plan, str]:
             next_step="Make the plan and apply it with the same version of reconciler.",
         )
     signed = {name: value for name, value in body.items() if name != "plan_digest"}
-    digest = digest_in_parts(signed, _STEPS, lambda: _open_all(steps))
+    digest = digest_in_parts(signed, _STEPS, lambda: map(_open_item, items))
     if f"sha256:{digest}" != body["plan_digest"]:
         raise PlanInvalid("the saved plan was changed after it was made", next_step=_AGAIN)
-    misshapen = check_plan_shape(body, _open_all(steps))
+    unsound = {at: one for at, one in enumerate(items) if isinstance(one, CompressedDocument)}
+    misshapen = check_plan_shape(body, ((at, one.open()) for at, one in unsound.items()))
     if misshapen:
         raise _invalid(f"it does not match its schema at {misshapen}")
-    return _read_parts(signed, steps), str(body["plan_digest"])
+    return _make_plan(signed, items), str(body["plan_digest"])
 
 
-def _open_all(steps: Iterable[CompressedDocument]) -> Iterator[Json]:
-    return (one.open() for one in steps)
+# An item of a plan file: its step if it is sound, and otherwise what the file has.
+_Item: TypeAlias = Step | CompressedDocument
 
 
-def _read_parts(body: Json, steps: Iterable[CompressedDocument]) -> Plan:
+def _take_item(said: Json) -> _Item:
+    """Return the step of an item, or the item itself if it is unsound.
+
+    Why it is unsound is only said of a file whose digest is right: any other was changed.
+    """
+    if not is_shape_of_step(said):
+        return compress(said)
+    try:
+        return _read_step(said)
+    except PlanInvalid:
+        return compress(said)
+
+
+def _open_item(item: _Item) -> Json:
+    return _step_document(item) if isinstance(item, Step) else item.open()
+
+
+def _make_plan(body: Json, items: Iterable[_Item]) -> Plan:
     """Return the plan of a document that matches its schema; raises PlanInvalid if unsound."""
-    made = tuple(map(_read_step, _open_all(steps)))
+    made = tuple(one if isinstance(one, Step) else _read_step(one.open()) for one in items)
     try:
         plan = _plan_of(body, made)
         again = {**_head_of(plan), _STEPS: []}
@@ -358,7 +378,10 @@ def _read_parts(body: Json, steps: Iterable[CompressedDocument]) -> Plan:
 
 
 def _read_step(said: Json) -> Step:
-    """Return a step with compressed documents; raises PlanInvalid if it is unsound."""
+    """Return a step with compressed documents; raises PlanInvalid if it is unsound.
+
+    The document of the step it returns is `said`.
+    """
     try:
         step = _step_of(said)
         again = _step_document(step)
