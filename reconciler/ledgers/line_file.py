@@ -19,7 +19,8 @@ from reconciler.ledgers.chain import LONGEST, MOST_VALUES
 from reconciler.ledgers.records import BadLine
 from reconciler.text.json_text import TooMuch, check_count, load_fast
 
-_TAIL_BYTES: Final = 1 << 16
+# What is read first to find the last two lines: a line mostly has less than four kB.
+_TAIL_BYTES: Final = 1 << 14
 _PART: Final = 8 << 20
 _NO_LOCKS: Final = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
@@ -62,7 +63,7 @@ def find_end_shared(handle: int) -> int:
 def find_end(handle: int) -> tuple[int, bytes]:
     """Returns the end of the last whole line, and the line; 0 and empty without a line."""
     size = os.fstat(handle).st_size
-    *whole, torn = _read_tail(handle, size).split(b"\n")
+    *whole, torn = _read_tail(handle, size).rsplit(b"\n", 3)  # no line before them is needed
     end = size - len(torn)
     if whole and not _is_json(whole[-1]):
         end -= len(whole.pop()) + 1
