@@ -119,6 +119,8 @@ _SIGNS_IN_JSON: Final = _make_signs(2 * _BACKSLASH)
 def find_signatures(text: str) -> list[str]:
     """Returns the signatures and keys themselves, as they are when escapes are undone."""
     data = text.encode("utf-8", "surrogatepass")
+    if not any(mark in data for mark in _MARKS):
+        return []  # no equals sign, and no escape that may be one: most texts
     return [
         found["value"].decode("utf-8", "replace")
         for view in read_views(data, coded=False)
