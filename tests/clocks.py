@@ -4,10 +4,16 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from unittest import mock
 
 # The part of a sleep that is slept: others need the processor to get on meanwhile.
 _LONGEST_S = 0.02
+# For a process of its own, as what it does first: `hurry_calls` until it ends.
+HURRIED = (
+    "import contextlib; from tests.clocks import hurry_calls\n"
+    "contextlib.kept = contextlib.ExitStack(); contextlib.kept.enter_context(hurry_calls())\n"
+)
 
 
 @dataclass
@@ -45,16 +51,24 @@ def hurry_calls() -> Iterator[None]:
     """Let the calls of commands in this process rest only for a moment before they try again.
 
     They try as often as ever, and say what they would wait. This holds for our own client, for its
-    rate limiter and for Azure's libraries.
+    rate limiter, for Azure's libraries, and for a plan or an apply that has nothing else to do.
     """
     from azure.core.pipeline.transport import HttpTransport
 
+    from reconciler.engine.pool import Scheduler
     from reconciler.transport import Client, CommandRateLimiter
 
     clock = HurriedClock()
+
+    def rest(scheduler: Scheduler[Any], seconds: float) -> None:
+        before = scheduler._now()
+        clock.sleep(seconds)
+        scheduler._ahead += max(0.0, before + seconds - scheduler._now())
+
     times = {"clock": clock, "sleep": clock.sleep}
     with ExitStack() as stack:
         for made in (Client, CommandRateLimiter):
             stack.enter_context(mock.patch.dict(made.__init__.__kwdefaults__, times))
         stack.enter_context(mock.patch.object(HttpTransport, "sleep"))
+        stack.enter_context(mock.patch.object(Scheduler, "_sleep", rest))
         yield

@@ -27,7 +27,7 @@ from tests.e2e.world import (
 )
 from tests.scripted import Answer, Script, answers, run_scripted
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("hurried_calls")]
 SECRET = "c2VjcmV0LWtleS1wbGFudGVkLWhlcmUtMDEyMzQ1Njc4OQ"
 
 PROJECT = f"""apiVersion: reconciler/v1

@@ -23,6 +23,7 @@ from tests.e2e.world import (
     hold_time,
     pass_time,
     run_emulator,
+    time_passing,
 )
 from tests.scripted import Answer, Call, Scripted, answers, run_scripted
 
@@ -87,6 +88,7 @@ def moody_front(emulator: Emulator, seed: int, share: float) -> Iterator[Scripte
         yield front
 
 
+@pytest.mark.usefixtures("hurried_calls")
 def test_no_step_fails_where_three_of_ten_calls_are_refused(project: Project) -> None:
     world = project.emulator
     names = [f"s{number}" for number in range(4)]
@@ -179,12 +181,14 @@ def test_an_apply_that_needs_more_calls_is_refused_before_its_first(counted: Pro
     assert len(calls_of(counted)) <= len(before) + 3 + needed + 3
 
 
+@pytest.mark.usefixtures("hurried_calls")
 def test_not_one_call_more_is_sent_whatever_was_foreseen(tmp_path: Path) -> None:
     """Operations take longer than was foreseen, and are asked for more often."""
     options = ("--no-blob", "--operation-seconds", "3", "--log", str(tmp_path / "calls"))
     with run_emulator(*options) as emulator:
         project = Project(tmp_path / "project", emulator)
-        emulator.deploy("a", "https://acct.blob.core.windows.net/m/old.ilearner")
+        with time_passing(emulator.url):
+            emulator.deploy("a", "https://acct.blob.core.windows.net/m/old.ilearner")
         project.manifest("a", "https://acct.blob.core.windows.net/m/new.ilearner")
         assert project.run("plan", "--out", "p.json").code == 0
         estimate = json.loads((project.folder / "p.json").read_text())["estimate"]

@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.world import Project, clean_environment
 from tests.outputs import check_output
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("hurried_calls")]
 HOLD = """
 import sys, time
 from reconciler.cli.wiring import assemble_project

@@ -12,12 +12,13 @@ from typing import Literal
 
 import pytest
 
+from tests.clocks import HURRIED
 from tests.contract.go_between import GoBetween, go_between
 from tests.e2e.world import Emulator, Project, begin_command
 from tests.fork_server import Process
 from tests.storage import open_storage
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("hurried_calls")]
 
 ERRORED = "errored.ledger.json"
 REPLACEMENT = Path(__file__).parent.parent / "cases" / "replace-allowed"
@@ -69,7 +70,9 @@ def project(
 def apply_beside(folder: Path, *more: str) -> Iterator[Process]:
     """An apply as a process of its own; it is dead afterwards."""
     command = ("apply", "--auto-approve", "--patience", "1s")
-    with begin_command(folder, *command, *more, stderr=subprocess.STDOUT) as process:
+    with begin_command(
+        folder, *command, *more, stderr=subprocess.STDOUT, before=HURRIED
+    ) as process:
         try:
             yield process
         finally:

@@ -35,7 +35,7 @@ from tests.e2e.world import definition, spawn_emulator
 from tests.scripted import Scripted
 from tests.wild import run_wild
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("hurried_calls")]
 APPLY = ("apply", "--auto-approve")
 # What is looked at again, and found to be done.
 FORGIVEN = ("endless", "unfollowed")
