@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.clocks import hurry_calls
-from tests.fork_server import end_server
+from tests.fork_server import end_server, skip_syncs
 from tests.laws import load_profile
 from tests.storage import ALL_CHECKS, RUN_FOLDER, close_storage
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:  # start-up: most runs of a single file need no emulator
 _DESELECTED = "reconciler-deselected"
 # Folders of which nearly each test takes less than 50 ms.
 _QUICK = {"unit", "wire", "typing"}
+# So many of them run between others, and the rest at the end.
+_BETWEEN = 0.5
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,6 +39,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    skip_syncs()
     gc.disable()  # what is collected stays, and a search for garbage in it finds little
     load_profile("ci" if ALL_CHECKS else "dev")
     if config.getoption("bless"):
@@ -113,9 +116,9 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Have each worker begin with tests that take long, and end with quick ones.
+    """Have each worker run quick tests between those that wait, and at its end.
 
-    Nothing that takes long is then left at the end, when the other workers are done.
+    The processors then work while tests wait, and no worker waits at the end for a test of another.
     """
     workers = int(getattr(config, "workerinput", {}).get("workercount", 0))
     if workers:
@@ -128,16 +131,26 @@ def _deal(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
     What is left of long parts, the workers take from each other, from the end on.
     """
     quick: list[pytest.Item] = []
-    parts: list[list[pytest.Item]] = [[] for _ in range(workers)]
+    parts: list[list[list[pytest.Item]]] = [[] for _ in range(workers)]
     for path, of_file in itertools.groupby(items, lambda item: item.path):
-        shortest = quick if _QUICK & set(path.parts) else min(parts, key=len)
-        shortest.extend(of_file)
+        if _QUICK & set(path.parts):
+            quick += of_file
+        else:
+            min(parts, key=_count).append([*of_file])
     dealt: list[pytest.Item] = []
     rest = iter(quick)
     for number, part in enumerate(parts):
-        size = (len(items) - len(dealt)) // (workers - number)
-        dealt += [*part, *itertools.islice(rest, max(0, size - len(part)))]
+        room = max(0, (len(items) - len(dealt)) // (workers - number) - _count(part))
+        end = len(dealt) + room + _count(part)
+        for file in part:
+            between = int(room * _BETWEEN * len(file) / _count(part))
+            dealt += [*file, *itertools.islice(rest, between)]
+        dealt += itertools.islice(rest, end - len(dealt))
     return [*dealt, *rest]
+
+
+def _count(files: Sequence[Sequence[pytest.Item]]) -> int:
+    return sum(map(len, files))
 
 
 def pytest_deselected(items: Sequence[Any]) -> None:
