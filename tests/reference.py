@@ -14,9 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from reconciler.cli import reconciler
 from reconciler.cli.exit_codes import list_exit_codes
-from reconciler.cli.guards import find_guards
 from reconciler.document.schema import Field, walk_fields
 from reconciler.kinds import find_kinds
+from reconciler.manifests.project import find_guards
 from reconciler.manifests.schema import bundle_schema, extend_project, list_schemas
 from reconciler.model import CallEnded, Verdict
 from reconciler.model.watch import CycleOutcome

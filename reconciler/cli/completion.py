@@ -74,8 +74,8 @@ def complete_retrainings(ctx: click.Context, _: click.Parameter, incomplete: str
 def complete_guards(ctx: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
     """The names of the guards of every kind; the addresses after `GUARD=`."""
     with contextlib.suppress(Exception):
-        from reconciler.cli.guards import find_guards
         from reconciler.kinds import find_kinds
+        from reconciler.manifests.project import find_guards
 
         guard, is_limited, _ = incomplete.partition("=")
         if is_limited:

@@ -1,7 +1,6 @@
 """Checks the values of `--allow` and `--reason`: guards that exist and that the project lets lift.
 
-The composition root, the help and the completion call it. Whether an address is known is checked
-where a plan is made.
+Only the composition root calls it. Whether an address is known is checked where a plan is made.
 """
 
 from __future__ import annotations
@@ -9,15 +8,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from reconciler.errors import ManifestInvalid
+from reconciler.manifests.project import find_guards
 from reconciler.model import Finding, Project
-from reconciler.plans.guards import APPROVAL, GATE, GUARDS, is_liftable
+from reconciler.plans.guards import APPROVAL, GATE, is_liftable
 from reconciler.ports import Kind
-
-
-def find_guards(kinds: Mapping[str, Kind]) -> Mapping[str, str]:
-    """What each guard protects against, by the name of the guard; those of the kinds come last."""
-    brought = (guard for kind in kinds.values() for guard in kind.guards.items())
-    return {**GUARDS, **dict(brought)}
 
 
 def check_allowed(

@@ -171,8 +171,8 @@ class _AllowOption(click.Option):
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         """The flag and its help."""
-        from reconciler.cli.guards import find_guards
         from reconciler.kinds import find_kinds
+        from reconciler.manifests.project import find_guards
 
         self.help = f"Lift a guard: {', '.join(find_guards(find_kinds()))}. Repeatable."
         return super().get_help_record(ctx)

@@ -30,7 +30,7 @@ from reconciler.manifests.folder import (
     miss_project,
 )
 from reconciler.manifests.moved import check_moved, check_still_declared, place_moved
-from reconciler.manifests.project import LEDGER, check_addresses, make_project
+from reconciler.manifests.project import LEDGER, check_addresses, check_guards, make_project
 from reconciler.manifests.recognition import (
     API_VERSION,
     TEST_KIND,
@@ -412,7 +412,11 @@ class _Loading:
         found = list(check_written(_PROJECT_SCHEMA, document, places, self._extension))
         if self.laid is None or found:
             found += self._check_ledger(file, document)
-        found = found or [*check_addresses(document), *check_moved(document)]
+        found = found or [
+            *check_addresses(document),
+            *check_guards(document, self.kinds),
+            *check_moved(document),
+        ]
         for pointer, finding in found:
             at = places.find_nearest(pointer)
             self.findings.append(replace(finding, subject="Project", place=at))
@@ -460,7 +464,7 @@ class _Loading:
         found = [
             *check_written(_PROJECT_SCHEMA, laid, places, self._extension),
             *check_ledgers(document, self.laid, list(self.environments.list_others(environment))),
-        ] or list(self._check_ledger(file, laid))
+        ] or [*self._check_ledger(file, laid), *check_guards(laid, self.kinds)]
         subject = f"Environment/{environment.name}"
         for pointer, finding in found:
             at = find_place(self.laid, places, pointer)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from reconciler.document.comparers import COMPARERS
 from reconciler.document.forms import check_host
 from reconciler.files import resolve_path
+from reconciler.manifests.schema import unknown_word
 from reconciler.model import (
     Address,
     Cloud,
@@ -21,8 +22,9 @@ from reconciler.model import (
     SecretReference,
     Webhook,
 )
+from reconciler.plans.guards import GUARDS
 from reconciler.plans.history import resolve_moves
-from reconciler.ports import Plane
+from reconciler.ports import Kind, Plane
 
 # The emulator's blob storage.
 _EMULATED_BLOB: Final = "http://127.0.0.1:10000"
@@ -95,6 +97,21 @@ def check_addresses(document: Json) -> Iterator[tuple[str, Finding]]:
                     next_step="Write it as https://HOST or https://HOST:PORT.",
                 ),
             )
+
+
+def find_guards(kinds: Mapping[str, Kind]) -> Mapping[str, str]:
+    """Returns what each guard protects against, by its name; those of the kinds come last."""
+    brought = (guard for kind in kinds.values() for guard in kind.guards.items())
+    return {**GUARDS, **dict(brought)}
+
+
+def check_guards(document: Json, kinds: Mapping[str, Kind]) -> Iterator[tuple[str, Finding]]:
+    """Yields the names in `spec.guards.allow` that no guard has, with their pointers."""
+    named = ((document.get("spec") or {}).get("guards") or {}).get("allow", ())
+    known = tuple(find_guards(kinds)) if named else ()
+    for number, name in enumerate(named):
+        if name not in known:
+            yield f"/spec/guards/allow/{number}", unknown_word("guard", name, known)
 
 
 def _is_callable(url: str) -> bool:

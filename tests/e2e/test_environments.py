@@ -180,6 +180,19 @@ def test_validate_names_the_environments_that_have_an_error(environments: Projec
     assert "In the environment" not in found['unknown field "wrong"']
 
 
+def test_an_unknown_guard_in_an_environment_is_refused_with_its_place(
+    environments: Project,
+) -> None:
+    file = environments.folder / "environments" / "prod.yaml"
+    file.write_text(file.read_text() + "  guards: {allow: [replce]}\n")
+    done = environments.run("validate")
+    assert done.code == 1, done.said
+    assert "environments/prod.yaml line" in done.said
+    assert 'unknown guard "replce"' in done.said
+    assert 'Did you mean "replace"?' in done.said
+    assert environments.run("plan", "--env", "dev").code == 0
+
+
 def test_all_environments_have_a_section_each(environments: Project) -> None:
     done = environments.run("plan", "--env", "all", "--detailed-exitcode")
     assert done.code == 2

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
@@ -193,6 +194,20 @@ def test_a_guard_that_is_tighter_now_bites_and_what_was_lifted_is_shown(project:
     project.write_project()
     assert project.run("apply", "p.json").code == 0
     assert project.emulator.model("census") == project.emulator.model_uri("new")
+
+
+@pytest.mark.parametrize("command", ["validate", "plan"])
+def test_an_unknown_guard_in_the_project_is_refused_with_its_place(
+    project: Project, command: str
+) -> None:
+    deploy(project)
+    project.guards = ", allow: [replace, in-plce, approval, identity]"
+    project.write_project()
+    done = project.run(command)
+    assert done.code == 1, done.said
+    assert re.findall(r'unknown guard "([a-z-]+)"', done.said) == ["in-plce", "approval"]
+    assert 'Did you mean "in-place"?' in done.said
+    assert len(re.findall(r"reconciler\.yaml line \d+, column \d+", done.said)) == 2, done.said
 
 
 def test_what_a_plan_says_of_its_resource_is_confirmed_by_the_project(project: Project) -> None:
