@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from jsonschema import Draft202012Validator, ValidationError
 
 import reconciler
 from tests.e2e.world import EXAMPLE, Project, begin_command, clean_environment, run
-from tests.scripted import Answer, answers, run_scripted
+from tests.scripted import Answer, run_scripted
 
 pytestmark = pytest.mark.e2e
 COLOUR = "\x1b["
@@ -211,16 +212,21 @@ def test_nobody_is_asked_where_nobody_may_be(project: Project) -> None:
 
 
 def test_ctrl_c_ends_with_130_and_no_traceback(project: Project) -> None:
-    with run_scripted(answers(Answer(200, None, wait=60))) as server:
+    interrupted = threading.Event()
+
+    def answer(*_: object) -> Answer:
+        interrupted.wait(60)
+        return Answer(200, None)
+
+    with run_scripted(answer) as server:
         project.emulator.url = server.url
         project.write_project()
         project.manifest("census", f"{server.url}/account/m/a.ilearner")
-        with begin_command(
-            project.folder, "plan", env={"RECONCILER_TIMEOUT": "2"}, stdout=subprocess.DEVNULL
-        ) as process:
+        with begin_command(project.folder, "plan", stdout=subprocess.DEVNULL) as process:
             while not server.calls:
                 time.sleep(0.02)
             process.send_signal(signal.SIGINT)
+            interrupted.set()
             assert process.stderr is not None
             said = process.stderr.read()
     assert process.returncode == 130

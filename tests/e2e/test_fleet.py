@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.world import EXAMPLE, MODEL, Project, begin_command, run_emulator
 from tests.fork_server import Process
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("hurried_calls")]
 
 COUNT = 30
 FLEET = "Fleet/bike-rental"

@@ -12,7 +12,7 @@ from tests.e2e.test_ledger_commands import HOLD
 from tests.e2e.world import Emulator, Project, clean_environment
 from tests.storage import open_storage
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("hurried_calls")]
 
 
 @dataclass

@@ -86,7 +86,9 @@ def find_break(workspace: Workspace, name: str) -> str:
         for one in TRIALS
     ],
 )
-def test_a_rollout_under_a_fault(service: InProcess, tmp_path: Path, place: str, do: str) -> None:
+def test_a_rollout_under_a_fault(
+    service: InProcess, tmp_path: Path, place: str, do: str, request: pytest.FixtureRequest
+) -> None:
     name = f"{place}-{do}".replace("deployments", "list")[:32]
     workspace = Workspace(Emulator(service.url, ""), name)
     project = OnlineProject(tmp_path / "project", workspace)
@@ -99,6 +101,8 @@ def test_a_rollout_under_a_fault(service: InProcess, tmp_path: Path, place: str,
     method, path = PLACES[place]
     lasting = 0.1 if do in {"stale-traffic", "stale-read"} else None
     put_fault(service, Fault(do, method, path, times=1, seconds=lasting))
+    if lasting is None:
+        request.getfixturevalue("hurried_calls")
 
     done = project.run("apply", "--auto-approve", "--patience=3s")
     broken = find_break(workspace, name)

@@ -60,6 +60,7 @@ def list_writes(project: OnlineProject) -> list[str]:
         pytest.param(READINGS[2], id="third", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.usefixtures("hurried_calls")
 def test_the_life_of_an_endpoint_under_every_reading(
     reading: Mapping[str, str], tmp_path: Path
 ) -> None:
@@ -234,6 +235,7 @@ def test_three_hundred_endpoints_are_planned_in_seconds(tmp_path: Path) -> None:
         assert len(read_requests(online)) - asked == 300 + 10
 
 
+@pytest.mark.usefixtures("hurried_calls")
 def test_a_fleet_of_endpoints_is_rolled_out_in_parallel(online: OnlineProject) -> None:
     names = ["one", "two", "three", "four"]
     for version, colour in ((1, "blue"), (2, "green")):
@@ -285,6 +287,7 @@ def expect_rollout(online: OnlineProject) -> None:
     assert online.changes() == []
 
 
+@pytest.mark.usefixtures("hurried_calls")
 def test_a_container_that_crashes_takes_no_traffic_and_is_sent_again(tmp_path: Path) -> None:
     with faulty(tmp_path, f"match: {{{GREEN}}}, do: crash-container, times: 1") as online:
         done = online.run("apply", "--auto-approve")
@@ -347,7 +350,11 @@ def test_an_endpoint_whose_creation_failed_is_repaired_if_the_service_can(
         ),
     ],
 )
-def test_a_rollout_goes_on_after_trouble_that_passes(fault: str, said: str, tmp_path: Path) -> None:
+def test_a_rollout_goes_on_after_trouble_that_passes(
+    fault: str, said: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if "seconds:" not in fault:
+        request.getfixturevalue("hurried_calls")
     with faulty(tmp_path, fault) as online:
         done = online.apply()
         assert said in done.said
@@ -386,6 +393,7 @@ def test_a_rollout_goes_on_after_trouble_that_passes(fault: str, said: str, tmp_
         ),
     ],
 )
+@pytest.mark.usefixtures("hurried_calls")
 def test_trouble_that_a_person_must_see_leaves_traffic_where_it_was(
     fault: str, said: str, tmp_path: Path
 ) -> None:
@@ -397,6 +405,7 @@ def test_trouble_that_a_person_must_see_leaves_traffic_where_it_was(
         expect_rollout(online)
 
 
+@pytest.mark.usefixtures("hurried_calls")
 def test_an_operation_that_does_not_end_is_waited_for_and_not_sent_again(tmp_path: Path) -> None:
     with faulty(tmp_path, f"match: {{{GREEN}}}, do: stuck-operation, times: 1") as online:
         for _ in range(2):

@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.online_world import Json, OnlineProject, deployment, open_online, read_requests
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("hurried_calls")]
 TOKEN = "hf-5f3a9c1e7b2d4860"
 ADDRESS = "OnlineEndpoint/census"
 ROLLOUT = {"steps": [50, 100], "keepOld": "0s"}

@@ -262,6 +262,7 @@ def test_a_deployment_that_fails_is_named_with_its_log(tmp_path: Path, do: str, 
         assert ml.get()["properties"]["traffic"] == {"green": 100}
 
 
+@pytest.mark.usefixtures("hurried_calls")
 def test_a_router_that_ignores_its_traffic_is_found_and_the_traffic_goes_back(
     tmp_path: Path,
 ) -> None:
@@ -326,6 +327,7 @@ def test_the_bytes_of_a_model_are_compared_with_the_pinned_ones(tmp_path: Path) 
         assert find_digest()[0] == "shown"
 
 
+@pytest.mark.usefixtures("hurried_calls")
 def test_what_a_script_prints_of_its_environment_is_in_no_output(tmp_path: Path) -> None:
     secret = "s3cr3t-tok3n/1"
     faults = write_faults(tmp_path, on("failed-script", "PUT", "deployments/green"))

@@ -106,6 +106,7 @@ def test_a_saved_plan_is_proven_in_lines_for_programs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("saved", [True, False])
+@pytest.mark.usefixtures("hurried_calls")
 def test_an_old_model_that_answers_too_long_fails_the_step(tmp_path: Path, saved: bool) -> None:
     with open_story(tmp_path, on("stale-model", "PATCH", seconds=600)) as story:
         arguments = ["--auto-approve"]
@@ -153,6 +154,7 @@ def test_a_service_that_starts_is_waited_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", ["throttle", "error", "wrong-type", "drop-reply"])
+@pytest.mark.usefixtures("hurried_calls")
 def test_what_cannot_be_reached_is_incomplete_evidence(tmp_path: Path, fault: str) -> None:
     with open_story(tmp_path, on(fault, "POST", "/execute")) as story:
         done = story.run("apply", "--auto-approve", "--detailed-exitcode", "--json")
@@ -181,6 +183,7 @@ def test_an_answer_that_does_not_come_is_awaited_as_long_as_the_rows_say(
         assert (done.code, "no answer within 1 s" in done.out) == (8, True), done.said
 
 
+@pytest.mark.usefixtures("hurried_calls")
 def test_a_failed_proof_is_rolled_back_with_the_rest(tmp_path: Path) -> None:
     with open_story(tmp_path, on("stale-model", "PATCH", seconds=600, times=1)) as story:
         old = story.emulator.model("census")
@@ -223,6 +226,7 @@ def test_a_rollback_is_proven_by_the_answers_of_the_old_model(tmp_path: Path) ->
         assert PROVEN in done.said
 
 
+@pytest.mark.usefixtures("hurried_calls")
 def test_a_renamed_resource_is_still_to_be_proven(tmp_path: Path) -> None:
     with open_story(tmp_path, on("stale-model", "PATCH", seconds=600)) as story:
         assert story.run("apply", "--auto-approve", "--detailed-exitcode").code == 6
@@ -266,6 +270,7 @@ def test_a_resource_without_rows_is_not_scored(tmp_path: Path) -> None:
         assert count_scores(tmp_path) == 0
 
 
+@pytest.mark.usefixtures("hurried_calls")
 def test_a_kill_before_the_proof_leaves_it_to_the_next_apply(tmp_path: Path) -> None:
     stale = on("stale-model", "PATCH", seconds=3600)
     with open_story(tmp_path / "whole", stale) as story:
