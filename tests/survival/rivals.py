@@ -50,10 +50,12 @@ def kill_lock_owner(harness: Harness, rival: Nursery) -> Story:
         harness.note.unlink(missing_ok=True)
         end = End(place, by=signal.SIGSTOP)
         pid = harness.nursery.start(harness.fleet.folder, *ORDERLY, note=harness.note, end=end)
-        _await(lambda: _is_stopped(pid))
-        rival.start(harness.fleet.folder, *APPLY, *_PATIENT)
-        _await(lambda: "Acquiring the lock" in rival.read_err())
-        os.kill(pid, signal.SIGKILL)
+        try:
+            _await(lambda: _is_stopped(pid))
+            rival.start(harness.fleet.folder, *APPLY, *_PATIENT)
+            _await(lambda: "Acquiring the lock" in rival.read_err())
+        finally:
+            os.kill(pid, signal.SIGKILL)  # whoever waits for its end would wait for ever
         first, second = harness.nursery.wait(), rival.wait()
         wrong = harness.fleet.compare()
         if (first.code, second.code) != (-signal.SIGKILL, 0):
