@@ -59,6 +59,8 @@ def is_omitted(field: Field, path: Path, document: Json | Absent) -> bool:
     `field` is the field of the whole document. The first absent segment decides: what an absent
     item of a shown map would hold is not omitted, because the item itself is plainly absent.
     """
+    if find(document, path) is not ABSENT:
+        return False  # it is there, as most places are
     for segment in path:
         field, document = field.child(segment), find(document, (segment,))
         if document is ABSENT:
