@@ -30,6 +30,8 @@ def normalize(field: Field, document: Json) -> Json:
 
     Unchanged parts are shared with the argument.
     """
+    if not document:
+        return document  # nothing is in it, as in what most manifests of a new model define
     bare = _without_secrets(document)
     return bare if _is_normal(field, bare) else _normalize(field, bare)
 

@@ -72,6 +72,9 @@ class Providers(Mapping[str, Provider]):
         self._connected: dict[str, Provider] = {}
 
     def __getitem__(self, name: str) -> Provider:
+        connected = self._connected.get(name)
+        if connected is not None:
+            return connected  # nearly each time, so without the lock
         with self._lock:
             if name not in self._connected:
                 self._connected[name] = self._kinds[name].connect(self._access)
