@@ -290,14 +290,19 @@ def write_lock(folder: Path, **more: Any) -> None:
     (folder / "lock.json").write_text(json.dumps({**document, **more}))
 
 
-def test_a_process_of_another_machine_is_not_taken_for_dead(tmp_path: Path) -> None:
+def test_a_process_of_another_machine_is_not_taken_for_dead(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wait_for, "__defaults__", (clock.sleep,))
     home = Folder(tmp_path / "ledger")
     write_lock(home.folder)
     with pytest.raises(LockHeld, match="ci@elsewhere"), home.open().lock(lock_owner(), 0, silent):
         pass
     soon = home.open(heartbeat=Heartbeat(lease_s=1.5, renew_s=0.3))
+    began = clock.now
     with soon.lock(lock_owner(), 30, silent) as lease:  # silent for the length of a lease
         assert lease.lock_owner.fence == 10
+        assert clock.now - began >= 1.5
 
 
 def test_a_number_that_came_again_is_another_process(tmp_path: Path) -> None:
