@@ -476,6 +476,8 @@ def lack_storage(folder: Path) -> dict[str, str]:
         "npm_config_registry": "http://127.0.0.1:9/",
         "npm_config_userconfig": str(folder / "npmrc"),
         "npm_config_fetch_retries": "0",
+        "npm_config_fetch_retry_mintimeout": "1",
+        "npm_config_fetch_retry_maxtimeout": "1",
     }
 
 

@@ -60,6 +60,7 @@ watch.apply_unattended = apply_and_wait
 """
 # On a busy machine, what a cycle reads when a signal comes may take longer than the usual limit.
 _PATIENT = "from reconciler.cli import watching; watching._READS_S = 600.0"
+_IMPATIENT = "from reconciler.cli import watching; watching._READS_S = 0.2"
 
 
 @contextmanager
@@ -506,7 +507,7 @@ def test_a_service_that_does_not_answer_delays_no_end(watched: Project) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         Project(watched.folder, replace(watched.emulator, url=url))
-        with loop(watched) as process, silent.accept()[0]:
+        with loop(watched, before=_IMPATIENT) as process, silent.accept()[0]:
             process.send_signal(signal.SIGTERM)
             said = process.communicate(timeout=60)[0]
     assert process.returncode == 0, said
