@@ -110,8 +110,8 @@ def _names_tests(config: pytest.Config) -> bool:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Start three workers for each processor, since a test often waits; none for named tests."""
-    return 0 if _names_tests(config) else 3 * (os.cpu_count() or 1)
+    """Start five workers for two processors, since a test often waits; none for named tests."""
+    return 0 if _names_tests(config) else 5 * (os.cpu_count() or 1) // 2
 
 
 @pytest.hookimpl(trylast=True)
