@@ -173,7 +173,8 @@ def test_a_retreat_is_safe_and_gives_the_traffic_back(
     assert read_shares(now, TRAFFIC) == earlier
     new = _names(after) - _names(before)
     if strategy["on_failure"] == "remove":
-        candidates = new | {*read_shares(after, TRAFFIC)} - {*earlier}
+        used = {*earlier, *read_shares(before, MIRROR)}
+        candidates = new | {*read_shares(after, TRAFFIC)} - used
         assert not candidates & _names(now)
         assert _names(now) >= _names(reached) - candidates
     else:

@@ -188,6 +188,16 @@ def test_the_way_back(failed: int, on_failure: str, expected: list[str]) -> None
     assert [write.title for write, _ in back] == expected
 
 
+def test_what_had_copies_of_the_traffic_before_is_not_removed_on_the_way_back() -> None:
+    live = endpoint({"blue": 100}, *BOTH, mirrorTraffic={"green": 20})
+    step = plan(live, **{**SHIFT, "rollout": {**ROLLOUT, "onFailure": "remove"}})
+    (_, reached), *_ = KIND.split_step(step)
+    after: Json
+    ((write, after),) = KIND.retreat(step, reached)
+    assert write.title == "traffic back: blue 100 %"
+    assert after["properties"]["mirrorTraffic"] == {"green": 20}
+
+
 def test_a_change_in_place_that_does_not_pass_is_restored() -> None:
     step = plan(LIVE, deployments={"blue": GREEN}, rollout=ROLLOUT)
     ((_, reached),) = KIND.split_step(step)

@@ -73,13 +73,14 @@ def retreat(field: Field, step: Step, reached: Json) -> list[tuple[Write, Json |
     """Return the writes back to a safe state: the traffic first, then the deployments.
 
     A deployment that was changed while it had traffic gets what it had. One that was to get its
-    first traffic is deleted if the strategy says so.
+    first traffic is deleted if the strategy says so; copies of the traffic are traffic too.
     """
     way = _Way(field, reached, step.strategy or {})
     before = {} if step.before is ABSENT else step.before
     earlier, existing = read_shares(before, TRAFFIC), _list(reached)
+    copied = read_shares(before, MIRROR)
     if earlier.keys() <= existing.keys():
-        mirrored = {n: s for n, s in read_shares(before, MIRROR).items() if n in existing}
+        mirrored = {name: share for name, share in copied.items() if name in existing}
         title = f"traffic back: {describe_shares(earlier)}"
         way.set_traffic(reached, earlier, mirrored, title)
     for name in sorted(earlier.keys() & existing.keys()):
@@ -90,7 +91,7 @@ def retreat(field: Field, step: Step, reached: Json) -> list[tuple[Write, Json |
         candidates = (existing.keys() - _list(before).keys()) | read_shares(
             step.after, TRAFFIC
         ).keys()
-        for name in sorted(existing.keys() & candidates - earlier.keys()):
+        for name in sorted(existing.keys() & candidates - earlier.keys() - copied.keys()):
             way.delete(name)
     return way.writes
 
