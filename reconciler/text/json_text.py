@@ -163,8 +163,11 @@ def _is_shallow(data: bytes, deepest: int) -> bool:
 
     Strings are left out first, with the brackets in them. Two quotation marks side by side are left
     out wherever they are: in each case every other mark of those that are left begins a string, and
-    the next one ends a string.
+    the next one ends a string. The bytes of UTF-16 and UTF-32 prove nothing: parts of other
+    characters look like these marks.
     """
+    if b"\0" in data:
+        return False
     if b"\\" in data:
         data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
     brackets = data.translate(_ONE_SORT, _NOT_MARKS).replace(b'""', b"")

@@ -131,6 +131,20 @@ def measure_depth(value: Any) -> int:
     return own + max(map(measure_depth, below), default=0)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        # Bytes of these characters look like a quotation mark, and like brackets.
+        ('["\u2200",' + "[" * 300, "]" * 300 + ',"\u2200"]'),
+        ('["\u2200\u5d00\u2200",' * 300, ',"\u2200\u5b00\u2200"]' * 300),
+    ],
+)
+def test_no_encoding_hides_how_deep_a_document_is(before: str, after: str, encoding: str) -> None:
+    with pytest.raises(BadJson, match=f"more than {DEEPEST} levels"):
+        read_json(f"{before}1{after}".encode(encoding))
+
+
 @given(document=NESTED, deepest=st.integers(1, 4))
 def test_no_text_hides_how_deep_a_document_is(document: Any, deepest: int) -> None:
     text = json.dumps(document)
