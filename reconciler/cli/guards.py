@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from reconciler.errors import ManifestInvalid
 from reconciler.manifests.project import find_guards
 from reconciler.model import Finding, Project
-from reconciler.plans.guards import APPROVAL, GATE, is_liftable
+from reconciler.plans.guards import GATE, NEVER_LIFTED, is_liftable
 from reconciler.ports import Kind
 
 
@@ -37,11 +37,10 @@ def check_allowed(
 
 
 def _describe_unknown(text: str, known: Collection[str]) -> Finding:
-    if text.partition("=")[0] == APPROVAL:
-        return Finding(
-            f'--allow "{text}": no flag lifts the guard {APPROVAL}',
-            next_step="Have the changes approved: reconciler approve PLAN --key FILE",
-        )
+    guard = text.partition("=")[0]
+    if guard in NEVER_LIFTED:
+        message = f'--allow "{text}": no flag lifts the guard {guard}'
+        return Finding(message, next_step=NEVER_LIFTED[guard])
     return Finding(
         f'--allow "{text}": unknown guard', next_step=f"The guards are {', '.join(known)}."
     )

@@ -22,7 +22,7 @@ from reconciler.model import (
     SecretReference,
     Webhook,
 )
-from reconciler.plans.guards import GUARDS
+from reconciler.plans.guards import GUARDS, NEVER_LIFTED
 from reconciler.plans.history import resolve_moves
 from reconciler.ports import Kind, Plane
 
@@ -106,11 +106,14 @@ def find_guards(kinds: Mapping[str, Kind]) -> Mapping[str, str]:
 
 
 def check_guards(document: Json, kinds: Mapping[str, Kind]) -> Iterator[tuple[str, Finding]]:
-    """Yields the names in `spec.guards.allow` that no guard has, with their pointers."""
+    """Yields the names in `spec.guards.allow` that no flag lifts, with their pointers."""
     named = ((document.get("spec") or {}).get("guards") or {}).get("allow", ())
     known = tuple(find_guards(kinds)) if named else ()
     for number, name in enumerate(named):
-        if name not in known:
+        if name in NEVER_LIFTED:
+            finding = Finding(f"no flag lifts the guard {name}", next_step="Remove it.")
+            yield f"/spec/guards/allow/{number}", finding
+        elif name not in known:
             yield f"/spec/guards/allow/{number}", unknown_word("guard", name, known)
 
 

@@ -27,12 +27,17 @@ from reconciler.text.counting import agree, count
 # This guard is lifted only with a reason.
 GATE: Final = "gate"
 MOST_REASON: Final = 500
-# This guard refuses a plan with too few signed approvals. No flag lifts it.
+# This guard refuses a plan with too few signed approvals.
 APPROVAL: Final = "approval"
 # This guard is lifted only where a policy says so.
 POLICY: Final = "policy"
-# This guard refuses what the command of --policy-command refuses. No flag lifts it.
+# This guard refuses what the command of --policy-command refuses.
 POLICY_COMMAND: Final = "policy-command"
+# The guards that no flag lifts, and what to do about a plan that they refuse.
+NEVER_LIFTED: Final[Mapping[str, str]] = {
+    APPROVAL: "Have the changes approved: reconciler approve PLAN --key FILE",
+    POLICY_COMMAND: "Change the plan, or what the command of --policy-command accepts.",
+}
 # What each guard protects against. A kind can add its own guards.
 GUARDS: Final[Mapping[str, str]] = {
     "deletes": "more resources to destroy than spec.guards.maxDeletes",

@@ -201,12 +201,13 @@ def test_an_unknown_guard_in_the_project_is_refused_with_its_place(
     project: Project, command: str
 ) -> None:
     deploy(project)
-    project.guards = ", allow: [replace, in-plce, approval, identity]"
+    project.guards = ", allow: [replace, in-plce, policy-command, identity]"
     project.write_project()
     done = project.run(command)
     assert done.code == 1, done.said
-    assert re.findall(r'unknown guard "([a-z-]+)"', done.said) == ["in-plce", "approval"]
+    assert re.findall(r'unknown guard "([a-z-]+)"', done.said) == ["in-plce"]
     assert 'Did you mean "in-place"?' in done.said
+    assert "no flag lifts the guard policy-command" in done.said
     assert len(re.findall(r"reconciler\.yaml line \d+, column \d+", done.said)) == 2, done.said
 
 
