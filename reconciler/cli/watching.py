@@ -56,8 +56,8 @@ _LOOK_EVERY_S: Final = 5.0
 # A git command that changes the checkout is waited for this long, in seconds, this many times.
 _SETTLING_S: Final = 0.5
 _SETTLING_TIMES: Final = 10
-# After a signal, reads may run so long, in seconds.
-_READS_S: Final = 5.0
+# After a signal, the end may take so long, in seconds: the lease of the leader is released then.
+_END_WITHIN_S: Final = 5.0
 # From the gravest on.
 _GRAVITY: Final[Sequence[tuple[CycleOutcome, ExitWord]]] = (
     (CycleOutcome.INTERRUPTED, "interrupted"),
@@ -136,7 +136,7 @@ class _WatchRun:
         )
         self._telemetry: WatchTelemetry | None = None
         self._is_long = False
-        self._timer = threading.Timer(_READS_S, self._exit)
+        self._timer = threading.Timer(_END_WITHIN_S, self._exit)
         self._timer.daemon = True
         self._select()
         self._check_all()
@@ -199,12 +199,11 @@ class _WatchRun:
         return 1
 
     def end_reads(self) -> None:
-        """End the process soon, also if a service does not answer: a read need not be finished."""
+        """End the process soon, also if storage does not answer: a lease that is kept expires."""
         self._timer.start()
 
     def _exit(self) -> None:
         self._invocation.print_error("Ended while a service did not answer.")
-        self._loop.close()
         interruption = self._invocation.interruption
         interruption.abort(130 if self._watch.once else _name_code(interruption.number))
 
@@ -220,10 +219,10 @@ class _WatchRun:
 
     def close(self) -> None:
         """Let other processes lead at once, and end the pages."""
-        self._timer.cancel()
         if self._telemetry is not None:  # before another process may send the same messages
             self._telemetry.close()
         self._loop.close()
+        self._timer.cancel()
 
 
 class ProjectSource:

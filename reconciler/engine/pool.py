@@ -29,7 +29,7 @@ class Scheduler(Generic[Result]):
     """Runs tasks on at most `parallelism` threads; a sleeping task needs no thread.
 
     When the caller stops, or when `halted` returns a reason, a task waits at most `grace_s`
-    seconds for its next call.
+    seconds for its next call. With `only_reads`, a KeyboardInterrupt waits for no task.
     """
 
     def __init__(
@@ -39,9 +39,11 @@ class Scheduler(Generic[Result]):
         sleep: Callable[[float], None],
         parallelism: int,
         grace_s: float,
+        *,
+        only_reads: bool = False,
     ) -> None:
         self._rate_limiter, self._halted, self._rest = rate_limiter, halted, sleep
-        self._parallelism, self._grace_s = parallelism, grace_s
+        self._parallelism, self._grace_s, self._only_reads = parallelism, grace_s, only_reads
         self._threads: list[threading.Thread] = []
         self._asked: SimpleQueue[ResumableTask[Result] | None] = SimpleQueue()
         self._moved: SimpleQueue[tuple[ResumableTask[Result], _Moved[Result]]] = SimpleQueue()
@@ -78,23 +80,28 @@ class Scheduler(Generic[Result]):
 
     @contextmanager
     def _stop_calls_on_error(self) -> Iterator[None]:
-        """Stop the rate limiter if the block ends early; then wait for the running threads."""
+        """Stop the rate limiter if the block ends early; then wait for the running threads.
+
+        A person who presses Ctrl-C does not wait for the reads of a service that is silent.
+        """
+        waits = True
         try:
             yield
-        except BaseException:
+        except BaseException as error:
             self._stopped = True
             self._rate_limiter.stop(self._grace_s)
+            waits = not (self._only_reads and isinstance(error, KeyboardInterrupt))
             raise
         finally:
             self._asked.put(None)
-            for thread in self._threads:
+            for thread in self._threads if waits else ():
                 thread.join()
 
     def _submit(self, task: ResumableTask[Result]) -> None:
         """Run a task until it sleeps or ends, on a free thread or on a new one."""
         self._running += 1
         if self._running > len(self._threads):
-            thread = threading.Thread(target=carry(self._serve))
+            thread = threading.Thread(target=carry(self._serve), daemon=self._only_reads)
             thread.start()
             self._threads.append(thread)
         self._asked.put(task)

@@ -254,15 +254,15 @@ class Runtime:
     def run_all(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
         """Return the results of `work` in the order of the items, `parallelism` at a time.
 
-        Nothing new starts after the caller stops or one item fails. Running work ends before an
-        exception is raised.
+        `work` must only read. Nothing new starts after the caller stops or one item fails. Running
+        work ends before an exception is raised, unless it is a KeyboardInterrupt.
         """
         wanted = list(items)
         done: dict[int, Result] = {}
         # Each thread takes its next item itself: if the caller's thread gave it each item, this
         # would take a tenth of the time of a plan of thousands. `next` of a range is atomic.
         left = iter(range(len(wanted)))
-        scheduler: Scheduler[None] = self._make_scheduler(0.0)
+        scheduler: Scheduler[None] = self._make_scheduler(0.0, only_reads=True)
 
         def take_items(_: int) -> ResumableTask[None]:
             for index in left:
@@ -291,8 +291,15 @@ class Runtime:
         """
         return self._make_scheduler(grace_s).run(work, items)
 
-    def _make_scheduler(self, grace_s: float) -> Scheduler[Any]:
-        return Scheduler(self.rate_limiter, self.halted, self.sleep, self.parallelism, grace_s)
+    def _make_scheduler(self, grace_s: float, *, only_reads: bool = False) -> Scheduler[Any]:
+        return Scheduler(
+            self.rate_limiter,
+            self.halted,
+            self.sleep,
+            self.parallelism,
+            grace_s,
+            only_reads=only_reads,
+        )
 
 
 def names_parts(kind: Kind) -> TypeGuard[NamesParts]:

@@ -59,8 +59,15 @@ def apply_and_wait(*given):
 watch.apply_unattended = apply_and_wait
 """
 # On a busy machine, what a cycle reads when a signal comes may take longer than the usual limit.
-_PATIENT = "from reconciler.cli import watching; watching._READS_S = 600.0"
-_IMPATIENT = "from reconciler.cli import watching; watching._READS_S = 0.2"
+_PATIENT = "from reconciler.cli import watching; watching._END_WITHIN_S = 600.0"
+# The lease of the leader is never released.
+_LEASE_IS_KEPT = """
+import threading
+from reconciler.cli import watching
+from reconciler.ledgers.leadership import HeldTerm
+HeldTerm.release = lambda _: threading.Event().wait()
+watching._END_WITHIN_S = 0.2
+"""
 
 
 @contextmanager
@@ -507,11 +514,21 @@ def test_a_service_that_does_not_answer_delays_no_end(watched: Project) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         Project(watched.folder, replace(watched.emulator, url=url))
-        with loop(watched, before=_IMPATIENT) as process, silent.accept()[0]:
+        with loop(watched) as process, silent.accept()[0]:
             process.send_signal(signal.SIGTERM)
             said = process.communicate(timeout=60)[0]
     assert process.returncode == 0, said
-    assert said == "Ended while a service did not answer.\n"
+    assert said.endswith("Z Interrupted.\nEnded by a signal.\n")
+
+
+def test_storage_that_keeps_a_lease_delays_the_end_for_some_seconds(watched: Project) -> None:
+    with loop(watched, before=_LEASE_IS_KEPT) as process:
+        read_until(process, "No drift.")
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout is not None
+        said = process.stdout.read()
+    assert process.returncode == 0, said
+    assert said.endswith("Ended while a service did not answer.\n")
 
 
 def test_a_disk_without_room_for_the_output_is_an_error(watched: Project) -> None:
