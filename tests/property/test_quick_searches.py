@@ -23,7 +23,7 @@ from reconciler.kinds.web_service import KIND
 from reconciler.manifests.definition import compile_service
 from reconciler.manifests.yaml_text import _Loader
 from reconciler.model import Json
-from reconciler.secrets import signatures
+from reconciler.secrets import signatures, spellings
 from reconciler.secrets.signatures import strip_signatures
 from reconciler.secrets.suspicion import is_secret
 from reconciler.text.json_text import canonical, is_same
@@ -479,3 +479,8 @@ def test_a_plain_head_needs_no_parser_of_mail(monkeypatch: pytest.MonkeyPatch) -
         {"Content-Length": "2", "X-One": "a"},
         b"{}",
     )
+
+
+def test_each_escape_that_is_read_has_a_mark_that_is_searched() -> None:
+    """What has no mark is not searched for signatures before it is sent."""
+    assert {b"=", *spellings._BY_MARK} <= set(signatures._MARKS)
