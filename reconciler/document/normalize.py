@@ -30,7 +30,7 @@ def normalize(field: Field, document: Json) -> Json:
 
     Unchanged parts are shared with the argument.
     """
-    if not document:
+    if document == {}:
         return document  # nothing is in it, as in what most manifests of a new model define
     bare = _without_secrets(document)
     return bare if _is_normal(field, bare) else _normalize(field, bare)

@@ -310,8 +310,8 @@ def read_plan(file: str | BinaryIO) -> tuple[Plan, str]:
     """Return a saved plan and its digest; raises PlanInvalid for any text but an unchanged plan.
 
     `file` is the text or a seekable file with it. Steps are decoded one at a time and kept
-    compressed: thousands of them would fill the memory. Each is read while it is decoded, because
-    to open it again takes longer than to check it.
+    compressed: thousands of them would fill the memory. Each is checked while it is decoded, and
+    opened once more for the digest: to open it takes longer than to check it.
     """
     if isinstance(file, str):
         file = io.BytesIO(file.encode("utf-8", "surrogatepass"))
