@@ -525,8 +525,7 @@ def test_storage_that_keeps_a_lease_delays_the_end_for_some_seconds(watched: Pro
     with loop(watched, before=_LEASE_IS_KEPT) as process:
         read_until(process, "No drift.")
         process.send_signal(signal.SIGTERM)
-        assert process.stdout is not None
-        said = process.stdout.read()
+        said = process.communicate(timeout=60)[0]
     assert process.returncode == 0, said
     assert said.endswith("Ended while a service did not answer.\n")
 
