@@ -140,10 +140,11 @@ def _deal(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
     dealt: list[pytest.Item] = []
     rest = iter(quick)
     for number, part in enumerate(parts):
-        room = max(0, (len(items) - len(dealt)) // (workers - number) - _count(part))
-        end = len(dealt) + room + _count(part)
+        own = _count(part)
+        room = max(0, (len(items) - len(dealt)) // (workers - number) - own)
+        end = len(dealt) + room + own
         for file in part:
-            between = int(room * _BETWEEN * len(file) / _count(part))
+            between = int(room * _BETWEEN * len(file) / own)
             dealt += [*file, *itertools.islice(rest, between)]
         dealt += itertools.islice(rest, end - len(dealt))
     return [*dealt, *rest]

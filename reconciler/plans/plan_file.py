@@ -335,8 +335,8 @@ def read_plan(file: str | BinaryIO) -> tuple[Plan, str]:
     digest = digest_in_parts(signed, _STEPS, lambda: map(_open_item, items))
     if f"sha256:{digest}" != body["plan_digest"]:
         raise PlanInvalid("the saved plan was changed after it was made", next_step=_AGAIN)
-    unsound = {at: one for at, one in enumerate(items) if isinstance(one, CompressedDocument)}
-    misshapen = check_plan_shape(body, ((at, one.open()) for at, one in unsound.items()))
+    unsound = ((at, one) for at, one in enumerate(items) if isinstance(one, CompressedDocument))
+    misshapen = check_plan_shape(body, ((at, one.open()) for at, one in unsound))
     if misshapen:
         raise _invalid(f"it does not match its schema at {misshapen}")
     return _make_plan(signed, items), str(body["plan_digest"])
