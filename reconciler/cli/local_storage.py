@@ -7,7 +7,6 @@ the manifests lead to the storage of somebody else: plan reports that, and retra
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
@@ -16,8 +15,9 @@ from urllib.parse import urlsplit
 from reconciler.manifests.budget import ProjectTooLarge
 from reconciler.manifests.folder import Folder, find_manifests
 from reconciler.model import Finding, SourceLocation
+from reconciler.text.patterns import compile_lazily
 
-_NAMED: Final = re.compile(
+_NAMED: Final = compile_lazily(
     rb"https?://(127\.0\.0\.1|localhost):([1-9][0-9]{0,4})(?=/devstoreaccount1\b)"
 )
 _MOST_BYTES: Final = 8 << 20

@@ -16,13 +16,14 @@ from urllib.parse import SplitResult, quote, unquote_to_bytes, urlsplit, urlunsp
 
 from reconciler.model import Json
 from reconciler.secrets.signatures import DEFAULT_PORTS, FORMED, strip_credentials
+from reconciler.text.patterns import compile_lazily
 
 Comparer = Callable[[Json], Json]
 
-_INSTANT = re.compile(
+_INSTANT = compile_lazily(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?\s*([Zz]|[+-]\d\d:?\d\d)?", re.ASCII
 )
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_NUMBER = compile_lazily(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 # Characters that a path may hold as they are (RFC 3986).
 _PATH: Final = "/!$&'()*+,;=:@"
 # A longer text is not compared as a number: Python refuses an integer of thousands of digits.

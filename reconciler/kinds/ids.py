@@ -17,8 +17,9 @@ from reconciler.document.pointers import format_pointer
 from reconciler.errors import ManifestInvalid, Rejected
 from reconciler.model import Finding, Json, Manifest, Path
 from reconciler.model.values import dataclass
+from reconciler.text.patterns import compile_lazily
 
-_SEGMENT: Final = re.compile(r"[^/?#%\x00-\x20\x7f\ud800-\udfff]+")
+_SEGMENT: Final = compile_lazily(r"[^/?#%\x00-\x20\x7f\ud800-\udfff]+")
 _PLAIN: Final = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 
 

@@ -29,9 +29,10 @@ from reconciler.model import CompressedField, Finding, Json, Path, SourceLocatio
 from reconciler.model.values import dataclass
 from reconciler.secrets.suspicion import is_suspicious
 from reconciler.text.json_text import BadJson, count_names, read_json
+from reconciler.text.patterns import compile_lazily
 
 # What YAML refuses, or takes for the end of a line.
-_NOT_YAML: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+_NOT_YAML: Final = compile_lazily("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _PRIVATE: Final = 0xF0000
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _LONGEST_INTEGER: Final = 10**39

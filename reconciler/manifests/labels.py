@@ -9,9 +9,10 @@ from typing import Final
 from reconciler.errors import ManifestInvalid
 from reconciler.model import Address, Finding, Manifest
 from reconciler.model.values import dataclass
+from reconciler.text.patterns import compile_lazily
 
-_TERM: Final = re.compile(r"(!?)([^\s=!,()]+)(?:\s*(==?|!=)\s*([^\s=!,()]*))?")
-_SET: Final = re.compile(r"([^\s=!,()]+)\s+(in|notin)\s*\(([^()]*)\)")
+_TERM: Final = compile_lazily(r"(!?)([^\s=!,()]+)(?:\s*(==?|!=)\s*([^\s=!,()]*))?")
+_SET: Final = compile_lazily(r"([^\s=!,()]+)\s+(in|notin)\s*\(([^()]*)\)")
 # A comma inside of parentheses separates values, and not conditions.
 _COMMA: Final = re.compile(r",(?![^()]*\))")
 

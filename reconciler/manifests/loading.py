@@ -191,6 +191,8 @@ def _load(loading: _Loading, file: Path, paths: Sequence[Path]) -> Loaded:
 
 @dataclass
 class _Loading:
+    """What is read so far of a folder, and the findings in it."""
+
     folder: Folder
     kinds: Mapping[str, Kind]
     wanted: str = ""

@@ -17,6 +17,7 @@ import yaml
 from reconciler.manifests.folder import Folder, is_manifest_name
 from reconciler.model import Finding, UnreadFile
 from reconciler.secrets.suspicion import quote_word
+from reconciler.text.patterns import compile_lazily
 
 API_VERSION: Final = "reconciler/v1"
 # The kind of the documents with cases for `policy test`.
@@ -28,7 +29,7 @@ _NEAR_KIND: Final = 0.85
 # Kubernetes's own kind differs from ours in one letter.
 _OTHERS: Final = ("endpoints",)
 _READ_BYTES: Final = 1 << 20
-_OUR_VERSION: Final = re.compile(
+_OUR_VERSION: Final = compile_lazily(
     r"""apiVersion["']?\s*:\s*["']?[^\s"',}]{0,100}reconciler""", re.IGNORECASE
 )
 _OUR_KIND: Final = r"""\bkind["']?\s*:\s*["']?({})\b"""
@@ -36,11 +37,11 @@ _OUR_KIND: Final = r"""\bkind["']?\s*:\s*["']?({})\b"""
 _COMMENT: Final = re.compile(r"^[ \t]*#+[ \t]?(.*)$", re.MULTILINE)
 _COMMENTED: Final = re.compile(r"^[ \t]*#.*apiVersion", re.MULTILINE)
 _COMMENTED_OUT: Final = "a manifest in it is commented out"
-_NAME: Final = re.compile(r"""\bname["']?\s*:\s*["']?([^\s"',}]+)""")
+_NAME: Final = compile_lazily(r"""\bname["']?\s*:\s*["']?([^\s"',}]+)""")
 _VARIABLES: Final = ("${", "{{", "{%", "<%")
 # The suffixes that a file with manifests may have. Beside the project file, where other tools keep
 # their files too, no other file is opened.
-_MAY_HOLD: Final = re.compile(r"\.ya?ml|\.json|\.txt|^[^.]*$|\s$|[^\x00-\x7f]", re.IGNORECASE)
+_MAY_HOLD: Final = compile_lazily(r"\.ya?ml|\.json|\.txt|^[^.]*$|\s$|[^\x00-\x7f]", re.IGNORECASE)
 
 
 OUTSIDE: Final = "it is outside manifests/"

@@ -23,12 +23,13 @@ from reconciler.manifests.budget import MORE_ERRORS, MOST_ERRORS, Budget
 from reconciler.manifests.variables import fits, is_plain
 from reconciler.model import Finding, Json, SourceLocation
 from reconciler.secrets.suspicion import REFER, SUSPICIOUS, is_suspicious, quote_word
+from reconciler.text.patterns import compile_lazily
 
 _STR: Final = "tag:yaml.org,2002:str"
 _PREFIX: Final = "tag:yaml.org,2002:"
 _INTEGER: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)", re.ASCII)
-_FLOAT: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?", re.ASCII)
-_EXPONENT: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?[eE][-+]?[0-9]{1,4}", re.ASCII)
+_FLOAT: Final = compile_lazily(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?", re.ASCII)
+_EXPONENT: Final = compile_lazily(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?[eE][-+]?[0-9]{1,4}", re.ASCII)
 _SHORT: Final = 12
 _UNSAID: Final = "…"
 _TAG: Final = re.compile(r"!![a-z]{1,12}(/[a-z]{1,12}:)?|![A-Za-z]{1,20}$")

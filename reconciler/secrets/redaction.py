@@ -8,7 +8,6 @@ upper or lower case, in every spelling that `spellings` reads, and where only a 
 from __future__ import annotations
 
 import base64
-import functools
 import marshal
 import re
 import struct
@@ -29,6 +28,7 @@ from reconciler.secrets.spellings import (
 )
 from reconciler.secrets.suspicion import RANDOM, SECRET_NAMES, is_secret_name
 from reconciler.secrets.variables import list_secrets
+from reconciler.text.patterns import compile_lazily
 
 HIDDEN: Final = "(sensitive value)"
 # A shorter secret would match ordinary words.
@@ -44,17 +44,20 @@ _MOST_TIMES: Final = 8
 # A larger text that may hold a secret is hidden whole: to find the place would take too long.
 _MOST_BYTES: Final = 1024 * 1024
 # What looks like a credential: the part that is named `value`, or all of it.
-_CREDENTIALS: Final = (
-    rb"(?:(?<![a-z])(?:sig|se|sv|sp)|token|password|pwd|secret|%b)="
-    # What was hidden before is one value, although it has a blank.
-    rb"(?P<value>\(sensitive value\)|[^&;\s\"'\\]+)" % SECRET_NAMES,
-    rb"(?:password|secret|%b)[\"']?\s*:\s*[\"']?(?P<value>%b)" % (SECRET_NAMES, RANDOM),
-    rb"(?<![a-z])sig[\"']?\s*[:=]\s*[\"']?(?P<value>[a-z0-9+/%=_-]{16,})",
-    rb"(?:Bearer|Basic|SharedKey(?:Lite)?)\s+(?P<value>[^\s\"']+)",
-    rb"-BEGIN [A-Z ]*PRIVATE KEY-+\s*(?P<value>[A-Za-z0-9+/=\s]+)",
-    rb"(?<=://)(?P<value>[^/\s@]+)@",
-    rb"(?P<value>\beyJ[\w-]+\.[\w-]+(?:\.[\w-]*)?)",
-    rb"(?P<value>[A-Z0-9+/]{86}==)",
+_CREDENTIALS: Final = tuple(
+    compile_lazily(pattern, re.IGNORECASE)
+    for pattern in (
+        rb"(?:(?<![a-z])(?:sig|se|sv|sp)|token|password|pwd|secret|%b)="
+        # What was hidden before is one value, although it has a blank.
+        rb"(?P<value>\(sensitive value\)|[^&;\s\"'\\]+)" % SECRET_NAMES,
+        rb"(?:password|secret|%b)[\"']?\s*:\s*[\"']?(?P<value>%b)" % (SECRET_NAMES, RANDOM),
+        rb"(?<![a-z])sig[\"']?\s*[:=]\s*[\"']?(?P<value>[a-z0-9+/%=_-]{16,})",
+        rb"(?:Bearer|Basic|SharedKey(?:Lite)?)\s+(?P<value>[^\s\"']+)",
+        rb"-BEGIN [A-Z ]*PRIVATE KEY-+\s*(?P<value>[A-Za-z0-9+/=\s]+)",
+        rb"(?<=://)(?P<value>[^/\s@]+)@",
+        rb"(?P<value>\beyJ[\w-]+\.[\w-]+(?:\.[\w-]*)?)",
+        rb"(?P<value>[A-Z0-9+/]{86}==)",
+    )
 )
 # As Windows and databases encode text before they write it in digits.
 _WIDE: Final = ("utf-16-le", "utf-16-be", "utf-32-le")
@@ -382,16 +385,10 @@ def mask(text: str) -> str:
     parts = [
         view.locate(*found.span("value"))
         for view in read_views(data)
-        for credential in _compile_credentials()
+        for credential in _CREDENTIALS
         for found in credential.finditer(view.data)
     ]
     return _replace(data, [_widen(data, *part) for part in parts], _MASK) if parts else text
-
-
-@functools.cache
-def _compile_credentials() -> tuple[re.Pattern[bytes], ...]:
-    """The compiled `_CREDENTIALS`. Most commands mask no text, and to compile takes longer."""
-    return tuple(re.compile(pattern, re.IGNORECASE) for pattern in _CREDENTIALS)
 
 
 def _replace(text: bytes, parts: Iterable[tuple[int, int]], instead: str) -> str:

@@ -15,12 +15,15 @@ from typing import Final
 from urllib.parse import parse_qs, unquote
 
 from reconciler.errors import BlobExpired, BlobForbidden
+from reconciler.text.patterns import compile_lazily
 from reconciler.text.times import format_utc, parse_utc
 
 # What stands around a value that was copied from JSON, a shell, a mail or a file.
 _AROUND: Final = " \t\r\n\f\v\u00a0\u200b\u2060\ufeff\"'`,;<>\u2018\u2019\u201c\u201d"
 _ADDRESS: Final = re.compile(r"https?://[^?\s]*\?([^#]*)(?:#.*)?", re.IGNORECASE | re.DOTALL)
-_FIELD: Final = re.compile(r"([a-z]{2,12})=((?:[A-Za-z0-9._~+/:,*!()@$-]|%[0-9A-Fa-f]{2})*={0,2})")
+_FIELD: Final = compile_lazily(
+    r"([a-z]{2,12})=((?:[A-Za-z0-9._~+/:,*!()@$-]|%[0-9A-Fa-f]{2})*={0,2})"
+)
 # Fields of a request and not of a signature: an address of a container may hold them.
 _REQUEST: Final = frozenset({"comp", "restype", "timeout"})
 # A blob, its snapshot or version, a container, or a directory (documented: create-service-sas).

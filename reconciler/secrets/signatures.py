@@ -12,16 +12,17 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 from reconciler.secrets.spellings import read_views, replace_parts
 from reconciler.secrets.suspicion import KEY_NAMES
+from reconciler.text.patterns import compile_lazily
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 # A signature in a query.
-_SIGNATURE: Final = re.compile(
+_SIGNATURE: Final = compile_lazily(
     rb"(?P<before>&amp;|[?&;])sig=(?!=)"
     rb"(?P<value>(?:[^&;#\s\"'<>%\\]|%(?!26|23))+)(?P<after>&(?:amp;)?|;)?",
     re.IGNORECASE,
 )
 # The key of a connection string, with its separators.
-_KEY: Final = re.compile(
+_KEY: Final = compile_lazily(
     rb"(?:(?P<parted>;)|(?<![\w%%]))%b=(?P<value>[^;&#\s\"'<>\\]{16,})(?(parted)|;?)" % KEY_NAMES,
     re.IGNORECASE,
 )

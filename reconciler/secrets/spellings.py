@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Final
 
 from reconciler.secrets.alphabets import View, delete, undo_alphabets
+from reconciler.text.patterns import compile_lazily
 
 # How many encodings may lie one inside another.
 _DEPTH: Final = 4
@@ -26,8 +27,8 @@ _BY_MARK: Final = {
     rb"|[ux]\{[0-9a-fA-F]{1,6}\}|U[0-9a-fA-F]{8}|[bfnrt]|[!-/:-@\[-`{-~]|\r?\n)",
     b"&": rb"&(?:#0{0,16}[0-9]{1,7};?|#[xX]0{0,16}[0-9a-fA-F]{1,6};?|[A-Za-z][A-Za-z0-9]{1,31};)",
 }
-_ESCAPES: Final = {mark: re.compile(escape) for mark, escape in _BY_MARK.items()}
-_ESCAPE: Final = re.compile(b"(%b)" % b"|".join(_BY_MARK.values()))
+_ESCAPES: Final = {mark: compile_lazily(escape) for mark, escape in _BY_MARK.items()}
+_ESCAPE: Final = compile_lazily(b"(%b)" % b"|".join(_BY_MARK.values()))
 _LONGEST_ESCAPE: Final = 34
 # Nearly all escapes are of this kind.
 _OCTETS: Final = {
@@ -42,15 +43,15 @@ _NAMED: Final = dict(zip(b"bfnrt", b"\b\f\n\r\t", strict=True))
 # What a secret has not within it where it is shown on one line, in ASCII.
 _UNSEEN: Final = bytes(one for one in range(256) if not 0x20 < one < 0x7F)
 # A year after "=" is the date of a signature, and a number is that of a query.
-_QUOTED: Final = re.compile(rb"=(?:(?!20[0-9]{2})[0-9a-fA-F]{2}|[ \t]*\r?\n)")
+_QUOTED: Final = compile_lazily(rb"=(?:(?!20[0-9]{2})[0-9a-fA-F]{2}|[ \t]*\r?\n)")
 _MAY_BE_QUOTED: Final = re.compile(
     rb"=(?:3[dD]|2[5bBfF]|[0-9a-fA-F]{2}=[0-9a-fA-F]{2}|[ \t]*\r?\n)"
 )
 _NUMBER_TEXT: Final = rb"(?:0[xX][0-9a-fA-F]{2}|U\+[0-9a-fA-F]{4,6}|[01]{8}|[0-9]{1,3})"
-_NUMBER: Final = re.compile(
+_NUMBER: Final = compile_lazily(
     rb"(?<![0-9A-Za-z])%b(?![0-9A-Za-z])(?:[ ,;|+\t\r\n]{1,4}(?=[0-9U]))?" % _NUMBER_TEXT
 )
-_NUMBERS: Final = re.compile(rb"(?:%b[ ,;|+\t\r\n]{1,4}){7}%b" % (_NUMBER_TEXT, _NUMBER_TEXT))
+_NUMBERS: Final = compile_lazily(rb"(?:%b[ ,;|+\t\r\n]{1,4}){7}%b" % (_NUMBER_TEXT, _NUMBER_TEXT))
 # A list of numbers is a run of separators when what numbers consist of is deleted.
 _SEPARATORS: Final = bytes(one in b" ,;|+\t\r\n" for one in range(256))
 _OF_NUMBERS: Final = b"0123456789abcdefABCDEFxXU"

@@ -10,6 +10,7 @@ import re
 from typing import Final
 
 from reconciler.secrets.spellings import read_views
+from reconciler.text.patterns import compile_lazily
 
 # The names of secrets in the spellings of programs: AccountKey, account_key, "account key" …
 KEY_NAMES: Final = (
@@ -42,7 +43,7 @@ _TEXT_PROPERTY: Final = re.compile(
     rb'":"(?<=(?:key|ure|ken|ing|ret|ord|.wd|ase|sig|..[ \x80-\xff]|.\\[tnfr]|0[01][0-9a-f])":")'
 )
 _SECRET_NAME: Final = re.compile(rb"sig|pwd|password|[\w .-]*%b" % SECRET_NAMES, re.IGNORECASE)
-_SECRET: Final = re.compile(
+_SECRET: Final = compile_lazily(
     rb"(?:^|[?&;])\s*sig\s*=|^[A-Z0-9+/]{86}==$|://[^/?#\s:@]*:[^/?#\s@]+@"
     rb"|://[^/?#\s@]{20,}@"
     rb"|(?:account|shared[ _.-]?access)[ _.-]?(?:key|signature)=|-BEGIN [A-Z ]*PRIVATE KEY-"
@@ -51,16 +52,16 @@ _SECRET: Final = re.compile(
 )
 # An argument may hold a key beside a flag or in a path. A manifest may hold long texts in base64,
 # of which the end looks like a key.
-_KEY_WITHIN: Final = re.compile(rb"[A-Z0-9+/_-]{86}==", re.IGNORECASE)
+_KEY_WITHIN: Final = compile_lazily(rb"[A-Z0-9+/_-]{86}==", re.IGNORECASE)
 # A token as programs show and send it: three parts, of which two are JSON; or with its header.
-_TOKEN_WITHIN: Final = re.compile(
+_TOKEN_WITHIN: Final = compile_lazily(
     rb"(?-i:\beyJ[\w-]{8,}\.eyJ[\w-]{2,}\.)"
     rb"|authorization[\"']?\s*[:=]\s*[\"']?(?:bearer|basic|sharedkey(?:lite)?)\s+%b" % RANDOM,
     re.IGNORECASE,
 )
 # What every text has that `_SECRET` matches, as it is or in another spelling.
 _SIGN: Final = re.compile(r"[=@%\\&]|[A-Za-z0-9+_-]{24}")
-_WORD: Final = re.compile(
+_WORD: Final = compile_lazily(
     r"[A-Za-z]{1,40}|[A-Za-z0-9_./-]{1,14}"
     r"|(?=.{1,60}$)[^\W\d_]{1,40}([ _.-][^\W\d_]{1,40})*([ _.-]?[0-9]{1,4})?"
     # A version of an API, as Kubernetes writes it: group.example/v1beta1.

@@ -7,7 +7,6 @@ service returns whole ids; the document has the short form of the own workspace.
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable, Mapping
 from typing import Final, Literal, TypeAlias
@@ -16,6 +15,7 @@ from reconciler.document.pointers import copy_along, find, set_at
 from reconciler.kinds.ids import IdForm
 from reconciler.model import Json, Path
 from reconciler.model.values import dataclass
+from reconciler.text.patterns import compile_lazily
 
 Collection: TypeAlias = Literal["models", "environments", "codes", "data"]
 
@@ -30,7 +30,7 @@ ID_FORM: Final = IdForm(
     scope="/subscriptions/{subscription}/resourceGroups/{resourceGroup}"
     "/providers/Microsoft.MachineLearningServices/workspaces/{workspace}",
     below="/onlineEndpoints/",
-    pattern=re.compile(
+    pattern=compile_lazily(
         rf"{_WORKSPACE}/onlineEndpoints/(?P<name>(?!\.\.?/?$)[A-Za-z0-9._-]{{1,260}})/?",
         re.IGNORECASE | re.ASCII,
     ),
@@ -42,7 +42,16 @@ DEPLOYMENT_NAME: Final = re.compile(r"(?=.{3,32}\Z)[a-z](?:-?[a-z0-9])*", re.ASC
 # Names and versions of assets (published OpenAPI: names have 255 characters at most).
 _NAME: Final = r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,254})"
 _VERSION: Final = r"(?P<version>[A-Za-z0-9][A-Za-z0-9._-]{0,254})"
-_COLLECTION: Final = r"(?P<collection>models|environments|codes|data)"
+_ASSET: Final = rf"(?P<collection>models|environments|codes|data)/{_NAME}/versions/{_VERSION}/?"
+# The forms of the id of an asset.
+_FORMS: Final = tuple(
+    compile_lazily(form, re.IGNORECASE | re.ASCII)
+    for form in (
+        rf"azureml:{_NAME}:{_VERSION}",
+        rf"(?:azureml:)?(?P<scope>{_WORKSPACE})/{_ASSET}",
+        rf"azureml://registries/(?P<registry>[A-Za-z0-9_-]{{1,255}})/{_ASSET}",
+    )
+)
 # Where a deployment's document has the id of an asset, and of which collection.
 ASSETS: Final[Mapping[Path, Collection]] = {
     ("properties", "model"): "models",
@@ -68,23 +77,11 @@ class AssetId:
     workspace: str = ""
 
 
-@functools.cache
-def _compile_forms() -> tuple[re.Pattern[str], ...]:
-    """Return the forms of an id; start-up: compiled when the first one is read."""
-    version = rf"{_NAME}/versions/{_VERSION}/?"
-    forms = (
-        rf"azureml:{_NAME}:{_VERSION}",
-        rf"(?:azureml:)?(?P<scope>{_WORKSPACE})/{_COLLECTION}/{version}",
-        rf"azureml://registries/(?P<registry>[A-Za-z0-9_-]{{1,255}})/{_COLLECTION}/{version}",
-    )
-    return tuple(re.compile(form, re.IGNORECASE | re.ASCII) for form in forms)
-
-
 def parse_id(text: Json) -> AssetId | None:
     """Return the asset that an id names; None for any other text."""
     if not isinstance(text, str):
         return None
-    found = next(filter(None, (form.fullmatch(text) for form in _compile_forms())), None)
+    found = next(filter(None, (form.fullmatch(text) for form in _FORMS)), None)
     if found is None:
         return None
     parts = found.groupdict()

@@ -42,6 +42,7 @@ from reconciler.model import (
     Step,
 )
 from reconciler.ports import Access, Plane, Provider
+from reconciler.text.patterns import compile_lazily
 
 _BLOB: Final = re.compile(r"https?://[^?#\s]+$")
 _OWNER_TAGS: Final = frozenset({"managedby"})
@@ -51,7 +52,7 @@ ID_FORM: Final = IdForm(
     noun="a web service",
     scope="/subscriptions/{subscription}/resourceGroups/{resourceGroup}",
     below="/providers/Microsoft.MachineLearning/webServices/",
-    pattern=re.compile(
+    pattern=compile_lazily(
         r"/subscriptions/(?P<subscription>(?!\.\.?/)[^/?#%\s\x00-\x1f\x7f\ud800-\udfff]{1,260})"
         r"/resourceGroups/(?P<resourceGroup>(?!\.\.?/)[^/?#%\x00-\x1f\x7f\ud800-\udfff]{1,260})"
         r"/providers/Microsoft\.MachineLearning"

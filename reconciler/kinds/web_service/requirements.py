@@ -13,9 +13,10 @@ from typing import Final
 
 from reconciler.document.pointers import find, format_pointer, split_pointer
 from reconciler.model import ABSENT, Absent, Action, Finding, Json, Manifest, Path, Step
+from reconciler.text.patterns import compile_lazily
 
 COMMITMENT_PLAN: Final[Path] = ("properties", "commitmentPlan", "id")
-PLAN_ID: Final = re.compile(
+PLAN_ID: Final = compile_lazily(
     r"/subscriptions/(?!\.\.?/)[^/?#%\s]{1,260}/resourceGroups/(?!\.\.?/)[^/?#%]{1,260}"
     r"/providers/Microsoft\.MachineLearning/commitmentPlans/(?!\.\.?/?$)[^/?#%]{1,260}/?",
     re.IGNORECASE,
