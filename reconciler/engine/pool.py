@@ -19,10 +19,38 @@ from reconciler.ports import RateLimiter
 from reconciler.tracing import carry
 
 _POLL_EVERY_S: Final = 0.2
+# How long the threads are observed before another one starts, at least.
+_OBSERVED_S: Final = 0.002
+# The share of a processor above which another thread costs more than it saves, because threads
+# take time to switch. One thread that reads a service on this machine uses four fifths.
+_BUSY: Final = 2 / 3
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 # A task that may sleep: it yields the number of seconds to sleep, and returns its result.
 ResumableTask: TypeAlias = Generator[float, None, Result]
+
+
+def pace_threads(most: int, ended: threading.Event) -> Iterator[int]:
+    """Yield a number for each thread, when it should start.
+
+    Python runs one thread at a time, so another one helps only where the started ones wait for a
+    service. Nothing starts after `ended`.
+    """
+    for number in range(most):
+        observed_s = _OBSERVED_S
+        while number and _is_busy(ended, observed_s):
+            observed_s = min(2 * observed_s, _POLL_EVERY_S)
+        if ended.is_set():
+            return
+        yield number
+
+
+def _is_busy(ended: threading.Event, observed_s: float) -> bool:
+    """Whether this process computes for most of the next `observed_s`; False after `ended`."""
+    used, at = time.process_time(), time.monotonic()
+    if ended.wait(observed_s):
+        return False
+    return time.process_time() - used > _BUSY * (time.monotonic() - at)
 
 
 class Scheduler(Generic[Result]):

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeGuard
 from reconciler.document.pointers import format_pointer
 from reconciler.engine.absence import ScopeLists, contradict
 from reconciler.engine.names import NameLists, add_places
-from reconciler.engine.pool import Item, Result, ResumableTask, Scheduler
+from reconciler.engine.pool import Item, Result, ResumableTask, Scheduler, pace_threads
 from reconciler.errors import ManifestInvalid, Unplannable
 from reconciler.model import (
     ABSENT,
@@ -262,17 +262,21 @@ class Runtime:
         # Each thread takes its next item itself: if the caller's thread gave it each item, this
         # would take a tenth of the time of a plan of thousands. `next` of a range is atomic.
         left = iter(range(len(wanted)))
+        ended = threading.Event()
         scheduler: Scheduler[None] = self._make_scheduler(0.0, only_reads=True)
 
         def take_items(_: int) -> ResumableTask[None]:
-            for index in left:
-                if scheduler.stopped:
-                    return
-                done[index] = work(wanted[index])
+            try:
+                for index in left:
+                    if scheduler.stopped:
+                        return
+                    done[index] = work(wanted[index])
+            finally:
+                ended.set()  # all items are taken, or one has failed
             return
             yield 0.0
 
-        for _ in scheduler.run(take_items, range(min(self.parallelism, len(wanted)))):
+        for _ in scheduler.run(take_items, pace_threads(min(self.parallelism, len(wanted)), ended)):
             pass
         return [done[index] for index in range(len(wanted))]
 

@@ -11,7 +11,8 @@ import pytest
 @pytest.fixture(autouse=True)
 def still_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tasks that sleep, time passes only where they sleep, and not while the machine is busy."""
-    monkeypatch.setattr("reconciler.engine.pool.time", SimpleNamespace(monotonic=lambda: 1000.0))
+    clocks = SimpleNamespace(monotonic=lambda: 1000.0, process_time=lambda: 10.0)
+    monkeypatch.setattr("reconciler.engine.pool.time", clocks)
 
 
 _CALLS = ("connect", "connect_ex", "bind", "sendto")

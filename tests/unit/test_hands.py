@@ -1,14 +1,18 @@
 """The bounded pool: what runs, what rests, and what an end leaves behind."""
 
+import itertools
 import signal
 import threading
 from collections.abc import Generator
 from dataclasses import replace
 from queue import SimpleQueue
+from types import SimpleNamespace
+from typing import cast
 from unittest import mock
 
 import pytest
 
+from reconciler.engine.pool import pace_threads
 from reconciler.transport import CommandRateLimiter
 from tests.unit.test_engine import World
 
@@ -124,18 +128,19 @@ def test_what_has_rested_is_not_asked_for_while_every_thread_works() -> None:
 def test_an_interruption_while_a_thread_starts_leaves_none_behind(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    start, begun = threading.Thread.start, []
+    start, begun, two_started = threading.Thread.start, [], threading.Event()
 
     def start_and_raise(thread: threading.Thread) -> None:
         start(thread)
         begun.append(thread)
         if len(begun) == 2:
+            two_started.set()
             raise KeyboardInterrupt
 
     monkeypatch.setattr(threading.Thread, "start", start_and_raise)
     runtime = World().runtime(parallelism=4)
     with pytest.raises(KeyboardInterrupt):
-        runtime.run_all(lambda item: item, range(4))
+        runtime.run_all(lambda _: two_started.wait(60), range(4))
     for thread in begun:
         thread.join(30)
     assert [thread.is_alive() for thread in begun] == [False, False]
@@ -220,3 +225,64 @@ def test_a_failure_ends_what_runs_and_starts_nothing_more() -> None:
         limited.run_all(work, range(1_000))
     assert sorted(started) == [0, *sorted(ended)]
     assert len(started) <= 3
+
+
+class _Observed:
+    """Clocks for `pace_threads`: each wait takes its time, in which the process computes a share.
+
+    The last share is that of all later waits; after `waits` waits the work has ended.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *shares: float, waits: int = 100) -> None:
+        self.waited: list[float] = []
+        self.shares, self.waits, self.at, self.used = shares, waits, 100.0, 5.0
+        clocks = SimpleNamespace(monotonic=lambda: self.at, process_time=lambda: self.used)
+        monkeypatch.setattr("reconciler.engine.pool.time", clocks)
+
+    def is_set(self) -> bool:
+        return len(self.waited) >= self.waits
+
+    def wait(self, seconds: float) -> bool:
+        share = self.shares[min(len(self.waited), len(self.shares) - 1)]
+        self.waited.append(seconds)
+        self.at, self.used = self.at + seconds, self.used + share * seconds
+        return self.is_set()
+
+    def start(self, most: int) -> list[int]:
+        return list(pace_threads(most, cast("threading.Event", self)))
+
+
+def test_threads_start_soon_where_the_others_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    observed = _Observed(monkeypatch, 0.5)
+    assert observed.start(4) == [0, 1, 2, 3]
+    assert observed.waited == [0.002] * 3
+
+
+def test_no_thread_starts_where_one_uses_a_whole_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    observed = _Observed(monkeypatch, 0.8, waits=10)
+    assert observed.start(4) == [0]
+    assert observed.waited[:3] == [0.002, 0.004, 0.008]
+    assert max(observed.waited) == 0.2, "a service that becomes slow is noticed soon"
+
+
+def test_a_thread_starts_once_the_others_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    observed = _Observed(monkeypatch, 1.0, 0.9, 0.1)
+    assert observed.start(3) == [0, 1, 2]
+    assert observed.waited == [0.002, 0.004, 0.008, 0.002]
+
+
+def test_no_thread_starts_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _Observed(monkeypatch, 0.0, waits=1).start(4) == [0]
+
+
+def test_a_failure_is_raised_while_one_thread_uses_the_processor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clocks = SimpleNamespace(monotonic=lambda: 1000.0, process_time=itertools.count().__next__)
+    monkeypatch.setattr("reconciler.engine.pool.time", clocks)
+
+    def work(_: int) -> None:
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        World().runtime(parallelism=2).run_all(work, range(2))
