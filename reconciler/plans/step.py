@@ -417,11 +417,12 @@ def _count_leaves(field: Field, document: Json | Absent) -> int:
             total += len(document)
             continue
         properties, names = field.properties, field.names_of_items
+        items = None if field.patterns else field.items
         for name, value in document.items():
             if names is not None and type(value) is dict and value.keys() <= names:
                 total += len(value) or 1
                 continue
-            child = properties.get(name) or field.child(name)
+            child = properties.get(name) or items or field.child(name)
             if child.read_only:
                 continue
             if _is_walked(child, value):
