@@ -252,7 +252,7 @@ class Runtime:
         )
 
     def run_all(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-        """Return the results of `work` in the order of the items, `parallelism` at a time.
+        """Return the results of `work` in the order of the items, at most `parallelism` at once.
 
         `work` must only read. Nothing new starts after the caller stops or one item fails. Running
         work ends before an exception is raised, unless it is a KeyboardInterrupt.
