@@ -159,5 +159,8 @@ class Watch:
 def read_titles() -> bytes:
     """How this process and its threads are called."""
     proc = Path("/proc/self")
-    names = [proc / "cmdline", *proc.glob("task/*/comm")]
-    return b"\n".join(name.read_bytes() for name in names)
+    titles = [(proc / "cmdline").read_bytes()]
+    for name in proc.glob("task/*/comm"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # the thread may have ended
+            titles.append(name.read_bytes())
+    return b"\n".join(titles)
