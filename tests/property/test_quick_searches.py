@@ -23,6 +23,7 @@ from reconciler.kinds.web_service import KIND
 from reconciler.manifests.definition import compile_service
 from reconciler.manifests.yaml_text import _Loader
 from reconciler.model import Json
+from reconciler.plans.step import _count_leaves, list_leaves
 from reconciler.secrets import signatures, spellings
 from reconciler.secrets.signatures import strip_signatures
 from reconciler.secrets.suspicion import is_secret
@@ -149,6 +150,37 @@ def test_the_quick_count_of_a_value_is_its_count(value: Json, most: int) -> None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(baseline, "_MOST_VALUES", most)
         assert baseline._is_few(value) == (count_scalars(value) <= most)
+
+
+@FIELDS
+@given(data=st.data())
+def test_the_quick_count_of_leaves_is_that_of_their_paths(
+    field: Field, data: st.DataObject
+) -> None:
+    document = data.draw(documents(field))
+    assert _count_leaves(field, document) == len(list(list_leaves(field, document, ("at",))))
+
+
+_PAIR: Json = {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "string"}}}
+_PATTERNED = compile_schema(
+    {
+        "type": "object",
+        "properties": {"own": _PAIR, "shown": {"type": "object", "readOnly": True}},
+        "patternProperties": {"^seen": {**_PAIR, "readOnly": True}, "^text": {"type": "string"}},
+        "additionalProperties": _PAIR,
+    }
+)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["own", "shown", "seen 1", "text 1", "text 2", "other 1", "other 2"]),
+        st.sampled_from([{}, {"a": "x"}, {"a": "x", "b": "y"}, "text", ["item"], None]),
+    )
+)
+def test_the_quick_count_of_leaves_follows_the_patterns_of_names(document: Json) -> None:
+    leaves = list(list_leaves(_PATTERNED, document, ("at",)))
+    assert _count_leaves(_PATTERNED, document) == len(leaves)
 
 
 # What signatures and keys consist of, and the spellings of one character.
