@@ -191,7 +191,7 @@ def _load(loading: _Loading, file: Path, paths: Sequence[Path]) -> Loaded:
 
 @dataclass
 class _Loading:
-    """What is read so far of a folder, and the findings in it."""
+    """What has been read of a folder until now, and the findings in it."""
 
     folder: Folder
     kinds: Mapping[str, Kind]
