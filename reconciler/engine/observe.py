@@ -129,7 +129,7 @@ def _observe(runtime: Runtime, asked: list[Resource], mode: Mode) -> ObservedRes
     listed = {seen.resource for seen in read}
     left = [resource for resource in wanted if resource not in listed]
     runtime.rate_limiter.check(len(left))
-    alone = runtime.run_all(reader.read, left)
+    alone = runtime.run_all(reader.read, left, paced=True)
     read += _check_absences(runtime, alone)
     found.update((seen.resource, seen) for seen in read)
     _keep(runtime, read)

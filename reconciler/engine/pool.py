@@ -19,10 +19,10 @@ from reconciler.ports import RateLimiter
 from reconciler.tracing import carry
 
 _POLL_EVERY_S: Final = 0.2
-# How long the threads are observed before another one starts, at least.
+# How long the process is observed before more threads start, at least.
 _OBSERVED_S: Final = 0.002
-# The share of a processor above which another thread costs more than it saves, because threads
-# take time to switch. One thread that reads a service on this machine uses four fifths.
+# The share of one processor above which another thread costs more than it saves, because threads
+# take time to switch. A thread that reads the emulator uses four fifths of a processor.
 _BUSY: Final = 2 / 3
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -31,14 +31,14 @@ ResumableTask: TypeAlias = Generator[float, None, Result]
 
 
 def pace_threads(most: int, ended: threading.Event) -> Iterator[int]:
-    """Yield a number for each thread, when it should start.
+    """Yield once for each thread, at the time when it should start.
 
-    Python runs one thread at a time, so another one helps only where the started ones wait for a
-    service. Nothing starts after `ended`.
+    Python code runs on one thread at a time, so more threads help only where the process waits for
+    a service. Then as many start as have started before. Nothing starts after `ended`.
     """
     for number in range(most):
         observed_s = _OBSERVED_S
-        while number and _is_busy(ended, observed_s):
+        while number.bit_count() == 1 and _is_busy(ended, observed_s):  # 1, 2, 4, 8 …
             observed_s = min(2 * observed_s, _POLL_EVERY_S)
         if ended.is_set():
             return

@@ -251,11 +251,14 @@ class Runtime:
             provider.wait_until_idle(resource) if isinstance(provider, WaitsUntilIdle) else iter(())
         )
 
-    def run_all(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    def run_all(
+        self, work: Callable[[Item], Result], items: Iterable[Item], *, paced: bool = False
+    ) -> list[Result]:
         """Return the results of `work` in the order of the items, at most `parallelism` at once.
 
         `work` must only read. Nothing new starts after the caller stops or one item fails. Running
-        work ends before an exception is raised, unless it is a KeyboardInterrupt.
+        work ends before an exception is raised, unless it is a KeyboardInterrupt. With `paced`, a
+        thread starts only where the others wait: for work that computes in Python.
         """
         wanted = list(items)
         done: dict[int, Result] = {}
@@ -276,7 +279,8 @@ class Runtime:
             return
             yield 0.0
 
-        for _ in scheduler.run(take_items, pace_threads(min(self.parallelism, len(wanted)), ended)):
+        most = min(self.parallelism, len(wanted))
+        for _ in scheduler.run(take_items, pace_threads(most, ended) if paced else range(most)):
             pass
         return [done[index] for index in range(len(wanted))]
 

@@ -128,19 +128,18 @@ def test_what_has_rested_is_not_asked_for_while_every_thread_works() -> None:
 def test_an_interruption_while_a_thread_starts_leaves_none_behind(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    start, begun, two_started = threading.Thread.start, [], threading.Event()
+    start, begun = threading.Thread.start, []
 
     def start_and_raise(thread: threading.Thread) -> None:
         start(thread)
         begun.append(thread)
         if len(begun) == 2:
-            two_started.set()
             raise KeyboardInterrupt
 
     monkeypatch.setattr(threading.Thread, "start", start_and_raise)
     runtime = World().runtime(parallelism=4)
     with pytest.raises(KeyboardInterrupt):
-        runtime.run_all(lambda _: two_started.wait(60), range(4))
+        runtime.run_all(lambda item: item, range(4))
     for thread in begun:
         thread.join(30)
     assert [thread.is_alive() for thread in begun] == [False, False]
@@ -227,6 +226,12 @@ def test_a_failure_ends_what_runs_and_starts_nothing_more() -> None:
     assert len(started) <= 3
 
 
+@pytest.fixture
+def always_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    clocks = SimpleNamespace(monotonic=lambda: 1000.0, process_time=itertools.count().__next__)
+    monkeypatch.setattr("reconciler.engine.pool.time", clocks)
+
+
 class _Observed:
     """Clocks for `pace_threads`: each wait takes its time, in which the process computes a share.
 
@@ -252,22 +257,22 @@ class _Observed:
         return list(pace_threads(most, cast("threading.Event", self)))
 
 
-def test_threads_start_soon_where_the_others_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    observed = _Observed(monkeypatch, 0.5)
-    assert observed.start(4) == [0, 1, 2, 3]
-    assert observed.waited == [0.002] * 3
+def test_threads_start_soon_where_the_process_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    observed = _Observed(monkeypatch, 0.6)
+    assert observed.start(10) == list(range(10))
+    assert observed.waited == [0.002] * 4, "before the threads 1, 2, 4 and 8"
 
 
-def test_no_thread_starts_where_one_uses_a_whole_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    observed = _Observed(monkeypatch, 0.8, waits=10)
+def test_no_thread_starts_where_one_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    observed = _Observed(monkeypatch, 0.7, waits=10)
     assert observed.start(4) == [0]
     assert observed.waited[:3] == [0.002, 0.004, 0.008]
     assert max(observed.waited) == 0.2, "a service that becomes slow is noticed soon"
 
 
-def test_a_thread_starts_once_the_others_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_start_once_the_process_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     observed = _Observed(monkeypatch, 1.0, 0.9, 0.1)
-    assert observed.start(3) == [0, 1, 2]
+    assert observed.start(4) == [0, 1, 2, 3]
     assert observed.waited == [0.002, 0.004, 0.008, 0.002]
 
 
@@ -275,14 +280,21 @@ def test_no_thread_starts_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None
     assert _Observed(monkeypatch, 0.0, waits=1).start(4) == [0]
 
 
-def test_a_failure_is_raised_while_one_thread_uses_the_processor(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    clocks = SimpleNamespace(monotonic=lambda: 1000.0, process_time=itertools.count().__next__)
-    monkeypatch.setattr("reconciler.engine.pool.time", clocks)
+def test_paced_work_that_computes_runs_on_one_thread(always_busy: None) -> None:
+    used = set()
 
+    def work(item: int) -> int:
+        used.add(threading.get_ident())
+        threading.Event().wait(0.001)  # another thread would take the next item meanwhile
+        return item
+
+    assert World().runtime(parallelism=4).run_all(work, range(40), paced=True) == list(range(40))
+    assert len(used) == 1
+
+
+def test_a_failure_of_paced_work_that_computes_is_raised(always_busy: None) -> None:
     def work(_: int) -> None:
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        World().runtime(parallelism=2).run_all(work, range(2))
+        World().runtime(parallelism=2).run_all(work, range(2), paced=True)
