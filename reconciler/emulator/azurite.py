@@ -33,6 +33,7 @@ _READY_WITHIN_S: Final = 60.0
 _INSTALL_WITHIN_S: Final = 600
 _REPORT_EVERY_S: Final = 5.0
 _SIZE_MB: Final = 311
+_MOST_PORTS: Final = 5
 _TAKEN: Final = "another process listens on its port"
 
 
@@ -65,14 +66,18 @@ def run_azurite(
             command = [str(node), _LITTLE_MEMORY, str(main), *options]
             return stack.enter_context(_serve(command, scratch, port, certificate))
 
-        chosen = port or pick_free_port()
-        try:
-            url = serve(chosen)
-        except AzuriteUnavailable:
-            if port or is_free(chosen):
-                raise
-            url = serve(pick_free_port())  # another process took the first one meanwhile
-        yield url
+        yield _serve_on_free_port(serve) if port == 0 else serve(port)
+
+
+def _serve_on_free_port(serve: Callable[[int], str], tries: int = _MOST_PORTS) -> str:
+    """Return what `serve` does for a free port; for another one if a process takes it meanwhile."""
+    port = pick_free_port()
+    try:
+        return serve(port)
+    except AzuriteUnavailable:
+        if is_free(port) or tries == 1:
+            raise
+    return _serve_on_free_port(serve, tries - 1)
 
 
 @contextlib.contextmanager
