@@ -22,8 +22,8 @@ _POLL_EVERY_S: Final = 0.2
 # How long the process is observed before more threads start, at least.
 _OBSERVED_S: Final = 0.002
 # The share of one processor above which another thread costs more than it saves, because threads
-# take time to switch. A thread that reads the emulator uses four fifths of a processor.
-_BUSY: Final = 2 / 3
+# take time to switch. One thread uses four fifths if each answer is ready when it is asked for.
+_BUSY: Final = 3 / 4
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 # A task that may sleep: it yields the number of seconds to sleep, and returns its result.

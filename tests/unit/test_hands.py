@@ -258,13 +258,13 @@ class _Observed:
 
 
 def test_threads_start_soon_where_the_process_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    observed = _Observed(monkeypatch, 0.6)
+    observed = _Observed(monkeypatch, 0.7)
     assert observed.start(10) == list(range(10))
     assert observed.waited == [0.002] * 4, "before the threads 1, 2, 4 and 8"
 
 
 def test_no_thread_starts_where_one_computes(monkeypatch: pytest.MonkeyPatch) -> None:
-    observed = _Observed(monkeypatch, 0.7, waits=10)
+    observed = _Observed(monkeypatch, 0.8, waits=10)
     assert observed.start(4) == [0]
     assert observed.waited[:3] == [0.002, 0.004, 0.008]
     assert max(observed.waited) == 0.2, "a service that becomes slow is noticed soon"
